@@ -1,0 +1,59 @@
+//! Every name and number that is derived and not given: namespaces, paths, MACs of NICs. PURE, deterministic.
+//!
+//! Ownership is by name: whatever is called `minik-<cluster>-…` under /run/netns belongs to that cluster, so
+//! that `down` finds it without any other record.
+
+use sha1::{Digest, Sha1};
+
+use crate::plan::Mac;
+
+/// Directory of named network namespaces, as iproute2 has it.
+pub const NETNS_DIR: &str = "/run/netns";
+
+/// Directory of files that `ip netns exec` binds over /etc.
+pub const ETC_NETNS_DIR: &str = "/etc/netns";
+
+/// Longest name of an interface in bytes (IFNAMSIZ less the terminating zero).
+pub const INTERFACE_NAME_MAX: usize = 15;
+
+/// Longest name of a file in a directory in bytes, so also of a named network namespace.
+pub const NETNS_NAME_MAX: usize = 255;
+
+/// `minik-<cluster>-`, which begins every namespace name of a cluster.
+pub fn netns_prefix(cluster: &str) -> String {
+    format!("minik-{cluster}-")
+}
+
+/// Name under /run/netns of a namespace; `what` is its name inside the cluster, a pod's `namespace/name`
+/// becoming `namespace-name`.
+pub fn netns(cluster: &str, what: &str) -> String {
+    format!("{}{}", netns_prefix(cluster), what.replace('/', "-"))
+}
+
+/// A locally administered unicast Ethernet address that depends on `parts` alone. Stands for the kernel's
+/// random addresses, so that equal input gives equal output.
+pub fn mac(parts: &[&str]) -> Mac {
+    let mut hash = Sha1::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let digest = hash.finalize();
+    let mut bytes = [0u8; 6];
+    bytes.copy_from_slice(&digest[..6]);
+    bytes[0] = (bytes[0] & 0xfc) | 0x02;
+    Mac(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macs_are_unicast_local_and_depend_on_every_part() {
+        let one = mac(&["a", "bc"]);
+        assert_eq!(one.0[0] & 0x03, 0x02);
+        assert_ne!(one, mac(&["ab", "c"]));
+        assert_eq!(one, mac(&["a", "bc"]));
+    }
+}

@@ -1,0 +1,74 @@
+//! Addresses of links: IP with its prefix, and MAC.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::Scope;
+
+/// An address on a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Address {
+    /// The address with its prefix length, host bits kept: `10.1.10.9/24`.
+    pub net: IpNet,
+    /// The broadcast address that `ip address` prints as `brd`.
+    pub broadcast: Option<Ipv4Addr>,
+    /// How far it is valid.
+    pub scope: Scope,
+}
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// `ff:ff:ff:ff:ff:ff`.
+    pub const BROADCAST: Mac = Mac([0xff; 6]);
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> String {
+        mac.to_string()
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = String;
+    fn try_from(text: String) -> Result<Mac, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for Mac {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Mac, String> {
+        let wrong = || format!("`{text}` is not an Ethernet address like 02:00:00:00:00:01");
+        let mut bytes = [0u8; 6];
+        let parts: Vec<&str> = text.split(':').collect();
+        if parts.len() != bytes.len() {
+            return Err(wrong());
+        }
+        for (byte, part) in bytes.iter_mut().zip(parts) {
+            let hex = part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
+            *byte = u8::from_str_radix(part, 16).ok().filter(|_| hex).ok_or_else(wrong)?;
+        }
+        Ok(Mac(bytes))
+    }
+}

@@ -1,0 +1,214 @@
+//! The plan: what must exist in every namespace of a cluster, as a plain value. PURE.
+//!
+//! A plan knows namespaces, links, addresses, routes, neighbours, sets and netfilter rules, and nothing of
+//! Kubernetes. Its vectors are in the order in which things are made and printed; equal input makes an
+//! equal plan, byte for byte.
+
+mod address;
+pub mod netfilter;
+mod route;
+
+pub use address::{Address, Mac};
+pub use netfilter::{IpSet, Table};
+pub use route::{Neighbour, Protocol, Route, RouteKind, Scope};
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that one cluster puts into the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The cluster's name, the `<cluster>` of `minik-<cluster>-<what>`.
+    pub cluster: String,
+    /// The CNI mode that made the plan, as the command line spells it.
+    pub mode: String,
+    /// Who carries the packets of tunnel devices that a kernel may lack.
+    pub datapath: Datapath,
+    /// Every namespace: switches, routers, clients, nodes, then pods, each group in input order.
+    pub namespaces: Vec<Namespace>,
+}
+
+/// Who carries the packets of a tunnel device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Datapath {
+    /// The kernel's own device (`ipip`).
+    Kernel,
+    /// A TUN device of the same name, served by minik's agent.
+    Userspace,
+}
+
+impl std::fmt::Display for Datapath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Datapath::Kernel => "kernel",
+            Datapath::Userspace => "userspace",
+        })
+    }
+}
+
+/// One network namespace and all that is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Namespace {
+    /// Its name inside the cluster: `node-1`, `client`, `gateway`, `switch`, `default/test-xyz`.
+    pub name: String,
+    /// Its name under /run/netns: `minik-<cluster>-<what>`.
+    pub netns: String,
+    /// What a program run in it sees as its host name.
+    pub hostname: String,
+    /// What it stands for.
+    pub role: Role,
+    /// Namespace-wide sysctls, set before any link is made.
+    pub sysctls: Vec<Sysctl>,
+    /// Links in the order in which they are made; `lo` is first. Both ends of a veth pair are listed, each in
+    /// its own namespace. Links appear after those they refer to (a bridge before its ports).
+    pub links: Vec<Link>,
+    /// Permanent neighbours (ARP and ND entries).
+    pub neighbours: Vec<Neighbour>,
+    /// Routes in the order in which they can be added.
+    pub routes: Vec<Route>,
+    /// ipsets, made before the rules that name them.
+    pub sets: Vec<IpSet>,
+    /// Netfilter tables as iptables has them.
+    pub tables: Vec<Table>,
+}
+
+/// What a namespace stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+pub enum Role {
+    /// The Ethernet switch of an underlay segment: a bridge and its ports.
+    Switch {
+        /// The segment's name.
+        segment: String,
+    },
+    /// A router of the underlay (a segment's gateway).
+    Router,
+    /// A host outside of the cluster.
+    Client,
+    /// A Kubernetes node.
+    Node,
+    /// A pod.
+    Pod {
+        /// Name of the node it runs on.
+        node: String,
+        /// Its Kubernetes namespace.
+        namespace: String,
+        /// Its name.
+        pod: String,
+    },
+}
+
+/// One sysctl as `sysctl` names it: `net.ipv4.ip_forward` = `1`. Interface names stand as they are, and dots
+/// inside one are written as `/`, as sysctl(8) has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sysctl {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
+}
+
+impl Sysctl {
+    /// A sysctl from its key and value.
+    pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Sysctl { key: key.into(), value: value.into() }
+    }
+
+    /// The file under /proc/sys that holds it.
+    pub fn path(&self) -> String {
+        let swapped: String = self
+            .key
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                c => c,
+            })
+            .collect();
+        format!("/proc/sys/{swapped}")
+    }
+}
+
+/// A network device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// Its name (at most 15 bytes).
+    pub name: String,
+    /// What it is.
+    pub kind: LinkKind,
+    /// Hardware address, where the kernel shall not choose one.
+    pub mac: Option<Mac>,
+    /// MTU in bytes; none leaves the kernel's.
+    pub mtu: Option<u32>,
+    /// The bridge that it is a port of.
+    pub master: Option<String>,
+    /// Whether it is set up.
+    pub up: bool,
+    /// Its addresses.
+    pub addresses: Vec<Address>,
+    /// IPv4 settings of `net.ipv4.conf.<link>` that netlink can set together with the link.
+    pub ipv4: Ipv4Conf,
+    /// Further settings of this link.
+    pub sysctls: Vec<Sysctl>,
+}
+
+/// `net.ipv4.conf.<link>.*` and `net.ipv4.neigh.<link>.*` settings that a mode changes; none leaves the default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Ipv4Conf {
+    /// `proxy_arp`: answer ARP for addresses that are routed through another device.
+    pub proxy_arp: Option<bool>,
+    /// `forwarding`.
+    pub forwarding: Option<bool>,
+    /// `route_localnet`: 127.0.0.0/8 is not martian.
+    pub route_localnet: Option<bool>,
+    /// `neigh/<link>/proxy_delay` in hundredths of a second; the kernel's default is 80.
+    pub proxy_delay: Option<u32>,
+}
+
+/// What a link is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "type")]
+pub enum LinkKind {
+    /// `lo`, which every namespace has.
+    Loopback,
+    /// A bridge.
+    Bridge,
+    /// One end of a veth pair.
+    Veth {
+        /// Name (inside the cluster) of the namespace where the other end is.
+        peer_namespace: String,
+        /// Name of the other end.
+        peer: String,
+    },
+    /// `tunl0`, the device of the ipip module: remote any, local any, ttl inherit, nopmtudisc.
+    Ipip,
+}
+
+impl Plan {
+    /// The namespace of this name, if there is one.
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.namespaces.iter().find(|ns| ns.name == name)
+    }
+
+    /// The namespaces of the nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.iter().filter(|ns| ns.role == Role::Node)
+    }
+
+    /// The namespaces of the pods.
+    pub fn pods(&self) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.iter().filter(|ns| matches!(ns.role, Role::Pod { .. }))
+    }
+}
+
+impl Namespace {
+    /// The link of this name, if there is one.
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// All of this namespace's addresses with the link that has them, in order.
+    pub fn addresses(&self) -> impl Iterator<Item = (&Link, &Address)> {
+        self.links.iter().flat_map(|link| link.addresses.iter().map(move |address| (link, address)))
+    }
+}

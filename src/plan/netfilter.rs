@@ -1,0 +1,221 @@
+//! ipsets and iptables rules as values: what a rule matches and does, not its text.
+//!
+//! Typed rules can be printed in more than one dialect (Felix's long options, iptables-save's short ones),
+//! hashed, walked by a virtual packet and compared.
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+/// One of the tables of iptables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Table {
+    /// Which one.
+    pub name: TableName,
+    /// Built-in chains first, then user chains, in the order in which they are declared.
+    pub chains: Vec<Chain>,
+}
+
+/// The tables in the order in which a packet meets them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableName {
+    /// Before connection tracking.
+    Raw,
+    /// Header and mark changes.
+    Mangle,
+    /// Address translation, for the first packet of a connection.
+    Nat,
+    /// Accept and drop.
+    Filter,
+}
+
+impl TableName {
+    /// As `iptables -t` spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TableName::Raw => "raw",
+            TableName::Mangle => "mangle",
+            TableName::Nat => "nat",
+            TableName::Filter => "filter",
+        }
+    }
+}
+
+/// A chain and its rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Chain {
+    /// Its name.
+    pub name: String,
+    /// A built-in chain's policy: true is ACCEPT, false DROP; none for a user chain.
+    pub policy: Option<Policy>,
+    /// Its rules in order.
+    pub rules: Vec<Rule>,
+}
+
+/// What a built-in chain does with a packet that no rule decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Policy {
+    /// Lets it pass.
+    Accept,
+    /// Drops it.
+    Drop,
+}
+
+/// A rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Rule {
+    /// The comments, in order; Felix's `cali:` id is the first.
+    pub comments: Vec<String>,
+    /// What must hold, in the order in which the rule's author wrote it.
+    pub matches: Vec<Match>,
+    /// What is then done; none only counts.
+    pub target: Option<Target>,
+}
+
+/// One condition of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "match")]
+pub enum Match {
+    /// Incoming interface; a trailing `+` is a prefix.
+    InInterface {
+        /// Name or prefix.
+        name: String,
+    },
+    /// Outgoing interface; a trailing `+` is a prefix.
+    OutInterface {
+        /// Name or prefix.
+        name: String,
+    },
+    /// IP protocol number (4 IPIP, 6 TCP, 17 UDP, 1 ICMP).
+    Protocol {
+        /// The number.
+        number: u8,
+    },
+    /// Source address.
+    Source {
+        /// The prefix.
+        net: IpNet,
+        /// Whether it must not match.
+        invert: bool,
+    },
+    /// Destination address.
+    Destination {
+        /// The prefix.
+        net: IpNet,
+        /// Whether it must not match.
+        invert: bool,
+    },
+    /// Membership in an ipset.
+    Set {
+        /// The set.
+        name: String,
+        /// Which address of the packet is looked up.
+        side: Side,
+        /// Whether it must not be a member.
+        invert: bool,
+    },
+    /// Destination ports (multiport); a pair is an inclusive range.
+    DestinationPorts {
+        /// The ranges.
+        ports: Vec<(u16, u16)>,
+    },
+    /// Connection tracking state.
+    CtState {
+        /// Any of these.
+        states: Vec<CtState>,
+        /// Whether none may hold.
+        invert: bool,
+    },
+    /// Type of an address by this host's routing table.
+    AddrTypeLocal {
+        /// Which address.
+        side: Side,
+        /// Whether it must not be local.
+        invert: bool,
+        /// Only addresses of the outgoing interface count.
+        limit_iface_out: bool,
+    },
+    /// The packet's mark under a mask.
+    Mark {
+        /// Value.
+        value: u32,
+        /// Mask.
+        mask: u32,
+        /// Whether it must differ.
+        invert: bool,
+    },
+    /// The reverse path check fails.
+    RpFilterInvert,
+}
+
+/// Source or destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// Source.
+    Src,
+    /// Destination.
+    Dst,
+}
+
+/// A connection tracking state or status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum CtState {
+    /// First packet of a connection.
+    New,
+    /// Seen in both directions.
+    Established,
+    /// Belongs to another connection (an ICMP error).
+    Related,
+    /// Fits no connection.
+    Invalid,
+    /// Its destination was translated.
+    Dnat,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "target")]
+pub enum Target {
+    /// Ends the table: pass.
+    Accept,
+    /// Drops the packet.
+    Drop,
+    /// Back to the calling chain.
+    Return,
+    /// Calls a chain.
+    Jump {
+        /// Its name.
+        chain: String,
+    },
+    /// Continues in a chain that returns to this chain's caller.
+    Goto {
+        /// Its name.
+        chain: String,
+    },
+    /// Sets the bits of `mask` in the mark to those of `value`.
+    SetMark {
+        /// Value.
+        value: u32,
+        /// Mask.
+        mask: u32,
+    },
+    /// Source address becomes the outgoing interface's.
+    Masquerade {
+        /// `--random-fully`.
+        random_fully: bool,
+    },
+}
+
+/// An ipset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IpSet {
+    /// Its name, at most 31 bytes.
+    pub name: String,
+    /// Its type, `hash:net` for example.
+    pub kind: String,
+    /// Its members, sorted.
+    pub members: Vec<IpNet>,
+}
