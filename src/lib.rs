@@ -16,6 +16,7 @@
 //! ```
 
 pub mod error;
+pub mod kernel;
 pub mod names;
 pub mod plan;
 pub mod topology;

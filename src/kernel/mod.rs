@@ -1,0 +1,3 @@
+//! The only layer that changes the kernel: namespaces, links, routes, rules, sysctls. EFFECTS.
+
+pub mod netns;
