@@ -1,3 +1,4 @@
 //! The only layer that changes the kernel: namespaces, links, routes, rules, sysctls. EFFECTS.
 
 pub mod netns;
+pub mod state;

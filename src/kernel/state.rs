@@ -1,0 +1,189 @@
+//! What a cluster leaves on the host beside its namespaces: its record, its lock and the files of its agent,
+//! all under /run/minik/`<cluster>`.
+//!
+//! The record is written before the first namespace is made and removed after the last one is gone, so that a
+//! build that was killed can be found and removed without its input file. It holds the input itself: cluster
+//! and plan are computed from it again, which is quick, and always the same.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::plan::Datapath;
+
+/// The directory of all records.
+pub const ROOT: &str = "/run/minik";
+
+/// An input file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceText {
+    /// File name, for messages.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// How far a cluster's build has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// `up` is at work, or was killed.
+    Building,
+    /// Every packet path is in place.
+    Ready,
+    /// `down` is at work, or was killed.
+    Removing,
+}
+
+/// The record of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The cluster's name.
+    pub name: String,
+    /// Version of the minik that made it.
+    pub version: String,
+    /// How far it has come.
+    pub phase: Phase,
+    /// The input files, whole.
+    pub sources: Vec<SourceText>,
+    /// `--cni` of the command line.
+    pub cni: Option<String>,
+    /// Who carries the tunnels' packets.
+    pub datapath: Datapath,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+}
+
+/// The directory of a cluster's files.
+pub fn dir(cluster: &str) -> PathBuf {
+    PathBuf::from(ROOT).join(cluster)
+}
+
+/// The names of all clusters that have a directory, sorted, broken ones included.
+///
+/// # Errors
+/// If the directory of records is there and cannot be read.
+pub fn list() -> Result<Vec<String>> {
+    let entries = match fs::read_dir(ROOT) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|e| unreadable(ROOT, e))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| unreadable(ROOT, e))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn unreadable(path: &str, e: std::io::Error) -> Error {
+    let denied = e.kind() == ErrorKind::PermissionDenied;
+    let error = Error::new(if denied { Kind::Permission } else { Kind::Io }, format!("cannot read {path}")).because(e);
+    if denied { error.hint("minik's clusters belong to root; try it with sudo") } else { error }
+}
+
+/// The record of a cluster; none if there is no cluster of that name, or its record was never finished.
+///
+/// # Errors
+/// If the record cannot be read or is not one.
+pub fn load(cluster: &str) -> Result<Option<Record>> {
+    let path = dir(cluster).join("state.json");
+    let text = match fs::read_to_string(&path) {
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        text => text.map_err(|e| unreadable(&path.display().to_string(), e))?,
+    };
+    serde_json::from_str(&text).map(Some).map_err(|e| {
+        Error::new(Kind::Io, format!("{} is not a cluster's record", path.display()))
+            .because(e)
+            .hint(format!("remove what is left of it with `minik down -c {cluster}`"))
+    })
+}
+
+/// Writes a cluster's record, whole or not at all.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn store(record: &Record) -> Result<()> {
+    let path = dir(&record.name).join("state.json");
+    let text = serde_json::to_string(record)
+        .map_err(|e| Error::new(Kind::Io, "cannot write a cluster's record").because(e))?;
+    write_whole(&path, text.as_bytes())
+}
+
+/// Writes `bytes` to a file beside `path` and renames it, so that a reader sees the old or the new file.
+///
+/// # Errors
+/// If the directory cannot be written.
+pub fn write_whole(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
+    let fresh = path.with_extension("new");
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&fresh)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| fs::rename(&fresh, path));
+    written.map_err(|e| Error::io(format!("cannot write {}", path.display()), e))
+}
+
+/// The right to change one cluster, held until it is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the right to change a cluster, making its directory if there is none; none if another process has it.
+///
+/// # Errors
+/// If the directory or the lock file cannot be made, for want of privilege for instance.
+pub fn try_lock(cluster: &str) -> Result<Option<Lock>> {
+    let dir = dir(cluster);
+    let path = dir.join("lock");
+    let cannot = |e: std::io::Error| unreadable(&path.display().to_string(), e);
+    loop {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(cannot)?;
+        let file = match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path) {
+            // `down` removed the directory between our two steps.
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            file => file.map_err(cannot)?,
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(e)) => return Err(cannot(e)),
+        }
+        // A `down` that held the lock may have removed the file that we opened: then it guards nothing.
+        let ours = file.metadata().map_err(cannot)?;
+        if fs::metadata(&path).is_ok_and(|there| there.ino() == ours.ino() && there.dev() == ours.dev()) {
+            return Ok(Some(Lock { _file: file }));
+        }
+    }
+}
+
+/// Removes a cluster's directory, and the directory of records if it was the last one.
+///
+/// # Errors
+/// If a file in it cannot be removed.
+pub fn remove(cluster: &str) -> Result<()> {
+    let dir = dir(cluster);
+    match fs::remove_dir_all(&dir) {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            return Err(Error::io(format!("cannot remove {}", dir.display()), e));
+        }
+        _ => {}
+    }
+    match fs::remove_dir(ROOT) {
+        Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+            Err(Error::io(format!("cannot remove {ROOT}"), e))
+        }
+        _ => Ok(()),
+    }
+}
