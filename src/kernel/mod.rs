@@ -1,4 +1,6 @@
 //! The only layer that changes the kernel: namespaces, links, routes, rules, sysctls. EFFECTS.
 
+pub mod messages;
+pub mod netlink;
 pub mod netns;
 pub mod state;

@@ -5,12 +5,16 @@
 //! socket belongs for ever to the namespace in which it was opened, so it can be opened inside and used
 //! outside.
 
-use std::os::fd::AsFd;
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use netns_rs::{Env, NetNs};
-use nix::sched::{CloneFlags, setns};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
 
+use super::netlink::Rtnetlink;
 use crate::error::{Error, Kind, Result};
 use crate::names;
 
@@ -64,4 +68,60 @@ pub fn inside<T: Send>(ns: impl AsFd + Send, work: impl FnOnce() -> T + Send) ->
 pub fn enter(ns: impl AsFd) -> Result<()> {
     setns(ns, CloneFlags::CLONE_NEWNET)
         .map_err(|e| Error::new(Kind::Permission, "cannot enter a network namespace").because(e))
+}
+
+/// A namespace that was just made: its name is bound under /run/netns and both handles are open.
+#[derive(Debug)]
+pub struct Fresh {
+    /// The namespace itself.
+    pub fd: OwnedFd,
+    /// An rtnetlink socket that was opened in it.
+    pub rtnetlink: Rtnetlink,
+}
+
+/// Makes a namespace and moves the calling thread into it, for good: for a thread that makes namespaces one
+/// after the other and then ends. Nothing has to enter them again later.
+///
+/// # Errors
+/// If the name is taken, or the kernel refuses.
+pub fn create_and_enter(name: &str) -> Result<Fresh> {
+    let cannot = |step: &str, e: nix::Error| {
+        let kind = if e == nix::Error::EPERM { Kind::Permission } else { Kind::Io };
+        Error::new(kind, format!("cannot {step} network namespace {name}")).because(e)
+    };
+    let path = RunNetns.persist_dir().join(name);
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|e| cannot("make", e))?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path);
+    file.map_err(|e| Error::io(format!("cannot make {}", path.display()), e))?;
+    let own = "/proc/thread-self/ns/net";
+    mount(Some(own), &path, Some("none"), MsFlags::MS_BIND, None::<&str>).map_err(|e| cannot("name", e))?;
+    let fd = File::open(own).map_err(|e| Error::io(format!("cannot open {own}"), e))?;
+    Ok(Fresh { fd: fd.into(), rtnetlink: Rtnetlink::open()? })
+}
+
+/// Makes /run/netns ready for names, as `ip netns add` does; says whether it was not there before.
+///
+/// # Errors
+/// If it cannot be made or mounted.
+pub fn prepare_directory() -> Result<bool> {
+    let made = !RunNetns.persist_dir().exists();
+    RunNetns.init().map_err(|e| {
+        Error::new(Kind::Permission, format!("cannot prepare {}", names::NETNS_DIR)).because(e)
+    })?;
+    Ok(made)
+}
+
+/// The names under /run/netns that begin with `prefix`, sorted.
+///
+/// # Errors
+/// If the directory is there and cannot be read.
+pub fn list(prefix: &str) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(names::NETNS_DIR) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|e| Error::io(format!("cannot read {}", names::NETNS_DIR), e))?,
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
+    names.sort();
+    Ok(names)
 }
