@@ -15,7 +15,9 @@
 //!                              predicted path ◀── verify ──▶ observed path
 //! ```
 
+pub mod cni;
 pub mod error;
+pub mod ipam;
 pub mod kernel;
 pub mod names;
 pub mod plan;

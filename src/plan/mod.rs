@@ -184,6 +184,23 @@ pub enum LinkKind {
     Ipip,
 }
 
+impl Link {
+    /// A link that is up, without address, and with the kernel's settings.
+    pub fn new(name: &str, kind: LinkKind) -> Self {
+        Link {
+            name: name.to_string(),
+            kind,
+            mac: None,
+            mtu: None,
+            master: None,
+            up: true,
+            addresses: Vec::new(),
+            ipv4: Ipv4Conf::default(),
+            sysctls: Vec::new(),
+        }
+    }
+}
+
 impl Plan {
     /// The namespace of this name, if there is one.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
@@ -202,6 +219,22 @@ impl Plan {
 }
 
 impl Namespace {
+    /// A namespace with `lo` and nothing else; `name` is its name inside the cluster.
+    pub fn new(cluster: &str, name: &str, hostname: &str, role: Role) -> Self {
+        Namespace {
+            name: name.to_string(),
+            netns: crate::names::netns(cluster, name),
+            hostname: hostname.to_string(),
+            role,
+            sysctls: Vec::new(),
+            links: vec![Link::new("lo", LinkKind::Loopback)],
+            neighbours: Vec::new(),
+            routes: Vec::new(),
+            sets: Vec::new(),
+            tables: Vec::new(),
+        }
+    }
+
     /// The link of this name, if there is one.
     pub fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)

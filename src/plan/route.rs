@@ -1,8 +1,8 @@
 //! Routes and neighbours of a namespace.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
 
 use super::Mac;
@@ -28,6 +28,38 @@ pub struct Route {
     pub onlink: bool,
     /// Priority; lower wins, 0 is not printed.
     pub metric: u32,
+}
+
+impl Route {
+    /// `DST via VIA dev DEV`.
+    pub fn via(dst: Ipv4Net, via: Ipv4Addr, dev: &str) -> Self {
+        Route { via: Some(via.into()), scope: Scope::Global, ..Route::on_link(dst, dev) }
+    }
+
+    /// `default via VIA dev DEV`.
+    pub fn default_via(via: Ipv4Addr, dev: &str) -> Self {
+        Route::via(Ipv4Net::default(), via, dev)
+    }
+
+    /// `DST dev DEV scope link`.
+    pub fn on_link(dst: Ipv4Net, dev: &str) -> Self {
+        Route {
+            kind: RouteKind::Unicast,
+            dst: dst.into(),
+            via: None,
+            dev: Some(dev.to_string()),
+            protocol: Protocol::Boot,
+            scope: Scope::Link,
+            src: None,
+            onlink: false,
+            metric: 0,
+        }
+    }
+
+    /// `blackhole DST`.
+    pub fn blackhole(dst: Ipv4Net) -> Self {
+        Route { kind: RouteKind::Blackhole, dev: None, scope: Scope::Global, ..Route::on_link(dst, "") }
+    }
 }
 
 /// What a route does with a packet.

@@ -3,6 +3,8 @@
 //! [`Cluster`] is what remains when text has been parsed, checked, defaulted, and its controllers have been
 //! turned into pods with a node each. Nothing here knows how a network is programmed.
 
+pub mod example;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 

@@ -1,0 +1,124 @@
+//! The ipsets and iptables rules that Felix v3.18 programs on a node, with Kubernetes' defaults. PURE.
+//!
+//! Kubernetes' defaults are: rules inserted before those of others, `DefaultEndpointToHostAction: ACCEPT`, no policy,
+//! no host endpoint, no kube-proxy in IPVS mode. Sources: felix v3.18, rules/static.go, rules/endpoints.go,
+//! rules/dispatch.go, rules/nat.go, iptables/rules.go.
+//!
+//! Every rule carries an id, a hash chained over the rules above it in its chain: change one, and all ids after it
+//! change too. The ids come out as on a real node because [`text`] spells rules exactly as Felix does.
+
+mod endpoints;
+pub mod names;
+mod static_chains;
+pub mod text;
+
+use std::collections::BTreeSet;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::plan::netfilter::{Chain, Policy, Rule, TableName};
+use crate::plan::{IpSet, Link, Table};
+use crate::topology::{Cluster, Pod};
+
+/// Bits of a packet's mark that Felix uses.
+mod mark {
+    /// A policy or profile accepted the packet.
+    pub(super) const ACCEPT: u32 = 0x1_0000;
+    /// Scratch; in raw: the packet comes from a pod.
+    pub(super) const SCRATCH0: u32 = 0x4_0000;
+    /// Accept, pass and both scratch bits.
+    pub(super) const ALL: u32 = 0xf_0000;
+    /// All of them but accept.
+    pub(super) const ALL_BUT_ACCEPT: u32 = 0xe_0000;
+}
+
+/// What Felix knows of the node that it runs on.
+pub(super) struct Local<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The node's pods.
+    pub pods: &'a [&'a Pod],
+    /// Its tunnel device.
+    pub tunnel: Option<&'a str>,
+    /// Its links.
+    pub links: &'a [Link],
+}
+
+/// The sets that exist without any policy: `masq-ipam-pools`, `all-ipam-pools` and `this-host` always,
+/// `all-hosts-net` with IPIP.
+pub(super) fn sets(local: &Local) -> Vec<IpSet> {
+    let pools = &local.cluster.network.pools;
+    let prefixes = |nat_only: bool| pools.iter().filter(move |pool| pool.nat_outgoing || !nat_only).map(|pool| pool.cidr.trunc());
+    let mut sets = vec![
+        set("all-ipam-pools", "hash:net", prefixes(false)),
+        set("masq-ipam-pools", "hash:net", prefixes(true)),
+        set("this-host", "hash:ip", this_host(local.links)),
+    ];
+    if local.tunnel.is_some() {
+        sets.push(set("all-hosts-net", "hash:net", local.cluster.nodes.iter().map(|node| node.address.into())));
+    }
+    sets.sort_by(|a, b| a.name.cmp(&b.name));
+    sets
+}
+
+/// Every address of the `local` table that is not a pod's link's, without its prefix length: of 127.0.0.1/8 the
+/// kernel's table holds 127.0.0.0/8 and 127.0.0.1 (felix: ifacemonitor, host_ip_mgr.go).
+fn this_host(links: &[Link]) -> impl Iterator<Item = Ipv4Net> {
+    let loopback = [[127, 0, 0, 0], [127, 0, 0, 1]].map(|octets| std::net::Ipv4Addr::from(octets));
+    let own = links.iter().flat_map(|link| &link.addresses).filter_map(|address| match address.net {
+        IpNet::V4(net) => Some(net.addr()),
+        IpNet::V6(_) => None,
+    });
+    loopback.into_iter().chain(own).map(Ipv4Net::from)
+}
+
+fn set(id: &str, kind: &str, members: impl Iterator<Item = Ipv4Net>) -> IpSet {
+    let sorted: BTreeSet<IpNet> = members.map(IpNet::from).collect();
+    IpSet { name: names::set(id), kind: kind.to_string(), members: sorted.into_iter().collect() }
+}
+
+/// The four tables.
+pub(super) fn tables(local: &Local) -> Vec<Table> {
+    let facts = static_chains::Facts {
+        tunnel: local.tunnel,
+        nat_outgoing: local.cluster.network.pools.iter().any(|pool| pool.nat_outgoing),
+        random_fully: local.cluster.network.random_fully,
+    };
+    let mut filter = static_chains::filter(&facts);
+    filter.user.extend(endpoints::chains(local.pods));
+    vec![
+        static_chains::raw().table(TableName::Raw),
+        static_chains::mangle().table(TableName::Mangle),
+        static_chains::nat(&facts).table(TableName::Nat),
+        filter.table(TableName::Filter),
+    ]
+}
+
+/// A table under construction; its rules have no ids yet.
+struct Draft {
+    /// Built-in chains with what Felix inserts and what it appends, in the kernel's order.
+    builtin: Vec<(&'static str, Vec<Rule>, Vec<Rule>)>,
+    /// Felix's own chains.
+    user: Vec<(String, Vec<Rule>)>,
+}
+
+impl Draft {
+    /// The finished table: ids in place, user chains by name, as iptables-save lists them.
+    fn table(mut self, name: TableName) -> Table {
+        let mut chains = Vec::new();
+        for (chain, inserts, appends) in self.builtin {
+            let mut rules = text::with_ids(chain, inserts);
+            rules.extend(text::with_ids(&format!("{chain}*appends*"), appends));
+            chains.push(Chain { name: chain.to_string(), policy: Some(Policy::Accept), rules });
+        }
+        self.user.sort_by(|a, b| a.0.cmp(&b.0));
+        for (chain, rules) in self.user {
+            let rules = text::with_ids(&chain, rules);
+            chains.push(Chain { name: chain, policy: None, rules });
+        }
+        Table { name, chains }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! The chains that do not depend on pods (felix v3.18, rules/static.go and rules/nat.go).
+//!
+//! Rules are written in three words: what must hold, the comment, what then happens. Chains that are referenced and
+//! empty exist too: host endpoint and floating IP chains are there for policies and services that may come.
+
+use super::{Draft, mark};
+use crate::plan::netfilter::{CtState, Match, Rule, Side, Target};
+
+/// What the static chains depend on.
+pub(super) struct Facts<'a> {
+    /// The IPIP device, if there is one.
+    pub tunnel: Option<&'a str>,
+    /// Whether a pool has `natOutgoing`.
+    pub nat_outgoing: bool,
+    /// Whether masquerading picks ports fully at random.
+    pub random_fully: bool,
+}
+
+/// A rule without comment.
+pub(super) fn rule(matches: impl Into<Vec<Match>>, target: Target) -> Rule {
+    Rule { comments: Vec::new(), matches: matches.into(), target: Some(target) }
+}
+
+/// A rule with a comment.
+pub(super) fn noted(comment: &str, matches: impl Into<Vec<Match>>, target: Target) -> Rule {
+    Rule { comments: vec![comment.to_string()], ..rule(matches, target) }
+}
+
+pub(super) fn jump(chain: &str) -> Target {
+    Target::Jump { chain: chain.to_string() }
+}
+
+pub(super) fn goto(chain: &str) -> Target {
+    Target::Goto { chain: chain.to_string() }
+}
+
+pub(super) fn set_mark(bits: u32) -> Target {
+    Target::SetMark { value: bits, mask: bits }
+}
+
+pub(super) fn clear_mark(bits: u32) -> Target {
+    Target::SetMark { value: 0, mask: bits }
+}
+
+pub(super) fn marked(bits: u32) -> Match {
+    Match::Mark { value: bits, mask: bits, invert: false }
+}
+
+pub(super) fn not_marked(bits: u32) -> Match {
+    Match::Mark { value: 0, mask: bits, invert: false }
+}
+
+pub(super) fn state(states: &[CtState]) -> Match {
+    Match::CtState { states: states.to_vec(), invert: false }
+}
+
+pub(super) fn established() -> Match {
+    state(&[CtState::Related, CtState::Established])
+}
+
+pub(super) fn ipip() -> Match {
+    Match::Protocol { number: 4 }
+}
+
+pub(super) fn from(interface: &str) -> Match {
+    Match::InInterface { name: interface.to_string() }
+}
+
+pub(super) fn to(interface: &str) -> Match {
+    Match::OutInterface { name: interface.to_string() }
+}
+
+fn in_set(id: &str, side: Side) -> Match {
+    Match::Set { name: super::names::set(id), side, invert: false }
+}
+
+fn local(side: Side) -> Match {
+    Match::AddrTypeLocal { side, invert: false, limit_iface_out: false }
+}
+
+fn empty(chain: &str) -> (String, Vec<Rule>) {
+    (chain.to_string(), Vec::new())
+}
+
+/// A built-in chain whose first rule calls Felix's chain.
+fn hook(builtin: &'static str, appended: Vec<Rule>) -> (&'static str, Vec<Rule>, Vec<Rule>) {
+    (builtin, vec![rule([], jump(&format!("cali-{builtin}")))], appended)
+}
+
+/// A built-in chain that Felix leaves alone.
+fn untouched(builtin: &'static str) -> (&'static str, Vec<Rule>, Vec<Rule>) {
+    (builtin, Vec::new(), Vec::new())
+}
+
+/// Anti-spoofing, and policies before connection tracking.
+pub(super) fn raw() -> Draft {
+    let prerouting = vec![
+        rule([], clear_mark(mark::ALL)),
+        rule([from("cali+")], set_mark(mark::SCRATCH0)),
+        rule([marked(mark::SCRATCH0), Match::RpFilterInvert], Target::Drop),
+        rule([not_marked(mark::SCRATCH0)], jump("cali-from-host-endpoint")),
+        rule([marked(mark::ACCEPT)], Target::Accept),
+    ];
+    let output = vec![
+        rule([], clear_mark(mark::ALL)),
+        rule([], jump("cali-to-host-endpoint")),
+        rule([marked(mark::ACCEPT)], Target::Accept),
+    ];
+    Draft {
+        builtin: vec![hook("PREROUTING", vec![]), hook("OUTPUT", vec![])],
+        user: vec![
+            ("cali-PREROUTING".to_string(), prerouting),
+            ("cali-OUTPUT".to_string(), output),
+            empty("cali-from-host-endpoint"),
+            empty("cali-to-host-endpoint"),
+        ],
+    }
+}
+
+/// Policies of host endpoints before and after address translation.
+pub(super) fn mangle() -> Draft {
+    let prerouting = vec![
+        rule([established()], Target::Accept),
+        rule([marked(mark::ACCEPT)], Target::Accept),
+        rule([], jump("cali-from-host-endpoint")),
+        noted("Host endpoint policy accepted packet.", [marked(mark::ACCEPT)], Target::Accept),
+    ];
+    let postrouting = vec![
+        rule([marked(mark::ACCEPT)], Target::Return),
+        rule([], clear_mark(mark::ALL)),
+        rule([state(&[CtState::Dnat])], jump("cali-to-host-endpoint")),
+        noted("Host endpoint policy accepted packet.", [marked(mark::ACCEPT)], Target::Return),
+    ];
+    Draft {
+        builtin: vec![
+            hook("PREROUTING", vec![]),
+            untouched("INPUT"),
+            untouched("FORWARD"),
+            untouched("OUTPUT"),
+            hook("POSTROUTING", vec![]),
+        ],
+        user: vec![
+            ("cali-PREROUTING".to_string(), prerouting),
+            ("cali-POSTROUTING".to_string(), postrouting),
+            empty("cali-from-host-endpoint"),
+            empty("cali-to-host-endpoint"),
+        ],
+    }
+}
+
+/// Masquerading: of what leaves all pools, and of what leaves through the tunnel with an address that is not its own.
+pub(super) fn nat(facts: &Facts) -> Draft {
+    let masquerade = || Target::Masquerade { random_fully: facts.random_fully };
+    let mut postrouting = vec![rule([], jump("cali-fip-snat")), rule([], jump("cali-nat-outgoing"))];
+    if let Some(device) = facts.tunnel {
+        let foreign = Match::AddrTypeLocal { side: Side::Src, invert: true, limit_iface_out: true };
+        postrouting.push(rule([to(device), foreign, local(Side::Src)], masquerade()));
+    }
+    let mut outgoing = Vec::new();
+    if facts.nat_outgoing {
+        let outside = Match::Set { name: super::names::set("all-ipam-pools"), side: Side::Dst, invert: true };
+        outgoing.push(rule([in_set("masq-ipam-pools", Side::Src), outside], masquerade()));
+    }
+    Draft {
+        builtin: vec![
+            hook("PREROUTING", vec![]),
+            untouched("INPUT"),
+            hook("OUTPUT", vec![]),
+            hook("POSTROUTING", vec![]),
+        ],
+        user: vec![
+            ("cali-PREROUTING".to_string(), vec![rule([], jump("cali-fip-dnat"))]),
+            ("cali-OUTPUT".to_string(), vec![rule([], jump("cali-fip-dnat"))]),
+            ("cali-POSTROUTING".to_string(), postrouting),
+            ("cali-nat-outgoing".to_string(), outgoing),
+            empty("cali-fip-dnat"),
+            empty("cali-fip-snat"),
+        ],
+    }
+}
+
+/// Accept and drop, without the chains of endpoints.
+pub(super) fn filter(facts: &Facts) -> Draft {
+    let appended = vec![
+        noted("Policy explicitly accepted packet.", [marked(mark::ACCEPT)], Target::Accept),
+        rule([], set_mark(mark::ACCEPT)),
+    ];
+    Draft {
+        builtin: vec![hook("INPUT", vec![]), hook("FORWARD", appended), hook("OUTPUT", vec![])],
+        user: vec![
+            ("cali-INPUT".to_string(), filter_input(facts)),
+            ("cali-FORWARD".to_string(), filter_forward()),
+            ("cali-OUTPUT".to_string(), filter_output(facts)),
+            ("cali-wl-to-host".to_string(), workload_to_host()),
+            empty("cali-from-host-endpoint"),
+            empty("cali-to-host-endpoint"),
+            empty("cali-from-hep-forward"),
+            empty("cali-to-hep-forward"),
+            empty("cali-cidr-block"),
+        ],
+    }
+}
+
+fn filter_input(facts: &Facts) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    if facts.tunnel.is_some() {
+        let hosts = in_set("all-hosts-net", Side::Src);
+        rules.push(noted("Allow IPIP packets from Calico hosts", [ipip(), hosts, local(Side::Dst)], Target::Accept));
+        rules.push(noted("Drop IPIP packets from non-Calico hosts", [ipip()], Target::Drop));
+    }
+    rules.extend([
+        rule([from("cali+")], goto("cali-wl-to-host")),
+        rule([marked(mark::ACCEPT)], Target::Accept),
+        rule([], clear_mark(mark::ALL)),
+        rule([], jump("cali-from-host-endpoint")),
+        noted("Host endpoint policy accepted packet.", [marked(mark::ACCEPT)], Target::Accept),
+    ]);
+    rules
+}
+
+fn filter_forward() -> Vec<Rule> {
+    vec![
+        rule([], clear_mark(mark::ALL_BUT_ACCEPT)),
+        rule([not_marked(mark::ACCEPT)], jump("cali-from-hep-forward")),
+        rule([from("cali+")], jump("cali-from-wl-dispatch")),
+        rule([to("cali+")], jump("cali-to-wl-dispatch")),
+        rule([], jump("cali-to-hep-forward")),
+        rule([], jump("cali-cidr-block")),
+    ]
+}
+
+fn filter_output(facts: &Facts) -> Vec<Rule> {
+    let mut rules = vec![rule([marked(mark::ACCEPT)], Target::Accept), rule([to("cali+")], Target::Return)];
+    if facts.tunnel.is_some() {
+        let hosts = in_set("all-hosts-net", Side::Dst);
+        rules.push(noted("Allow IPIP packets to other Calico hosts", [ipip(), hosts, local(Side::Src)], Target::Accept));
+    }
+    let untranslated = Match::CtState { states: vec![CtState::Dnat], invert: true };
+    rules.extend([
+        rule([], clear_mark(mark::ALL)),
+        rule([untranslated], jump("cali-to-host-endpoint")),
+        noted("Host endpoint policy accepted packet.", [marked(mark::ACCEPT)], Target::Accept),
+    ]);
+    rules
+}
+
+fn workload_to_host() -> Vec<Rule> {
+    vec![
+        rule([], jump("cali-from-wl-dispatch")),
+        noted("Configured DefaultEndpointToHostAction", [], Target::Accept),
+    ]
+}

@@ -1,0 +1,91 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::cni;
+use crate::plan::{Datapath, Namespace};
+use crate::topology::example;
+
+/// Ids of a chain's rules on a node of the document's cluster.
+fn ids(node: &Namespace, table: TableName, chain: &str) -> Vec<String> {
+    let table = node.tables.iter().find(|t| t.name == table).unwrap();
+    let chain = table.chains.iter().find(|c| c.name == chain).unwrap_or_else(|| panic!("no chain {chain}"));
+    chain.rules.iter().map(|rule| rule.comments[0].trim_start_matches("cali:").to_string()).collect()
+}
+
+fn node_1(random_fully: bool) -> Namespace {
+    let mut cluster = example::calico_ipip();
+    cluster.network.random_fully = random_fully;
+    cni::plan(&cluster, Datapath::Kernel).unwrap().namespace("node-1").unwrap().clone()
+}
+
+#[test]
+fn every_static_rule_has_the_published_id() {
+    use TableName::{Filter, Mangle, Nat, Raw};
+    let node = node_1(false);
+    let published: &[(TableName, &str, &[&str])] = &[
+        (Filter, "INPUT", &["Cz_u1IQiXIMmKD4c"]),
+        (Filter, "FORWARD", &["wUHhoiAYhphO9Mso", "S93hcgKJrXEqnTfs", "mp77cMpurHhyjLrM"]),
+        (Filter, "OUTPUT", &["tVnHkvAo15HuiPy0"]),
+        (Nat, "PREROUTING", &["6gwbT8clXdHdC1b1"]),
+        (Nat, "OUTPUT", &["tVnHkvAo15HuiPy0"]),
+        (Nat, "POSTROUTING", &["O3lYWMrLQYEMJtB5"]),
+        (Mangle, "PREROUTING", &["6gwbT8clXdHdC1b1"]),
+        (Mangle, "POSTROUTING", &["O3lYWMrLQYEMJtB5"]),
+        (Raw, "PREROUTING", &["6gwbT8clXdHdC1b1"]),
+        (Raw, "OUTPUT", &["tVnHkvAo15HuiPy0"]),
+        (
+            Filter,
+            "cali-FORWARD",
+            &["vjrMJCRpqwy5oRoX", "A_sPAO0mcxbT9mOV", "8ZoYfO5HKXWbB3pk", "jdEuaPBe14V2hutn", "12bc6HljsMKsmfr-", "NOSxoaGx8OIstr1z"],
+        ),
+        (
+            Filter,
+            "cali-INPUT",
+            &["PajejrV4aFdkZojI", "_wjq-Yrma8Ly1Svo", "8TZGxLWh_Eiz66wc", "6McIeIDvPdL6PE1T", "YGPbrUms7NId8xVa", "2gmY7Bg2i0i84Wk_", "q-Vz2ZT9iGE331LL"],
+        ),
+        (Filter, "cali-wl-to-host", &["Ee9Sbo10IpVujdIY", "nSZbcOoG1xPONxb8"]),
+        (
+            Filter,
+            "cali-OUTPUT",
+            &["Mq1_rAdXXH3YkrzW", "69FkRTJDvD5Vu6Vl", "AnEsmO6bDZbQntWW", "9e9Uf3GU5tX--Lxy", "0f3LDz_VKuHFaA2K", "OgU2f8BVEAZ_fwkq"],
+        ),
+        (Nat, "cali-PREROUTING", &["r6XmIziWUJsdOK6Z"]),
+        (Nat, "cali-OUTPUT", &["GBTAv2p5CwevEyJm"]),
+        (Nat, "cali-POSTROUTING", &["Z-c7XtVd2Bq7s_hA", "nYKhEzDlr11Jccal", "JHlpT-eSqR1TvyYm"]),
+        (Nat, "cali-nat-outgoing", &["Dw4T8UWPnCLxRJiI"]),
+        (Mangle, "cali-PREROUTING", &["6BJqBjBC7crtA-7-", "KX7AGNd6rMcDUai6", "wNH7KsA3ILKJBsY9", "Cg96MgVuoPm7UMRo"]),
+        (Mangle, "cali-POSTROUTING", &["NX-7roTexQ3fGRfU", "nnqPh8lh2VOogSzX", "nquN8Jw8Tz72pcBW", "jWrgvDQ0xEZHmta3"]),
+        (
+            Raw,
+            "cali-PREROUTING",
+            &["XFX5xbM8B9qR10JG", "EWMPb0zVROM-woQp", "V6ooGP15glg7wm91", "RMTzKqp0j735XfY4", "T8-Zfumo2dKygI73"],
+        ),
+        (Raw, "cali-OUTPUT", &["njdnLwYeGqBJyMxW", "rz86uTUcEZAfFsh7", "pN0F5zD0b8yf9W1Z"]),
+        (Filter, "cali-pri-kns.default", &["7Fnh7Pv3_98FtLW7", "ZbV6bJXWSRefjK0u"]),
+    ];
+    for (table, chain, expected) in published {
+        assert_eq!(ids(&node, *table, chain), *expected, "{} {chain}", table.as_str());
+    }
+}
+
+#[test]
+fn random_fully_changes_the_masquerade_ids() {
+    let node = node_1(true);
+    assert_eq!(ids(&node, TableName::Nat, "cali-POSTROUTING")[2], "SXWvdsbh4Mw7wOln");
+    assert_eq!(ids(&node, TableName::Nat, "cali-nat-outgoing"), ["flqWnvo8yq4ULQLa"]);
+}
+
+#[test]
+fn only_chains_that_something_calls_exist() {
+    use crate::plan::netfilter::Target;
+    for table in node_1(false).tables {
+        let mut called: BTreeMap<&str, usize> = BTreeMap::new();
+        for rule in table.chains.iter().flat_map(|chain| &chain.rules) {
+            if let Some(Target::Jump { chain } | Target::Goto { chain }) = &rule.target {
+                *called.entry(chain).or_default() += 1;
+            }
+        }
+        let user: Vec<&str> = table.chains.iter().filter(|c| c.policy.is_none()).map(|c| c.name.as_str()).collect();
+        assert_eq!(called.keys().copied().collect::<Vec<_>>(), user, "{}", table.name.as_str());
+    }
+}

@@ -1,0 +1,110 @@
+//! A rule as Felix spells it, and the id that is a hash of that.
+//!
+//! Only hashed, never fed to a tool: what iptables-restore gets is `plan::iptables`'s business.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha224};
+
+use crate::plan::netfilter::{CtState, Match, Rule, Side, Target};
+
+/// Length of an id in characters.
+const ID_LENGTH: usize = 16;
+
+/// Puts its id (`cali:` and 16 characters) before the comments of every rule of a chain. Each hash covers the one
+/// before it; the first covers the chain's name.
+pub fn with_ids(chain: &str, rules: Vec<Rule>) -> Vec<Rule> {
+    let mut hash = Sha224::digest(chain);
+    let mut numbered = Vec::with_capacity(rules.len());
+    for mut rule in rules {
+        hash = Sha224::new().chain_update(hash).chain_update(long_text(chain, &rule)).finalize();
+        let id: String = URL_SAFE_NO_PAD.encode(hash).chars().take(ID_LENGTH).collect();
+        rule.comments.insert(0, format!("cali:{id}"));
+        numbered.push(rule);
+    }
+    numbered
+}
+
+/// The text that Felix hashes: `-A <chain> HASH`, extra comments, matches, action, each after one space.
+pub fn long_text(chain: &str, rule: &Rule) -> String {
+    let mut words = vec![format!("-A {chain} HASH")];
+    words.extend(rule.comments.iter().map(|comment| format!("-m comment --comment \"{}\"", clean(comment))));
+    words.extend(rule.matches.iter().map(matching));
+    words.extend(rule.target.iter().map(action));
+    words.join(" ")
+}
+
+/// Felix keeps 256 characters of a comment and replaces what a shell might trip over.
+fn clean(comment: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_ @%+=:,./-".contains(c);
+    comment.chars().map(|c| if plain(c) { c } else { '_' }).take(256).collect()
+}
+
+fn matching(matching: &Match) -> String {
+    match matching {
+        Match::InInterface { name } => format!("--in-interface {name}"),
+        Match::OutInterface { name } => format!("--out-interface {name}"),
+        Match::Protocol { number } => format!("-p {number}"),
+        Match::Source { net, invert } => format!("{}--source {net}", not(*invert)),
+        Match::Destination { net, invert } => format!("{}--destination {net}", not(*invert)),
+        Match::Set { name, side, invert } => format!("-m set {}--match-set {name} {}", not(*invert), side_word(*side)),
+        Match::DestinationPorts { ports } => format!("-m multiport --destination-ports {}", port_list(ports)),
+        Match::CtState { states, invert } => {
+            let list: Vec<&str> = states.iter().map(|state| state_word(*state)).collect();
+            format!("-m conntrack {}--ctstate {}", not(*invert), list.join(","))
+        }
+        Match::AddrTypeLocal { side, invert, limit_iface_out } => {
+            let limit = if *limit_iface_out { " --limit-iface-out" } else { "" };
+            format!("-m addrtype {}--{}-type LOCAL{limit}", not(*invert), side_word(*side))
+        }
+        Match::Mark { value, mask, invert } => format!("-m mark {}--mark {}/{mask:#x}", not(*invert), bits(*value)),
+        Match::RpFilterInvert => "-m rpfilter --invert".to_string(),
+    }
+}
+
+fn action(target: &Target) -> String {
+    match target {
+        Target::Accept => "--jump ACCEPT".to_string(),
+        Target::Drop => "--jump DROP".to_string(),
+        Target::Return => "--jump RETURN".to_string(),
+        Target::Jump { chain } => format!("--jump {chain}"),
+        Target::Goto { chain } => format!("--goto {chain}"),
+        Target::SetMark { value, mask } => format!("--jump MARK --set-mark {}/{mask:#x}", bits(*value)),
+        Target::Masquerade { random_fully: false } => "--jump MASQUERADE".to_string(),
+        Target::Masquerade { random_fully: true } => "--jump MASQUERADE --random-fully".to_string(),
+    }
+}
+
+fn not(invert: bool) -> &'static str {
+    if invert { "! " } else { "" }
+}
+
+/// Felix writes no `0x` before a zero.
+fn bits(value: u32) -> String {
+    if value == 0 { "0".to_string() } else { format!("{value:#x}") }
+}
+
+fn side_word(side: Side) -> &'static str {
+    match side {
+        Side::Src => "src",
+        Side::Dst => "dst",
+    }
+}
+
+fn state_word(state: CtState) -> &'static str {
+    match state {
+        CtState::New => "NEW",
+        CtState::Established => "ESTABLISHED",
+        CtState::Related => "RELATED",
+        CtState::Invalid => "INVALID",
+        CtState::Dnat => "DNAT",
+    }
+}
+
+fn port_list(ports: &[(u16, u16)]) -> String {
+    let list: Vec<String> = ports
+        .iter()
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}:{last}") })
+        .collect();
+    list.join(",")
+}

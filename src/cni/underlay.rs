@@ -1,0 +1,143 @@
+//! The network below the cluster: switches, the router, hosts outside, and the nodes' NICs.
+//!
+//! A segment is one namespace with one bridge. One router namespace stands on all segments, so that hosts of
+//! different segments reach each other; it knows no route to pods, as a router outside of a cluster does not.
+//! br_netfilter needs no care: a switch has no rules, so no conntrack and no reassembly either.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use sha1::{Digest, Sha1};
+
+use crate::error::{Error, Kind, Result};
+use crate::names;
+use crate::plan::{Address, Link, LinkKind, Mac, Namespace, Role, Route, Scope, Sysctl};
+use crate::topology::{Client, Cluster, Node, Segment};
+
+/// The router's name.
+const ROUTER: &str = "gateway";
+/// The bridge of a switch.
+const BRIDGE: &str = "br0";
+
+/// A machine with one NIC on a segment.
+pub(super) struct Host<'a> {
+    name: &'a str,
+    address: Ipv4Addr,
+    segment: &'a str,
+    nic: &'a str,
+    mac: Option<Mac>,
+}
+
+impl<'a> Host<'a> {
+    /// The machine that a node is.
+    pub(super) fn node(node: &'a Node) -> Self {
+        Host { name: &node.name, address: node.address, segment: &node.segment, nic: &node.nic, mac: node.mac }
+    }
+
+    fn client(client: &'a Client) -> Self {
+        let Client { name, address, segment, nic, mac, .. } = client;
+        Host { name, address: *address, segment, nic, mac: *mac }
+    }
+}
+
+/// The segment of this name.
+pub(super) fn segment<'a>(cluster: &'a Cluster, name: &str) -> Result<&'a Segment> {
+    let found = cluster.segments.iter().find(|segment| segment.name == name);
+    found.ok_or_else(|| Error::new(Kind::Topology, format!("there is no segment {name}")))
+}
+
+/// Switches, the router and the clients.
+pub(super) fn namespaces(cluster: &Cluster) -> Result<Vec<Namespace>> {
+    let mut all: Vec<Namespace> = cluster.segments.iter().map(|segment| switch(cluster, segment)).collect();
+    all.push(router(cluster));
+    for client in &cluster.clients {
+        let mut ns = host(cluster, &Host::client(client), Role::Client)?;
+        ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "0"), no_ipv6()];
+        ns.routes.extend(client.routes.iter().map(|route| Route::via(route.to, route.via, &client.nic)));
+        all.push(ns);
+    }
+    Ok(all)
+}
+
+/// A machine's namespace: its NIC, plugged into its segment's switch, and its default route.
+pub(super) fn host(cluster: &Cluster, host: &Host, role: Role) -> Result<Namespace> {
+    let segment = segment(cluster, host.segment)?;
+    let mut ns = Namespace::new(&cluster.name, host.name, host.name, role);
+    let mut nic = nic(cluster, segment, host.name, host.nic, host.address);
+    nic.mac = host.mac.or(nic.mac);
+    ns.links.push(nic);
+    ns.routes.push(Route::default_via(segment.router, host.nic));
+    Ok(ns)
+}
+
+fn router(cluster: &Cluster) -> Namespace {
+    let mut ns = Namespace::new(&cluster.name, ROUTER, ROUTER, Role::Router);
+    ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "1"), no_ipv6()];
+    for (number, segment) in cluster.segments.iter().enumerate() {
+        ns.links.push(nic(cluster, segment, ROUTER, &format!("eth{number}"), segment.router));
+    }
+    ns
+}
+
+fn switch(cluster: &Cluster, segment: &Segment) -> Namespace {
+    let name = switch_name(segment);
+    let mut ns = Namespace::new(&cluster.name, &name, &name, Role::Switch { segment: segment.name.clone() });
+    ns.sysctls = vec![no_ipv6()];
+    let mac = Some(names::mac(&[&cluster.name, &name, BRIDGE]));
+    ns.links.push(Link { mac, mtu: Some(segment.mtu), ..Link::new(BRIDGE, LinkKind::Bridge) });
+    for (host, nic) in plugged(cluster, segment) {
+        let port = port_name(cluster, segment, &host);
+        ns.links.push(Link {
+            mac: Some(names::mac(&[&cluster.name, &name, &port])),
+            mtu: Some(segment.mtu),
+            master: Some(BRIDGE.to_string()),
+            ..Link::new(&port, LinkKind::Veth { peer_namespace: host, peer: nic })
+        });
+    }
+    ns
+}
+
+/// The machines on a segment with their NICs: the router, clients, nodes.
+fn plugged(cluster: &Cluster, segment: &Segment) -> Vec<(String, String)> {
+    let number = cluster.segments.iter().take_while(|other| other.name != segment.name).count();
+    let clients = cluster.clients.iter().map(Host::client);
+    let hosts = clients.chain(cluster.nodes.iter().map(Host::node)).filter(|host| host.segment == segment.name);
+    let mut all = vec![(ROUTER.to_string(), format!("eth{number}"))];
+    all.extend(hosts.map(|host| (host.name.to_string(), host.nic.to_string())));
+    all
+}
+
+fn switch_name(segment: &Segment) -> String {
+    format!("switch-{}", segment.name)
+}
+
+/// A switch's port is called after the machine that it leads to. Where that is too long for a link, or taken by the
+/// bridge, a hash stands for the rest of it.
+fn port_name(cluster: &Cluster, segment: &Segment, host: &str) -> String {
+    let usable = |name: &str| name.len() <= names::INTERFACE_NAME_MAX && name != BRIDGE && name != "lo";
+    if usable(host) {
+        return host.to_string();
+    }
+    let digest: String = Sha1::digest(host).iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+    let taken: BTreeSet<String> = plugged(cluster, segment).into_iter().map(|(host, _)| host).collect();
+    let short: String = host.chars().take(names::INTERFACE_NAME_MAX - 1 - digest.len()).collect();
+    let name = format!("{short}-{digest}");
+    if taken.contains(&name) { format!("{digest}-{}", host.len()) } else { name }
+}
+
+fn nic(cluster: &Cluster, segment: &Segment, host: &str, name: &str, address: Ipv4Addr) -> Link {
+    let peer = port_name(cluster, segment, host);
+    let net = Ipv4Net::new_assert(address, segment.subnet.prefix_len());
+    Link {
+        mac: Some(names::mac(&[&cluster.name, host, name])),
+        mtu: Some(segment.mtu),
+        addresses: vec![Address { net: net.into(), broadcast: Some(net.broadcast()), scope: Scope::Global }],
+        ..Link::new(name, LinkKind::Veth { peer_namespace: switch_name(segment), peer })
+    }
+}
+
+/// Keeps a namespace that never speaks IPv6 silent.
+fn no_ipv6() -> Sysctl {
+    Sysctl::new("net.ipv6.conf.all.disable_ipv6", "1")
+}

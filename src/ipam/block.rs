@@ -1,0 +1,105 @@
+//! A block of addresses, and who has them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+/// A block that a node has claimed.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Name of the pool that it is cut from.
+    pub pool: String,
+    /// The node that it belongs to.
+    pub node: String,
+    /// Its prefix.
+    pub prefix: Ipv4Net,
+    /// Ordinals not in use: taken from the front, given back to the end.
+    free: VecDeque<u32>,
+    used: BTreeMap<u32, Allocation>,
+}
+
+/// An address in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Allocation {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The node that uses it.
+    pub node: String,
+    /// What has it.
+    pub owner: Owner,
+    /// Whether the block belongs to another node.
+    pub borrowed: bool,
+}
+
+/// What has an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+pub enum Owner {
+    /// A node's tunnel device.
+    Tunnel {
+        /// The device.
+        device: String,
+    },
+    /// A pod.
+    Pod {
+        /// Its Kubernetes namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Tunnel { device } => write!(f, "{device}"),
+            Owner::Pod { namespace, name } => write!(f, "pod {namespace}/{name}"),
+        }
+    }
+}
+
+impl Block {
+    pub(super) fn new(pool: String, node: &str, prefix: Ipv4Net) -> Self {
+        let size = 1u32 << (32 - u32::from(prefix.prefix_len())).min(31);
+        Block { pool, node: node.to_string(), prefix, free: (0..size).collect(), used: BTreeMap::new() }
+    }
+
+    /// How many addresses it has; its first and last are ordinary ones.
+    pub fn size(&self) -> usize {
+        self.free.len() + self.used.len()
+    }
+
+    /// How many of them are in use.
+    pub fn in_use(&self) -> usize {
+        self.used.len()
+    }
+
+    /// Those in use, by address.
+    pub fn allocations(&self) -> impl Iterator<Item = &Allocation> {
+        self.used.values()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    pub(super) fn take(&mut self, node: &str, owner: Owner) -> Option<Ipv4Addr> {
+        let ordinal = self.free.pop_front()?;
+        let address = Ipv4Addr::from(u32::from(self.prefix.network()) + ordinal);
+        let borrowed = node != self.node;
+        self.used.insert(ordinal, Allocation { address, node: node.to_string(), owner, borrowed });
+        Some(address)
+    }
+
+    pub(super) fn release(&mut self, address: Ipv4Addr) -> bool {
+        let ordinal = u32::from(address) - u32::from(self.prefix.network());
+        let had = self.used.remove(&ordinal).is_some();
+        if had {
+            self.free.push_back(ordinal);
+        }
+        had
+    }
+}

@@ -1,0 +1,186 @@
+//! Calico's IPAM: which block a node gets, and which address of it a pod. PURE.
+//!
+//! A pool is cut into blocks. A node claims a block by walking the pool from an index that depends on its name
+//! alone, and hands out the block's addresses upwards; only when no block is left does it borrow addresses from
+//! blocks of others (libcalico-go v3.18, lib/ipam/ipam.go, ipam_block.go, ipam_block_reader_writer.go).
+//!
+//! ```text
+//!  pool 10.100.0.0/16 ── 1024 blocks of /26 ──▶ node-1: index 338 = 10.100.84.128/26 ──▶ .128 tunl0, .129, .130 …
+//! ```
+
+mod block;
+mod cooked;
+mod gorand;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::error::{Error, Kind, Result};
+use crate::topology::IpPool;
+
+pub use block::{Allocation, Block, Owner};
+
+/// The address manager of one cluster.
+#[derive(Debug, Clone)]
+pub struct Ipam {
+    pools: Vec<IpPool>,
+    strict_affinity: bool,
+    /// Every claimed block, by its prefix.
+    blocks: BTreeMap<Ipv4Net, Block>,
+    /// The blocks of each node in the order in which it claimed them.
+    affine: BTreeMap<String, Vec<Ipv4Net>>,
+}
+
+impl Ipam {
+    /// A manager of these pools, with nothing handed out. `strict_affinity` forbids borrowing.
+    pub fn new(pools: &[IpPool], strict_affinity: bool) -> Self {
+        Ipam { pools: pools.to_vec(), strict_affinity, blocks: BTreeMap::new(), affine: BTreeMap::new() }
+    }
+
+    /// Gives `node` the block that its user chose for it.
+    ///
+    /// # Errors
+    /// `Topology` if the prefix is no block of an enabled pool, or is another node's.
+    pub fn claim(&mut self, node: &str, block: Ipv4Net) -> Result<()> {
+        let fits = |pool: &&IpPool| pool.cidr.contains(&block) && pool.block_size == block.prefix_len();
+        let Some(pool) = self.pools.iter().find(fits) else {
+            let pools: Vec<String> =
+                self.pools.iter().map(|p| format!("{} ({}, blocks of /{})", p.name, p.cidr, p.block_size)).collect();
+            return Err(Error::new(Kind::Topology, format!("node {node}: {block} is no block of any IP pool"))
+                .hint(format!("take a prefix of one of these pools: {}", pools.join(", "))));
+        };
+        if pool.disabled {
+            return Err(Error::new(Kind::Topology, format!("node {node}: {block} is in pool {}, which is disabled", pool.name))
+                .hint("choose a block of an enabled pool, or enable that one"));
+        }
+        if let Some(taken) = self.blocks.get(&block.trunc()) {
+            return Err(Error::new(Kind::Topology, format!("node {node}: block {block} belongs to node {}", taken.node))
+                .hint("give each node a block of its own"));
+        }
+        let pool = pool.name.clone();
+        self.insert(Block::new(pool, node, block.trunc()));
+        Ok(())
+    }
+
+    /// Hands out an address on `node`: from its own blocks, else from a new one, else a borrowed one.
+    ///
+    /// # Errors
+    /// `Topology` if no pool has room, naming the pools and what would make room.
+    pub fn assign(&mut self, node: &str, owner: Owner) -> Result<Ipv4Addr> {
+        let Some(prefix) = self.own_block(node).or_else(|| self.claim_next(node)).or_else(|| self.lender(node)) else {
+            return Err(self.exhausted(node, &owner));
+        };
+        let block = self.blocks.get_mut(&prefix).filter(|block| block.has_room());
+        match block.and_then(|block| block.take(node, owner.clone())) {
+            Some(address) => Ok(address),
+            None => Err(self.exhausted(node, &owner)),
+        }
+    }
+
+    /// Takes an address back; it goes to the end of its block's queue. False if it was not handed out.
+    pub fn release(&mut self, address: Ipv4Addr) -> bool {
+        self.blocks.values_mut().find(|block| block.prefix.contains(&address)).is_some_and(|block| block.release(address))
+    }
+
+    /// Every claimed block, by address.
+    pub fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.values()
+    }
+
+    /// The blocks of one node in the order in which it claimed them.
+    pub fn blocks_of<'a>(&'a self, node: &str) -> impl Iterator<Item = &'a Block> {
+        self.affine.get(node).into_iter().flatten().filter_map(|prefix| self.blocks.get(prefix))
+    }
+
+    /// Every address in use, by address.
+    pub fn allocations(&self) -> impl Iterator<Item = &Allocation> {
+        self.blocks.values().flat_map(Block::allocations)
+    }
+
+    /// The pools, in the order in which they are tried.
+    pub fn pools(&self) -> &[IpPool] {
+        &self.pools
+    }
+
+    /// How many addresses of a pool are in use.
+    pub fn in_use(&self, pool: &str) -> usize {
+        self.blocks.values().filter(|block| block.pool == pool).map(Block::in_use).sum()
+    }
+
+    fn insert(&mut self, block: Block) -> Ipv4Net {
+        let prefix = block.prefix;
+        self.affine.entry(block.node.clone()).or_default().push(prefix);
+        self.blocks.insert(prefix, block);
+        prefix
+    }
+
+    fn enabled(&self) -> impl Iterator<Item = &IpPool> {
+        self.pools.iter().filter(|pool| !pool.disabled)
+    }
+
+    /// The first block of `node` with room, in an enabled pool.
+    fn own_block(&self, node: &str) -> Option<Ipv4Net> {
+        let usable = |block: &&Block| block.has_room() && self.enabled().any(|pool| pool.name == block.pool);
+        self.blocks_of(node).find(usable).map(|block| block.prefix)
+    }
+
+    /// Claims the first block that is nobody's, walking each pool once round from the node's start.
+    fn claim_next(&mut self, node: &str) -> Option<Ipv4Net> {
+        let free = |pool: &IpPool| walk(pool, node).find(|prefix| !self.blocks.contains_key(prefix));
+        let (pool, prefix) = self.enabled().find_map(|pool| Some((pool.name.clone(), free(pool)?)))?;
+        Some(self.insert(Block::new(pool, node, prefix)))
+    }
+
+    /// A block of another node with room, in the same order.
+    fn lender(&self, node: &str) -> Option<Ipv4Net> {
+        if self.strict_affinity {
+            return None;
+        }
+        let with_room = |prefix: &Ipv4Net| self.blocks.get(prefix).is_some_and(Block::has_room);
+        self.enabled().find_map(|pool| walk(pool, node).find(with_room))
+    }
+
+    fn exhausted(&self, node: &str, owner: &Owner) -> Error {
+        let pools: Vec<String> = self.enabled().map(|p| format!("{} ({})", p.name, p.cidr)).collect();
+        if pools.is_empty() {
+            return Error::new(Kind::Topology, format!("no address for {owner} on {node}: no IP pool is enabled"))
+                .hint("set `disabled: false` on a pool, or add one");
+        }
+        let full = format!("no address for {owner} on {node}: nothing is free in pool {}", pools.join(", "));
+        let cure = if self.strict_affinity {
+            "enlarge the pool, add one, make its blocks smaller, or allow borrowing with `strictAffinity: false`"
+        } else {
+            "enlarge the pool, or add one"
+        };
+        Error::new(Kind::Topology, full).hint(cure)
+    }
+}
+
+/// The blocks of a pool in the order in which `node` tries them.
+fn walk(pool: &IpPool, node: &str) -> impl Iterator<Item = Ipv4Net> + use<> {
+    let (cidr, size) = (pool.cidr.trunc(), pool.block_size);
+    let count = 1u64 << u32::from(size.saturating_sub(cidr.prefix_len()));
+    let start = start_index(node, count);
+    let base = u64::from(u32::from(cidr.network()));
+    (0..count).filter_map(move |step| {
+        let index = (start + step) % count;
+        let address = u32::try_from(base + (index << (32 - u32::from(size)))).ok()?;
+        Ipv4Net::new(Ipv4Addr::from(address), size).ok()
+    })
+}
+
+/// Where `node` starts in a pool of `count` blocks. Calico seeds with the time if a block is a single address;
+/// minik keeps the name there too, because equal input must give an equal plan.
+fn start_index(node: &str, count: u64) -> u64 {
+    gorand::GoRand::new(fnv1(node.as_bytes())).below(count)
+}
+
+/// The 32-bit FNV-1 hash (multiply, then xor).
+fn fnv1(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| hash.wrapping_mul(0x0100_0193) ^ u32::from(*byte))
+}
+
+#[cfg(test)]
+mod tests;
