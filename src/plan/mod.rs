@@ -5,10 +5,15 @@
 //! equal plan, byte for byte.
 
 mod address;
+mod etc;
 pub mod netfilter;
+pub mod render;
+pub mod restore;
 mod route;
+pub mod shell;
 
 pub use address::{Address, Mac};
+pub use etc::etc_files;
 pub use netfilter::{IpSet, Table};
 pub use route::{Neighbour, Protocol, Route, RouteKind, Scope};
 
@@ -216,6 +221,11 @@ impl Plan {
     pub fn pods(&self) -> impl Iterator<Item = &Namespace> {
         self.namespaces.iter().filter(|ns| matches!(ns.role, Role::Pod { .. }))
     }
+}
+
+/// A prefix as the tools print it: a single address without its length.
+pub fn prefix(net: &ipnet::IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
 
 impl Namespace {

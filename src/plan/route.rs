@@ -1,5 +1,6 @@
 //! Routes and neighbours of a namespace.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -59,6 +60,40 @@ impl Route {
     /// `blackhole DST`.
     pub fn blackhole(dst: Ipv4Net) -> Self {
         Route { kind: RouteKind::Blackhole, dev: None, scope: Scope::Global, ..Route::on_link(dst, "") }
+    }
+}
+
+/// As `ip route` prints it, and `ip route add` reads it.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind == RouteKind::Blackhole {
+            f.write_str("blackhole ")?;
+        }
+        match self.dst.prefix_len() {
+            0 => f.write_str("default")?,
+            _ => f.write_str(&super::prefix(&self.dst))?,
+        }
+        if let Some(via) = self.via {
+            write!(f, " via {via}")?;
+        }
+        if let Some(dev) = &self.dev {
+            write!(f, " dev {dev}")?;
+        }
+        if self.protocol != Protocol::Boot {
+            write!(f, " proto {}", self.protocol.name())?;
+        }
+        match self.scope {
+            Scope::Global => {}
+            Scope::Link => f.write_str(" scope link")?,
+            Scope::Host => f.write_str(" scope host")?,
+        }
+        if let Some(src) = self.src {
+            write!(f, " src {src}")?;
+        }
+        if self.metric != 0 {
+            write!(f, " metric {}", self.metric)?;
+        }
+        if self.onlink { f.write_str(" onlink") } else { Ok(()) }
     }
 }
 

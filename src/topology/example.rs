@@ -95,8 +95,8 @@ pub fn calico_ipip() -> Cluster {
         pods: vec![
             pod("test-7999578869-kx4hp", "node-1", owner()),
             pod("test-7999578869-jr2w9", "node-2", owner()),
-            pod("test-7999578869-xkhlz", "node-1", owner()),
-            pod("two-containers", "node-2", None),
+            pod("test-7999578869-xkhlz", "node-2", owner()),
+            pod("two-containers", "node-1", None),
         ],
     }
 }

@@ -1,0 +1,123 @@
+//! A plan as text for people: per namespace its links, addresses, settings, routes, sets and rules.
+
+use std::fmt::Write;
+
+use super::{Ipv4Conf, Link, LinkKind, Namespace, Plan, Role, Table, prefix, restore};
+
+/// The whole plan. Columns are aligned within each namespace; routes read as `ip route` prints them, rules as
+/// iptables-save does.
+pub fn text(plan: &Plan) -> String {
+    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let mut text = format!(
+        "cluster {}: {}, {}, {}, tunnels by {}\n",
+        plan.cluster,
+        plan.mode,
+        count(plan.nodes().count(), "node"),
+        count(plan.pods().count(), "pod"),
+        plan.datapath
+    );
+    for ns in &plan.namespaces {
+        text.push('\n');
+        text.push_str(&namespace(ns));
+    }
+    text
+}
+
+/// One namespace.
+pub fn namespace(ns: &Namespace) -> String {
+    let mut text = format!("{} ({}), netns {}\n", ns.name, role(&ns.role), ns.netns);
+    let mut rows: Vec<[String; 3]> = Vec::new();
+    for sysctl in &ns.sysctls {
+        rows.push(row("sysctl", &sysctl.key, &format!("= {}", sysctl.value)));
+    }
+    for link in &ns.links {
+        rows.extend(link_rows(link));
+    }
+    for neighbour in &ns.neighbours {
+        rows.push(row("neighbour", &neighbour.address.to_string(), &format!("{} dev {}", neighbour.mac, neighbour.dev)));
+    }
+    let width = rows.iter().map(|[_, name, _]| name.len()).max().unwrap_or(0);
+    for [what, name, rest] in rows {
+        let _ = writeln!(text, "{}", format!("  {what:9} {name:width$}  {rest}").trim_end());
+    }
+    for route in &ns.routes {
+        let _ = writeln!(text, "  route     {route}");
+    }
+    for set in &ns.sets {
+        let members: Vec<String> = set.members.iter().map(prefix).collect();
+        let _ = writeln!(text, "  set       {} {}: {}", set.name, set.kind, members.join(" "));
+    }
+    for table in &ns.tables {
+        let _ = writeln!(text, "  table     {}", table_heading(table));
+        for chain in &table.chains {
+            for rule in &chain.rules {
+                let _ = writeln!(text, "            {}", restore::append(&chain.name, rule));
+            }
+        }
+    }
+    text
+}
+
+/// Its name, the policies of its built-in chains, and the chains that exist without rules.
+fn table_heading(table: &Table) -> String {
+    let policies = table.chains.iter().filter_map(|chain| Some(format!("{} {}", chain.name, chain.policy?)));
+    let empty = table.chains.iter().filter(|chain| chain.policy.is_none() && chain.rules.is_empty());
+    let empty: Vec<&str> = empty.map(|chain| chain.name.as_str()).collect();
+    let heading = format!("{}: {}", table.name.as_str(), policies.collect::<Vec<_>>().join(", "));
+    if empty.is_empty() { heading } else { format!("{heading}; empty: {}", empty.join(" ")) }
+}
+
+fn row(what: &str, name: &str, rest: &str) -> [String; 3] {
+    [what.to_string(), name.to_string(), rest.to_string()]
+}
+
+fn role(role: &Role) -> String {
+    match role {
+        Role::Switch { segment } => format!("switch of segment {segment}"),
+        Role::Router => "router".to_string(),
+        Role::Client => "client".to_string(),
+        Role::Node => "node".to_string(),
+        Role::Pod { node, .. } => format!("pod on {node}"),
+    }
+}
+
+fn link_rows(link: &Link) -> Vec<[String; 3]> {
+    let mut words = vec![kind(&link.kind)];
+    words.extend(link.master.iter().map(|master| format!("port of {master}")));
+    words.extend(link.mtu.map(|mtu| format!("mtu {mtu}")));
+    words.extend(link.mac.map(|mac| format!("mac {mac}")));
+    if !link.up {
+        words.push("down".to_string());
+    }
+    let mut rows = vec![row("link", &link.name, &words.join(", "))];
+    for address in &link.addresses {
+        let broadcast = address.broadcast.map_or(String::new(), |broadcast| format!(" brd {broadcast}"));
+        rows.push(row("address", &link.name, &format!("{}{broadcast}", address.net)));
+    }
+    let settings: Vec<String> = ipv4(&link.ipv4).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if !settings.is_empty() {
+        rows.push(row("ipv4", &link.name, &settings.join(" ")));
+    }
+    rows.extend(link.sysctls.iter().map(|sysctl| row("sysctl", &sysctl.key, &format!("= {}", sysctl.value))));
+    rows
+}
+
+fn kind(kind: &LinkKind) -> String {
+    match kind {
+        LinkKind::Loopback => "loopback".to_string(),
+        LinkKind::Bridge => "bridge".to_string(),
+        LinkKind::Veth { peer_namespace, peer } => format!("veth to {peer} in {peer_namespace}"),
+        LinkKind::Ipip => "ipip any remote any local any ttl inherit nopmtudisc".to_string(),
+    }
+}
+
+/// The settings that are given, by name.
+fn ipv4(conf: &Ipv4Conf) -> Vec<(&'static str, u32)> {
+    let switches = [
+        ("proxy_arp", conf.proxy_arp.map(u32::from)),
+        ("forwarding", conf.forwarding.map(u32::from)),
+        ("route_localnet", conf.route_localnet.map(u32::from)),
+        ("proxy_delay", conf.proxy_delay),
+    ];
+    switches.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}

@@ -1,0 +1,143 @@
+//! What iptables-restore and `ipset restore` read. PURE.
+//!
+//! Rules are spelled as iptables-save prints them back, so that a plan, a script and a dump can be held side by side.
+
+use std::fmt::Write;
+
+use super::netfilter::{CtState, IpSet, Match, Rule, Side, Table, Target};
+
+/// Most members that a set may have, as Felix creates it.
+const SET_CAPACITY: u32 = 1_048_576;
+
+/// Input of iptables-restore (without `--noflush`) for these tables: what a table had before is gone.
+pub fn iptables(tables: &[Table]) -> String {
+    tables.iter().map(table).collect()
+}
+
+/// One table: `*name`, its chains, its rules, `COMMIT`.
+pub fn table(table: &Table) -> String {
+    let mut text = format!("*{}\n", table.name.as_str());
+    for chain in &table.chains {
+        let policy = chain.policy.map_or("-".to_string(), |policy| policy.to_string());
+        let _ = writeln!(text, ":{} {policy} [0:0]", chain.name);
+    }
+    for chain in &table.chains {
+        for rule in &chain.rules {
+            let _ = writeln!(text, "{}", append(&chain.name, rule));
+        }
+    }
+    text.push_str("COMMIT\n");
+    text
+}
+
+/// One rule as `-A chain …`: addresses, interfaces and protocol first, then comments, matches and the target.
+pub fn append(chain: &str, rule: &Rule) -> String {
+    let mut words = vec![format!("-A {chain}")];
+    let mut basics: Vec<(u8, String)> = rule.matches.iter().filter_map(basic).collect();
+    basics.sort();
+    words.extend(basics.into_iter().map(|(_, text)| text));
+    words.extend(rule.comments.iter().map(|comment| format!("-m comment --comment {}", quoted(comment))));
+    words.extend(rule.matches.iter().filter_map(extension));
+    words.extend(rule.target.iter().map(target));
+    words.join(" ")
+}
+
+/// Input of `ipset restore` for these sets. With `-exist` it can be given again.
+pub fn ipset(sets: &[IpSet]) -> String {
+    let mut text = String::new();
+    for set in sets {
+        let _ = writeln!(text, "create {} {} family inet hashsize 1024 maxelem {SET_CAPACITY}", set.name, set.kind);
+        for member in &set.members {
+            let _ = writeln!(text, "add {} {}", set.name, super::prefix(member));
+        }
+    }
+    text
+}
+
+/// A match that every rule can have without an extension, with its place among them.
+fn basic(matching: &Match) -> Option<(u8, String)> {
+    Some(match matching {
+        Match::Source { net, invert } => (0, format!("{}-s {net}", not(*invert))),
+        Match::Destination { net, invert } => (1, format!("{}-d {net}", not(*invert))),
+        Match::InInterface { name } => (2, format!("-i {name}")),
+        Match::OutInterface { name } => (3, format!("-o {name}")),
+        Match::Protocol { number } => (4, format!("-p {}", protocol(*number))),
+        _ => return None,
+    })
+}
+
+fn extension(matching: &Match) -> Option<String> {
+    Some(match matching {
+        Match::Set { name, side, invert } => format!("-m set {}--match-set {name} {}", not(*invert), side_word(*side)),
+        Match::DestinationPorts { ports } => format!("-m multiport --dports {}", port_list(ports)),
+        Match::CtState { states, invert } => {
+            let list: Vec<&str> = states.iter().map(|state| state_word(*state)).collect();
+            format!("-m conntrack {}--ctstate {}", not(*invert), list.join(","))
+        }
+        Match::AddrTypeLocal { side, invert, limit_iface_out } => {
+            let limit = if *limit_iface_out { " --limit-iface-out" } else { "" };
+            format!("-m addrtype {}--{}-type LOCAL{limit}", not(*invert), side_word(*side))
+        }
+        Match::Mark { value, mask, invert } => format!("-m mark {}--mark {value:#x}/{mask:#x}", not(*invert)),
+        Match::RpFilterInvert => "-m rpfilter --invert".to_string(),
+        _ => return None,
+    })
+}
+
+fn target(target: &Target) -> String {
+    match target {
+        Target::Accept => "-j ACCEPT".to_string(),
+        Target::Drop => "-j DROP".to_string(),
+        Target::Return => "-j RETURN".to_string(),
+        Target::Jump { chain } => format!("-j {chain}"),
+        Target::Goto { chain } => format!("-g {chain}"),
+        // The tool stores and prints the bits that it clears: those of the mask and of the value.
+        Target::SetMark { value, mask } => format!("-j MARK --set-xmark {value:#x}/{:#x}", mask | value),
+        Target::Masquerade { random_fully: false } => "-j MASQUERADE".to_string(),
+        Target::Masquerade { random_fully: true } => "-j MASQUERADE --random-fully".to_string(),
+    }
+}
+
+/// The names that iptables-save prints without asking /etc/protocols, and the numbers of all others.
+fn protocol(number: u8) -> String {
+    match number {
+        1 => "icmp".to_string(),
+        6 => "tcp".to_string(),
+        17 => "udp".to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// iptables-save puts quotes around everything but letters, digits and a few signs.
+fn quoted(comment: &str) -> String {
+    format!("\"{}\"", comment.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn not(invert: bool) -> &'static str {
+    if invert { "! " } else { "" }
+}
+
+fn side_word(side: Side) -> &'static str {
+    match side {
+        Side::Src => "src",
+        Side::Dst => "dst",
+    }
+}
+
+fn state_word(state: CtState) -> &'static str {
+    match state {
+        CtState::New => "NEW",
+        CtState::Established => "ESTABLISHED",
+        CtState::Related => "RELATED",
+        CtState::Invalid => "INVALID",
+        CtState::Dnat => "DNAT",
+    }
+}
+
+fn port_list(ports: &[(u16, u16)]) -> String {
+    let range = |(first, last): &(u16, u16)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}:{last}"),
+    };
+    ports.iter().map(range).collect::<Vec<_>>().join(",")
+}

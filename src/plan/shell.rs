@@ -1,0 +1,178 @@
+//! A plan as a shell script of plain `ip`, `sysctl`, `ipset` and `iptables-restore` commands.
+//!
+//! Run by hand on a bare machine it builds the same network; read, it says which command makes what. The one
+//! exception is a tunnel device that minik's agent serves: the script makes the device, and says so.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use super::{Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, etc_files, restore};
+use crate::names;
+
+/// The script. Equal plans give equal scripts; `sh SCRIPT down` removes what `sh SCRIPT` made.
+pub fn script(plan: &Plan) -> String {
+    let mut text = header(plan);
+    section(&mut text, "Namespaces, with the files that `ip netns exec` shows as /etc");
+    text.push_str("for ns in $NAMESPACES; do\n  ip netns add \"$ns\"\ndone\n");
+    plan.namespaces.iter().for_each(|ns| etc(&mut text, ns));
+    section(&mut text, "Settings that links inherit, so they come before any link");
+    for ns in &plan.namespaces {
+        sysctls(&mut text, &ns.netns, &ns.sysctls);
+    }
+    section(&mut text, "Links, each veth pair once, born where it belongs");
+    let mut made = BTreeSet::new();
+    for ns in &plan.namespaces {
+        links(&mut text, plan, ns, &mut made);
+    }
+    for ns in &plan.namespaces {
+        inside(&mut text, ns);
+    }
+    text.push_str("\n# Done. A look around, and the way to remove all of it:\n");
+    if let Some(pod) = plan.pods().next() {
+        let _ = writeln!(text, "#   ip netns exec {} ip route", pod.netns);
+    }
+    text.push_str("#   sh THIS-SCRIPT down\n");
+    text
+}
+
+fn header(plan: &Plan) -> String {
+    let mut text = format!(
+        "#!/bin/sh\n# Builds the network of cluster {} ({}) by hand. Made by `minik plan --as shell`.\n\
+         # Run as root; needs iproute2, procps, ipset and iptables. `down` as argument removes it again.\n\
+         # Nothing outside of the namespaces named here is touched, but for /etc/netns.\nset -eu\n\nNAMESPACES=\"\n",
+        plan.cluster, plan.mode
+    );
+    for ns in &plan.namespaces {
+        let _ = writeln!(text, "{}", ns.netns);
+    }
+    let _ = write!(
+        text,
+        "\"\n\nif [ \"${{1:-}}\" = down ]; then\n  for ns in $NAMESPACES; do\n    \
+         if [ -e \"{netns}/$ns\" ]; then ip netns del \"$ns\"; fi\n    rm -rf \"{etc}/$ns\"\n  done\n  exit 0\nfi\n",
+        netns = names::NETNS_DIR,
+        etc = names::ETC_NETNS_DIR
+    );
+    text
+}
+
+fn section(text: &mut String, title: &str) {
+    let _ = write!(text, "\n# --- {title}\n");
+}
+
+fn etc(text: &mut String, ns: &Namespace) {
+    let directory = format!("{}/{}", names::ETC_NETNS_DIR, ns.netns);
+    let _ = writeln!(text, "mkdir -p {directory}");
+    for (name, content) in etc_files(ns) {
+        heredoc(text, &format!("cat > {directory}/{name}"), &content);
+    }
+}
+
+fn heredoc(text: &mut String, command: &str, content: &str) {
+    let _ = write!(text, "{command} <<'END'\n{content}END\n");
+}
+
+/// `sysctl` for each setting; one of IPv6 is skipped where the kernel has none.
+fn sysctls(text: &mut String, netns: &str, sysctls: &[Sysctl]) {
+    for sysctl in sysctls {
+        let ipv6 = if sysctl.key.starts_with("net.ipv6.") { "[ ! -d /proc/sys/net/ipv6 ] || " } else { "" };
+        let _ = writeln!(text, "{ipv6}ip netns exec {netns} sysctl -qw {}={}", sysctl.key, sysctl.value);
+    }
+}
+
+fn links(text: &mut String, plan: &Plan, ns: &Namespace, made: &mut BTreeSet<(String, String)>) {
+    for link in &ns.links {
+        if !made.insert((ns.name.clone(), link.name.clone())) {
+            continue;
+        }
+        let (name, netns, looks) = (&link.name, &ns.netns, looks(link));
+        match &link.kind {
+            LinkKind::Loopback => {}
+            LinkKind::Bridge => {
+                let _ = writeln!(text, "ip -n {netns} link add {name}{looks} type bridge");
+            }
+            LinkKind::Veth { peer_namespace, peer } => {
+                let far = plan.namespace(peer_namespace);
+                let far_looks = far.and_then(|ns| ns.link(peer)).map(self::looks).unwrap_or_default();
+                let far_netns = far.map_or("", |ns| &ns.netns);
+                let _ = writeln!(
+                    text,
+                    "ip -n {netns} link add {name}{looks} type veth peer name {peer} netns {far_netns}{far_looks}"
+                );
+                made.insert((peer_namespace.clone(), peer.clone()));
+            }
+            LinkKind::Ipip => tunnel(text, plan.datapath, netns, link),
+        }
+    }
+}
+
+/// MAC and MTU, as words of `ip link add`.
+fn looks(link: &Link) -> String {
+    let mac = link.mac.map_or(String::new(), |mac| format!(" address {mac}"));
+    let mtu = link.mtu.map_or(String::new(), |mtu| format!(" mtu {mtu}"));
+    mac + &mtu
+}
+
+/// The module makes a tunl0 in every namespace by itself, at the latest when one is asked for.
+fn tunnel(text: &mut String, datapath: Datapath, netns: &str, link: &Link) {
+    let name = &link.name;
+    let _ = match datapath {
+        Datapath::Kernel => write!(
+            text,
+            "# The ipip module makes this device by itself where it is loaded.\n\
+             ip -n {netns} link add {name} type ipip 2>/dev/null || ip -n {netns} link show dev {name} >/dev/null\n"
+        ),
+        Datapath::Userspace => write!(
+            text,
+            "# No ipip in the kernel: a TUN device takes the routes, but only minik's agent can carry its packets.\n\
+             ip -n {netns} tuntap add dev {name} mode tun\n"
+        ),
+    };
+    if let Some(mtu) = link.mtu {
+        let _ = writeln!(text, "ip -n {netns} link set dev {name} mtu {mtu}");
+    }
+}
+
+/// What comes after all links exist: ports, addresses, state, settings, routes, rules.
+fn inside(text: &mut String, ns: &Namespace) {
+    section(text, &ns.name);
+    let netns = &ns.netns;
+    for link in &ns.links {
+        if let Some(master) = &link.master {
+            let _ = writeln!(text, "ip -n {netns} link set dev {} master {master}", link.name);
+        }
+        for address in &link.addresses {
+            let broadcast = address.broadcast.map_or(String::new(), |broadcast| format!(" broadcast {broadcast}"));
+            let _ = writeln!(text, "ip -n {netns} address add {}{broadcast} dev {}", address.net, link.name);
+        }
+        sysctls(text, netns, &link_sysctls(link));
+        if link.up {
+            let _ = writeln!(text, "ip -n {netns} link set dev {} up", link.name);
+        }
+    }
+    for neighbour in &ns.neighbours {
+        let (address, mac, dev) = (neighbour.address, neighbour.mac, &neighbour.dev);
+        let _ = writeln!(text, "ip -n {netns} neighbour add {address} lladdr {mac} dev {dev} nud permanent");
+    }
+    for route in &ns.routes {
+        let _ = writeln!(text, "ip -n {netns} route add {route}");
+    }
+    if !ns.sets.is_empty() {
+        heredoc(text, &format!("ip netns exec {netns} ipset restore"), &restore::ipset(&ns.sets));
+    }
+    if !ns.tables.is_empty() {
+        heredoc(text, &format!("ip netns exec {netns} iptables-restore"), &restore::iptables(&ns.tables));
+    }
+}
+
+/// Every setting of a link as a sysctl.
+fn link_sysctls(link: &Link) -> Vec<Sysctl> {
+    let name = link.name.replace('.', "/");
+    let Ipv4Conf { proxy_arp, forwarding, route_localnet, proxy_delay } = link.ipv4;
+    let conf = [("proxy_arp", proxy_arp), ("forwarding", forwarding), ("route_localnet", route_localnet)];
+    let given = conf.into_iter().filter_map(|(key, value)| Some((key, u8::from(value?))));
+    let mut all: Vec<Sysctl> =
+        given.map(|(key, value)| Sysctl::new(format!("net.ipv4.conf.{name}.{key}"), value.to_string())).collect();
+    all.extend(proxy_delay.map(|delay| Sysctl::new(format!("net.ipv4.neigh.{name}.proxy_delay"), delay.to_string())));
+    all.extend(link.sysctls.iter().cloned());
+    all
+}

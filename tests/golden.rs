@@ -1,0 +1,87 @@
+//! Every built-in topology's plan, in its three printed forms, held against files in tests/golden/.
+//!
+//! `MINIK_BLESS=1 cargo test --test golden` writes the files anew; look at the difference before committing it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use minik::cni;
+use minik::plan::{Datapath, Plan, render, shell};
+use minik::topology::{Cluster, Mode, example};
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// The cluster of a mode's built-in topology.
+fn cluster(mode: Mode) -> Cluster {
+    match mode {
+        Mode::CalicoIpip => example::calico_ipip(),
+    }
+}
+
+fn plan(mode: Mode) -> Plan {
+    cni::plan(&cluster(mode), Datapath::Kernel).unwrap_or_else(|error| panic!("{mode}: {error}"))
+}
+
+/// File name and content of every printed form.
+fn printed(mode: Mode) -> Vec<(String, String)> {
+    let plan = plan(mode);
+    let json = serde_json::to_string_pretty(&plan).expect("a plan is plain data");
+    vec![
+        (format!("{mode}.txt"), render::text(&plan)),
+        (format!("{mode}.json"), json + "\n"),
+        (format!("{mode}.sh"), shell::script(&plan)),
+    ]
+}
+
+#[test]
+fn plans_are_what_the_golden_files_say() {
+    let bless = std::env::var_os("MINIK_BLESS").is_some();
+    let mut wrong = Vec::new();
+    for (name, content) in Mode::ALL.iter().flat_map(|mode| printed(*mode)) {
+        let path = directory().join(&name);
+        if bless {
+            fs::write(&path, content).unwrap();
+        } else if let Some(difference) = first_difference(&fs::read_to_string(&path).unwrap_or_default(), &content) {
+            wrong.push(format!("{name}, {difference}"));
+        }
+    }
+    assert!(wrong.is_empty(), "run with MINIK_BLESS=1 and look at git diff:\n{}", wrong.join("\n"));
+}
+
+/// The first line that is not the same on both sides.
+fn first_difference(golden: &str, now: &str) -> Option<String> {
+    let (golden, now): (Vec<&str>, Vec<&str>) = (golden.lines().collect(), now.lines().collect());
+    let line = (0..golden.len().max(now.len())).find(|line| golden.get(*line) != now.get(*line))?;
+    Some(format!("line {}: golden {:?}, now {:?}", line + 1, golden.get(line), now.get(line)))
+}
+
+#[test]
+fn no_golden_file_is_left_without_a_mode() {
+    let expected: BTreeSet<String> =
+        Mode::ALL.iter().flat_map(|mode| ["txt", "json", "sh"].map(|form| format!("{mode}.{form}"))).collect();
+    let entries = fs::read_dir(directory()).unwrap();
+    let found: BTreeSet<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn equal_input_gives_equal_output() {
+    for mode in Mode::ALL {
+        assert_eq!(printed(*mode), printed(*mode), "{mode}");
+    }
+}
+
+#[test]
+fn the_cluster_s_name_is_in_every_namespace_and_mac() {
+    let mut other = cluster(Mode::CalicoIpip);
+    other.name = "other".into();
+    let other = cni::plan(&other, Datapath::Kernel).unwrap();
+    for (a, b) in plan(Mode::CalicoIpip).namespaces.iter().zip(&other.namespaces) {
+        assert_ne!(a.netns, b.netns);
+        assert_eq!(a.name, b.name);
+        assert_eq!(a.routes, b.routes);
+    }
+}
