@@ -1,6 +1,16 @@
 //! The only layer that changes the kernel: namespaces, links, routes, rules, sysctls. EFFECTS.
 
+pub mod apply;
+pub mod etc;
+pub mod gone;
+pub mod host;
 pub mod messages;
 pub mod netlink;
 pub mod netns;
+pub mod pidfd;
+pub mod read;
+pub mod remove;
+pub mod restore;
 pub mod state;
+pub mod sysctl;
+pub mod tun;

@@ -99,16 +99,14 @@ pub fn create_and_enter(name: &str) -> Result<Fresh> {
     Ok(Fresh { fd: fd.into(), rtnetlink: Rtnetlink::open()? })
 }
 
-/// Makes /run/netns ready for names, as `ip netns add` does; says whether it was not there before.
+/// Makes /run/netns ready for names, as `ip netns add` does: a directory that is a shared mount.
 ///
 /// # Errors
 /// If it cannot be made or mounted.
-pub fn prepare_directory() -> Result<bool> {
-    let made = !RunNetns.persist_dir().exists();
-    RunNetns.init().map_err(|e| {
-        Error::new(Kind::Permission, format!("cannot prepare {}", names::NETNS_DIR)).because(e)
-    })?;
-    Ok(made)
+pub fn prepare_directory() -> Result<()> {
+    RunNetns
+        .init()
+        .map_err(|e| Error::new(Kind::Permission, format!("cannot prepare {}", names::NETNS_DIR)).because(e))
 }
 
 /// The names under /run/netns that begin with `prefix`, sorted.

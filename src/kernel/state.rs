@@ -168,22 +168,14 @@ pub fn try_lock(cluster: &str) -> Result<Option<Lock>> {
     }
 }
 
-/// Removes a cluster's directory, and the directory of records if it was the last one.
+/// Removes a cluster's directory. The caller holds its lock, which ends with the file.
 ///
 /// # Errors
 /// If a file in it cannot be removed.
 pub fn remove(cluster: &str) -> Result<()> {
     let dir = dir(cluster);
     match fs::remove_dir_all(&dir) {
-        Err(e) if e.kind() != ErrorKind::NotFound => {
-            return Err(Error::io(format!("cannot remove {}", dir.display()), e));
-        }
-        _ => {}
-    }
-    match fs::remove_dir(ROOT) {
-        Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
-            Err(Error::io(format!("cannot remove {ROOT}"), e))
-        }
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(format!("cannot remove {}", dir.display()), e)),
         _ => Ok(()),
     }
 }

@@ -6,6 +6,7 @@
 
 mod address;
 mod etc;
+pub mod facts;
 pub mod netfilter;
 pub mod render;
 pub mod restore;

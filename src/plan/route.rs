@@ -119,6 +119,8 @@ pub enum Protocol {
     Static,
     /// 12: BIRD.
     Bird,
+    /// Any other number, as read from a kernel; no plan of minik's has it.
+    Other(u8),
 }
 
 impl Protocol {
@@ -129,7 +131,14 @@ impl Protocol {
             Protocol::Boot => 3,
             Protocol::Static => 4,
             Protocol::Bird => 12,
+            Protocol::Other(number) => number,
         }
+    }
+
+    /// The protocol of this number.
+    pub fn from_number(number: u8) -> Self {
+        let known = [Protocol::Kernel, Protocol::Boot, Protocol::Static, Protocol::Bird];
+        known.into_iter().find(|p| p.number() == number).unwrap_or(Protocol::Other(number))
     }
 
     /// The word that `ip route` prints after `proto`.
@@ -139,6 +148,7 @@ impl Protocol {
             Protocol::Boot => "boot",
             Protocol::Static => "static",
             Protocol::Bird => "bird",
+            Protocol::Other(_) => "other",
         }
     }
 }

@@ -1,0 +1,108 @@
+//! A namespace's state as lines that can be compared: what a plan says against what a kernel holds.
+//!
+//! Each line is one fact in iproute2's words, so that a difference reads as what is missing or what is extra:
+//! `route 10.100.247.0/26 via 10.1.10.10 dev tunl0 proto bird onlink`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Address, Link, LinkKind, Namespace, Neighbour, Route, RouteKind};
+
+/// The facts of one namespace that minik answers for: links, addresses, routes, neighbours. What the kernel
+/// makes by itself (connected routes, link-local addresses) is not among them.
+pub fn facts(namespace: &Namespace) -> BTreeSet<String> {
+    let mut facts = BTreeSet::new();
+    for link in &namespace.links {
+        facts.insert(link_fact(link));
+        facts.extend(link.addresses.iter().map(|address| address_fact(&link.name, address)));
+    }
+    facts.extend(namespace.routes.iter().map(route_fact));
+    facts.extend(namespace.neighbours.iter().map(neighbour_fact));
+    facts
+}
+
+/// `link eth0 mtu 1480 mac 02:… master br0 up`; what the plan leaves to the kernel is left out.
+pub fn link_fact(link: &Link) -> String {
+    let mut words = vec![format!("link {}", link.name)];
+    if link.kind != LinkKind::Loopback {
+        words.extend(link.mtu.map(|mtu| format!("mtu {mtu}")));
+        words.extend(link.mac.map(|mac| format!("mac {mac}")));
+        words.extend(link.master.as_ref().map(|master| format!("master {master}")));
+    }
+    words.push(if link.up { "up" } else { "down" }.to_owned());
+    words.join(" ")
+}
+
+/// `address 10.100.84.128/32 dev tunl0`.
+pub fn address_fact(link: &str, address: &Address) -> String {
+    format!("address {} dev {link}", address.net)
+}
+
+/// As `ip route` prints it, with `route` before it.
+pub fn route_fact(route: &Route) -> String {
+    let kind = match route.kind {
+        RouteKind::Unicast => "route",
+        RouteKind::Blackhole => "route blackhole",
+    };
+    let dst = if route.dst.prefix_len() == 0 { "default".to_owned() } else { route.dst.to_string() };
+    let mut words = vec![format!("{kind} {dst}")];
+    words.extend(route.via.map(|via| format!("via {via}")));
+    words.extend(route.dev.as_ref().map(|dev| format!("dev {dev}")));
+    words.push(format!("proto {}", route.protocol.name()));
+    words.extend(route.src.map(|src| format!("src {src}")));
+    words.extend((route.metric > 0).then(|| format!("metric {}", route.metric)));
+    words.extend(route.onlink.then(|| "onlink".to_owned()));
+    words.join(" ")
+}
+
+/// `neighbour 10.1.10.10 lladdr 02:… dev ens33`.
+pub fn neighbour_fact(neighbour: &Neighbour) -> String {
+    format!("neighbour {} lladdr {} dev {}", neighbour.address, neighbour.mac, neighbour.dev)
+}
+
+/// One difference between a plan and a kernel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase", tag = "drift")]
+pub enum Drift {
+    /// The plan has it, the kernel has not.
+    Missing {
+        /// The namespace's name inside the cluster.
+        namespace: String,
+        /// The fact.
+        fact: String,
+    },
+    /// The kernel has it, the plan has not.
+    Extra {
+        /// The namespace's name inside the cluster.
+        namespace: String,
+        /// The fact.
+        fact: String,
+    },
+}
+
+impl std::fmt::Display for Drift {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Drift::Missing { namespace, fact } => write!(f, "{namespace}: missing: {fact}"),
+            Drift::Extra { namespace, fact } => write!(f, "{namespace}: not in the plan: {fact}"),
+        }
+    }
+}
+
+/// What differs between the facts of a plan and those of a kernel, missing ones first.
+pub fn compare(namespace: &str, planned: &BTreeSet<String>, live: &BTreeSet<String>) -> Vec<Drift> {
+    let named = |fact: &String| (namespace.to_owned(), fact.clone());
+    let missing = planned.difference(live).map(named).map(|(namespace, fact)| Drift::Missing { namespace, fact });
+    let extra = live.difference(planned).map(named).map(|(namespace, fact)| Drift::Extra { namespace, fact });
+    missing.chain(extra).collect()
+}
+
+/// Lines of an ordered list (the rules of a chain) as facts: the number makes a changed order a difference.
+pub fn numbered<'a>(lines: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeSet<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let fact = |(chain, line): (&'a str, &'a str)| {
+        let count = counts.entry(chain).or_insert(0);
+        *count += 1;
+        format!("rule {count}: {line}")
+    };
+    lines.into_iter().map(fact).collect()
+}
