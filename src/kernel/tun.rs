@@ -31,8 +31,6 @@ const QUEUE_LENGTH: libc::c_int = 1000;
 const FLAGS: libc::c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 
 mod ioctl {
-    use super::libc;
-
     nix::ioctl_write_ptr_bad!(set_interface, libc::TUNSETIFF, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_index, libc::TUNSETIFINDEX, libc::c_uint);
     nix::ioctl_write_int_bad!(set_link_type, libc::TUNSETLINK);
