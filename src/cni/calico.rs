@@ -61,14 +61,8 @@ struct Addressing {
     pods: BTreeMap<String, Ipv4Addr>,
 }
 
-/// The IPAM state of a cluster: blocks, and every address in use.
-///
-/// # Errors
-/// `Topology` if a fixed block fits no pool or addresses do not suffice.
-pub fn ipam(cluster: &Cluster) -> Result<Ipam> {
-    let flavour = match cluster.network.mode {
-        Mode::CalicoIpip => &super::calico_ipip::FLAVOUR,
-    };
+/// The addresses of a cluster in this flavour of Calico.
+pub(super) fn ipam(cluster: &Cluster, flavour: &Flavour) -> Result<Ipam> {
     Ok(assign(cluster, flavour)?.ipam)
 }
 

@@ -1,10 +1,10 @@
 //! From a cluster to its plan: one file per CNI mode. PURE.
 //!
-//! A mode is a function from [`Cluster`] to [`Plan`]. What modes share is in modules of its own: the [`underlay`],
-//! the Calico family ([`calico`]), the rules of Felix ([`felix`]). To add a mode: a variant of
-//! [`Mode`], a file of the mode's name here, and a line in [`plan`] and in [`needs`].
+//! A mode is a function from [`Cluster`] to [`Plan`]. What modes share is in modules of its own: the `underlay`,
+//! the Calico family (`calico`), the rules of Felix ([`felix`]). To add a mode: a variant of
+//! [`Mode`], a file of the mode's name here, and a line in [`needs`] and `flavour`.
 
-pub mod calico;
+mod calico;
 mod calico_ipip;
 pub mod felix;
 mod underlay;
@@ -12,11 +12,10 @@ mod underlay;
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Kind, Result};
+use crate::ipam::Ipam;
 use crate::names;
 use crate::plan::{Datapath, Plan};
 use crate::topology::{Cluster, Mode};
-
-pub use calico::ipam;
 
 /// What a mode needs from the kernel and its tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,11 +44,24 @@ pub fn needs(mode: Mode) -> &'static [Need] {
 /// # Errors
 /// `Topology` if addresses do not suffice, or two things would have the same name.
 pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
-    let plan = match cluster.network.mode {
-        Mode::CalicoIpip => calico::plan(cluster, datapath, &calico_ipip::FLAVOUR)?,
-    };
+    let plan = calico::plan(cluster, datapath, flavour(cluster.network.mode))?;
     check_names(&plan)?;
     Ok(plan)
+}
+
+/// The addresses of a cluster: its pools' blocks, whose they are, and what is in use.
+///
+/// # Errors
+/// As [`plan`].
+pub fn ipam(cluster: &Cluster) -> Result<Ipam> {
+    calico::ipam(cluster, flavour(cluster.network.mode))
+}
+
+/// What makes a mode of Calico's that mode.
+fn flavour(mode: Mode) -> &'static calico::Flavour {
+    match mode {
+        Mode::CalicoIpip => &calico_ipip::FLAVOUR,
+    }
 }
 
 /// Refuses a plan in which two namespaces would share a name under /run/netns, or one is too long for a file.
@@ -67,3 +79,6 @@ fn check_names(plan: &Plan) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,27 @@ pub struct Allocation {
     pub borrowed: bool,
 }
 
+/// How many addresses there are and how many are in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// All addresses.
+    pub total: u64,
+    /// Those in use.
+    pub in_use: u64,
+}
+
+impl Usage {
+    /// Those that are not in use.
+    pub fn free(self) -> u64 {
+        self.total - self.in_use
+    }
+
+    /// `number` of all addresses in percent, to the nearest integer, as `calicoctl ipam show` prints it.
+    pub fn percent(self, number: u64) -> u64 {
+        (number * 200 + self.total) / (self.total * 2)
+    }
+}
+
 /// What has an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "kind")]
@@ -67,14 +88,9 @@ impl Block {
         Block { pool, node: node.to_string(), prefix, free: (0..size).collect(), used: BTreeMap::new() }
     }
 
-    /// How many addresses it has; its first and last are ordinary ones.
-    pub fn size(&self) -> usize {
-        self.free.len() + self.used.len()
-    }
-
-    /// How many of them are in use.
-    pub fn in_use(&self) -> usize {
-        self.used.len()
+    /// How full it is; its first and last address are ordinary ones.
+    pub fn usage(&self) -> Usage {
+        Usage { total: (self.free.len() + self.used.len()) as u64, in_use: self.used.len() as u64 }
     }
 
     /// Those in use, by address.

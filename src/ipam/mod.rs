@@ -20,7 +20,7 @@ use ipnet::Ipv4Net;
 use crate::error::{Error, Kind, Result};
 use crate::topology::IpPool;
 
-pub use block::{Allocation, Block, Owner};
+pub use block::{Allocation, Block, Owner, Usage};
 
 /// The address manager of one cluster.
 #[derive(Debug, Clone)]
@@ -44,7 +44,9 @@ impl Ipam {
     /// # Errors
     /// `Topology` if the prefix is no block of an enabled pool, or is another node's.
     pub fn claim(&mut self, node: &str, block: Ipv4Net) -> Result<()> {
-        let fits = |pool: &&IpPool| pool.cidr.contains(&block) && pool.block_size == block.prefix_len();
+        let fits = |pool: &&IpPool| {
+            pool.cidr.contains(&block) && pool.block_size == block.prefix_len() && block.trunc() == block
+        };
         let Some(pool) = self.pools.iter().find(fits) else {
             let pools: Vec<String> =
                 self.pools.iter().map(|p| format!("{} ({}, blocks of /{})", p.name, p.cidr, p.block_size)).collect();
@@ -55,12 +57,12 @@ impl Ipam {
             return Err(Error::new(Kind::Topology, format!("node {node}: {block} is in pool {}, which is disabled", pool.name))
                 .hint("choose a block of an enabled pool, or enable that one"));
         }
-        if let Some(taken) = self.blocks.get(&block.trunc()) {
+        if let Some(taken) = self.blocks.get(&block) {
             return Err(Error::new(Kind::Topology, format!("node {node}: block {block} belongs to node {}", taken.node))
                 .hint("give each node a block of its own"));
         }
         let pool = pool.name.clone();
-        self.insert(Block::new(pool, node, block.trunc()));
+        self.insert(Block::new(pool, node, block));
         Ok(())
     }
 
@@ -104,9 +106,10 @@ impl Ipam {
         &self.pools
     }
 
-    /// How many addresses of a pool are in use.
-    pub fn in_use(&self, pool: &str) -> usize {
-        self.blocks.values().filter(|block| block.pool == pool).map(Block::in_use).sum()
+    /// How full a pool is, as `calicoctl ipam show` counts it: of all its addresses, claimed or not.
+    pub fn pool_usage(&self, pool: &IpPool) -> Usage {
+        let blocks = self.blocks.values().filter(|block| block.pool == pool.name);
+        Usage { total: 1 << (32 - u32::from(pool.cidr.prefix_len())), in_use: blocks.map(|b| b.usage().in_use).sum() }
     }
 
     fn insert(&mut self, block: Block) -> Ipv4Net {
@@ -158,11 +161,11 @@ impl Ipam {
     }
 }
 
-/// The blocks of a pool in the order in which `node` tries them.
+/// The blocks of a pool in the order in which `node` tries them; none if the pool is smaller than one.
 fn walk(pool: &IpPool, node: &str) -> impl Iterator<Item = Ipv4Net> + use<> {
     let (cidr, size) = (pool.cidr.trunc(), pool.block_size);
-    let count = 1u64 << u32::from(size.saturating_sub(cidr.prefix_len()));
-    let start = start_index(node, count);
+    let count = size.checked_sub(cidr.prefix_len()).map_or(0, |bits| 1u64 << bits);
+    let start = if count == 0 { 0 } else { start_index(node, count) };
     let base = u64::from(u32::from(cidr.network()));
     (0..count).filter_map(move |step| {
         let index = (start + step) % count;

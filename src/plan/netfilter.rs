@@ -6,6 +6,8 @@
 use ipnet::IpNet;
 use serde::Serialize;
 
+pub use super::restore::{ipset_restore, iptables_restore};
+
 /// One of the tables of iptables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Table {

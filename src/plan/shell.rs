@@ -157,10 +157,10 @@ fn inside(text: &mut String, ns: &Namespace) {
         let _ = writeln!(text, "ip -n {netns} route add {route}");
     }
     if !ns.sets.is_empty() {
-        heredoc(text, &format!("ip netns exec {netns} ipset restore"), &restore::ipset(&ns.sets));
+        heredoc(text, &format!("ip netns exec {netns} ipset restore"), &restore::ipset_restore(&ns.sets));
     }
     if !ns.tables.is_empty() {
-        heredoc(text, &format!("ip netns exec {netns} iptables-restore"), &restore::iptables(&ns.tables));
+        heredoc(text, &format!("ip netns exec {netns} iptables-restore"), &restore::iptables_restore(&ns.tables));
     }
 }
 
@@ -175,4 +175,37 @@ fn link_sysctls(link: &Link) -> Vec<Sysctl> {
     all.extend(proxy_delay.map(|delay| Sysctl::new(format!("net.ipv4.neigh.{name}.proxy_delay"), delay.to_string())));
     all.extend(link.sysctls.iter().cloned());
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Role;
+
+    fn plan(datapath: Datapath) -> Plan {
+        let mut node = Namespace::new("c", "node-1", "node-1", Role::Node);
+        node.links.push(Link { mtu: Some(1480), ..Link::new("tunl0", LinkKind::Ipip) });
+        node.links.push(Link {
+            ipv4: Ipv4Conf { proxy_arp: Some(true), proxy_delay: Some(0), ..Ipv4Conf::default() },
+            ..Link::new("ens33.7", LinkKind::Veth { peer_namespace: "p".into(), peer: "eth0".into() })
+        });
+        let mut pod = Namespace::new("c", "p", "p", Role::Client);
+        pod.links.push(Link::new("eth0", LinkKind::Veth { peer_namespace: "node-1".into(), peer: "ens33.7".into() }));
+        Plan { cluster: "c".into(), mode: "m".into(), datapath, namespaces: vec![node, pod] }
+    }
+
+    #[test]
+    fn a_tunnel_without_the_kernel_s_is_a_tun_device_and_the_script_says_who_serves_it() {
+        let (kernel, userspace) = (script(&plan(Datapath::Kernel)), script(&plan(Datapath::Userspace)));
+        assert!(kernel.contains("ip -n minik-c-node-1 link add tunl0 type ipip") && !kernel.contains("tuntap"));
+        assert!(userspace.contains("ip -n minik-c-node-1 tuntap add dev tunl0 mode tun") && userspace.contains("agent"));
+    }
+
+    #[test]
+    fn a_veth_pair_is_made_once_and_dots_in_a_name_are_slashes_for_sysctl() {
+        let script = script(&plan(Datapath::Kernel));
+        assert_eq!(script.matches("type veth").count(), 1);
+        assert!(script.contains("sysctl -qw net.ipv4.conf.ens33/7.proxy_arp=1"), "{script}");
+        assert!(script.contains("sysctl -qw net.ipv4.neigh.ens33/7.proxy_delay=0"), "{script}");
+    }
 }

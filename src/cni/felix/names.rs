@@ -44,3 +44,49 @@ pub fn set(id: &str) -> String {
 pub fn selector_set_id(selector: &str) -> String {
     format!("s:{}", URL_SAFE_NO_PAD.encode(Sha224::digest(format!("s:{selector}"))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn veths_are_called_as_published() {
+        for (prefix, namespace, pod, expected) in [
+            ("cali", "default", "db-8d66ff5f7-bp6kf", "cali95aa86cbb2a"),
+            ("cali", "default", "backend-867fd6dff-mjf92", "cali2b1490aa46a"),
+            ("eni", "namespace", "podname", "eni82111e10a96"),
+            ("cali", "default", "test-7999578869-kx4hp", "cali14de3927136"),
+            ("cali", "default", "test-7999578869-jr2w9", "cali813929a4a7b"),
+            ("cali", "default", "test-7999578869-xkhlz", "calieb588c579e3"),
+        ] {
+            assert_eq!(veth_with_prefix(prefix, namespace, pod), expected);
+        }
+    }
+
+    #[test]
+    fn long_chain_names_are_shortened_as_published() {
+        for (prefix, name, expected) in [
+            ("cali-pi-", "default.deny-cka", "cali-pi-default.deny-cka"),
+            ("cali-pi-", "default/knp.default.allow-db-access", "cali-pi-_tTE-E7yY40ogArNVgKt"),
+            ("cali-pi-", "default/knp.default.haejun-policy", "cali-pi-_Eb-vckmN-lr2eREXQcs"),
+            ("cali-pri-", "long-policy-name-that-gets-hashed", "cali-pri-_ffOMcf6pikpiZ6hgKc"),
+            ("cali-pri-", "ksa.kube-system.coredns", "cali-pri-_u2Tn2rSoAPffvE7JO6"),
+            ("cali-pri-", "ksa.calico-system.default", "cali-pri-_og73BH3DuNOZrbBKFW"),
+            ("cali-pri-", "ksa.calico-system.calico-kube-controllers", "cali-pri-_nzzjLvInId1gPHmQz_"),
+            ("cali-tw-", "cali14de3927136", "cali-tw-cali14de3927136"),
+        ] {
+            assert_eq!(chain(prefix, name), expected);
+        }
+        assert_eq!(chain("cali-pi-", "a-name-of-20-letters"), "cali-pi-a-name-of-20-letters");
+        assert_ne!(chain("cali-pi-", "_-name-of-20-letters"), "cali-pi-_-name-of-20-letters");
+    }
+
+    #[test]
+    fn selector_sets_are_called_as_published() {
+        let access = r#"(projectcalico.org/namespace == "default" && (projectcalico.org/orchestrator == "k8s" && networking/allow-db-access == "true"))"#;
+        let roles = r#"(projectcalico.org/namespace == "default" && (projectcalico.org/orchestrator == "k8s" && role == "allower" && user == "haejun"))"#;
+        assert_eq!(set(&selector_set_id(access)), "cali40s:LrVD8vMIGQDyv8Y7sPFB1Ge");
+        assert_eq!(set(&selector_set_id(roles)), "cali40s:dSXImMSA1iXOPxYRYLVorAP");
+        assert_eq!(set("all-hosts-net"), "cali40all-hosts-net");
+    }
+}

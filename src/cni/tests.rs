@@ -1,0 +1,154 @@
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::plan::{Namespace, Route};
+use crate::topology::{IpPool, Node, Pod, Segment, example};
+
+fn planned(cluster: &Cluster) -> Plan {
+    plan(cluster, Datapath::Kernel).unwrap()
+}
+
+fn routes(ns: &Namespace) -> Vec<String> {
+    ns.routes.iter().map(Route::to_string).collect()
+}
+
+#[test]
+fn a_node_routes_as_the_document_shows() {
+    let plan = planned(&example::calico_ipip());
+    assert_eq!(routes(plan.namespace("node-2").unwrap()), [
+        "default via 10.1.10.2 dev ens33",
+        "10.100.84.128/26 via 10.1.10.9 dev tunl0 proto bird onlink",
+        "blackhole 10.100.247.0/26 proto bird",
+        "10.100.247.1 dev cali813929a4a7b scope link",
+        "10.100.247.2 dev calieb588c579e3 scope link",
+    ]);
+    let tunnel = plan.namespace("node-2").unwrap().link("tunl0").unwrap();
+    assert_eq!((tunnel.addresses[0].net.to_string().as_str(), tunnel.mtu), ("10.100.247.0/32", Some(1480)));
+}
+
+#[test]
+fn a_pod_reaches_everything_through_169_254_1_1() {
+    let plan = planned(&example::calico_ipip());
+    let pod = plan.namespace("default/test-7999578869-kx4hp").unwrap();
+    assert_eq!(routes(pod), ["169.254.1.1 dev eth0 scope link", "default via 169.254.1.1 dev eth0"]);
+    let eth0 = pod.link("eth0").unwrap();
+    assert_eq!(eth0.mtu, Some(1480));
+    assert_eq!(eth0.addresses[0].net.to_string(), "10.100.84.129/32");
+    assert_eq!(eth0.addresses[0].broadcast, Some(Ipv4Addr::new(10, 100, 84, 129)));
+}
+
+#[test]
+fn the_file_s_mtu_holds_for_pods_and_tunnel() {
+    let mut cluster = example::calico_ipip();
+    cluster.network.mtu = Some(1440);
+    let plan = planned(&cluster);
+    for link in plan.namespaces.iter().flat_map(|ns| &ns.links) {
+        if link.name == "tunl0" || link.name.starts_with("cali") {
+            assert_eq!(link.mtu, Some(1440), "{}", link.name);
+        }
+    }
+}
+
+/// Every veth names an end that names it back, and every master, route device and set that is referred to exists.
+fn assert_consistent(plan: &Plan) {
+    for ns in &plan.namespaces {
+        let names: BTreeSet<&str> = ns.links.iter().map(|link| link.name.as_str()).collect();
+        assert_eq!(names.len(), ns.links.len(), "{}: two links of one name", ns.name);
+        for link in &ns.links {
+            assert!(link.name.len() <= names::INTERFACE_NAME_MAX, "{}", link.name);
+            assert!(link.master.iter().all(|master| names.contains(master.as_str())));
+            if let crate::plan::LinkKind::Veth { peer_namespace, peer } = &link.kind {
+                let far = plan.namespace(peer_namespace).and_then(|ns| ns.link(peer));
+                let back = crate::plan::LinkKind::Veth { peer_namespace: ns.name.clone(), peer: link.name.clone() };
+                assert_eq!(far.map(|link| &link.kind), Some(&back), "{} {}", ns.name, link.name);
+            }
+        }
+        assert!(ns.routes.iter().all(|route| route.dev.iter().all(|dev| names.contains(dev.as_str()))));
+    }
+}
+
+fn two_segments() -> Cluster {
+    let mut cluster = example::calico_ipip();
+    cluster.segments.push(Segment {
+        name: "dmz".into(),
+        subnet: "10.2.0.0/24".parse().unwrap(),
+        mtu: 1400,
+        router: Ipv4Addr::new(10, 2, 0, 1),
+    });
+    let far = cluster.nodes.last_mut().unwrap();
+    (far.segment, far.address) = ("dmz".into(), Ipv4Addr::new(10, 2, 0, 10));
+    cluster
+}
+
+#[test]
+fn one_router_stands_on_every_segment_and_mtus_follow_the_segment() {
+    let plan = planned(&two_segments());
+    assert_consistent(&plan);
+    let gateway = plan.namespace("gateway").unwrap();
+    let addresses: Vec<String> = gateway.addresses().map(|(link, a)| format!("{} {}", link.name, a.net)).collect();
+    assert_eq!(addresses, ["eth0 10.1.10.2/24", "eth1 10.2.0.1/24"]);
+    assert_eq!(plan.namespace("node-1").unwrap().link("tunl0").unwrap().mtu, Some(1480));
+    assert_eq!(plan.namespace("node-2").unwrap().link("tunl0").unwrap().mtu, Some(1380));
+}
+
+#[test]
+fn plans_are_consistent_also_with_long_and_awkward_names() {
+    let mut cluster = example::calico_ipip();
+    assert_consistent(&planned(&cluster));
+    for (number, name) in ["br0", "worker.eu-west.example.com", "worker.eu-west.example.org", "lo"].into_iter().enumerate() {
+        let address = Ipv4Addr::new(10, 1, 10, 20 + number as u8);
+        let node = Node { name: name.into(), address, ..cluster.nodes[0].clone() };
+        cluster.nodes.push(node);
+    }
+    assert_consistent(&planned(&cluster));
+}
+
+#[test]
+fn namespaces_of_one_name_are_refused() {
+    let mut cluster = example::calico_ipip();
+    let twin = |namespace: &str, name: &str, pod: &Pod| Pod { namespace: namespace.into(), name: name.into(), ..pod.clone() };
+    let pod = cluster.pods[0].clone();
+    cluster.pods = vec![twin("a", "b-c", &pod), twin("a-b", "c", &pod)];
+    let error = plan(&cluster, Datapath::Kernel).unwrap_err();
+    assert_eq!(error.kind(), Kind::Topology);
+    assert!(error.to_string().contains("a/b-c and a-b/c would both be the namespace minik-minik-a-b-c"), "{error}");
+    cluster.pods = vec![twin("a", &"x".repeat(250), &pod)];
+    assert!(plan(&cluster, Datapath::Kernel).unwrap_err().to_string().contains("longer than 255 bytes"));
+}
+
+#[test]
+fn a_borrowed_address_is_a_host_route_everywhere_else() {
+    let mut cluster = example::calico_ipip();
+    cluster.network.pools[0] = IpPool { cidr: "10.100.0.0/28".parse().unwrap(), block_size: 29, ..cluster.network.pools[0].clone() };
+    let pod = cluster.pods[0].clone();
+    cluster.pods = (0..9).map(|n| Pod { name: format!("p{n}"), node: "node-1".into(), ..pod.clone() }).collect();
+    let used = ipam(&cluster).unwrap();
+    let borrowed: Vec<String> = used.allocations().filter(|a| a.borrowed).map(|a| a.address.to_string()).collect();
+    assert_eq!(borrowed.len(), 2);
+    let plan = planned(&cluster);
+    for address in borrowed {
+        let owner = routes(plan.namespace("node-2").unwrap());
+        assert!(owner.contains(&format!("{address} via 10.1.10.9 dev tunl0 proto bird onlink")), "{owner:?}");
+        let borrower = routes(plan.namespace("node-1").unwrap());
+        assert!(borrower.iter().any(|route| route.starts_with(&format!("{address} dev cali"))), "{borrower:?}");
+    }
+}
+
+#[test]
+fn blocks_of_one_address_have_no_blackhole() {
+    let mut cluster = example::calico_ipip();
+    cluster.network.pools[0].block_size = 32;
+    let plan = planned(&cluster);
+    let node = routes(plan.namespace("node-1").unwrap());
+    assert!(node.iter().all(|route| !route.starts_with("blackhole")), "{node:?}");
+    assert_eq!(node.iter().filter(|route| route.contains("dev tunl0")).count(), 3, "two pods and a tunnel: {node:?}");
+}
+
+#[test]
+fn a_pod_on_no_node_is_refused() {
+    let mut cluster = example::calico_ipip();
+    cluster.pods[0].node = "nowhere".into();
+    let error = plan(&cluster, Datapath::Kernel).unwrap_err().to_string();
+    assert!(error.contains("there is no node nowhere"), "{error}");
+}
