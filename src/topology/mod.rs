@@ -3,7 +3,28 @@
 //! [`Cluster`] is what remains when text has been parsed, checked, defaulted, and its controllers have been
 //! turned into pods with a node each. Nothing here knows how a network is programmed.
 
+pub mod builtin;
+mod cluster_file;
+mod complaint;
+mod decode;
+mod documents;
 pub mod example;
+mod manifests;
+mod network;
+mod parse;
+mod pod_spec;
+mod pods;
+mod rules;
+mod schedule;
+mod schema;
+mod source;
+mod tree;
+mod underlay;
+mod workloads;
+
+pub use parse::parse;
+pub use schema::schema;
+pub use source::{Overrides, SOURCE_BYTES_MAX, Source};
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -183,6 +204,18 @@ pub enum WorkloadKind {
     DaemonSet,
     /// Pods with ordinals.
     StatefulSet,
+}
+
+impl WorkloadKind {
+    /// The kind as manifests spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            WorkloadKind::Deployment => "Deployment",
+            WorkloadKind::ReplicaSet => "ReplicaSet",
+            WorkloadKind::DaemonSet => "DaemonSet",
+            WorkloadKind::StatefulSet => "StatefulSet",
+        }
+    }
 }
 
 /// A pod with its node.

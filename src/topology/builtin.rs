@@ -1,0 +1,72 @@
+//! The topologies that are part of the binary: the files of topologies/, each the name of its mode.
+
+use super::complaint::{nearest, quote};
+use super::{Mode, Source};
+use crate::error::{Error, Kind, Result};
+
+/// A topology that is part of the binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Builtin {
+    /// Its name on the command line, which is its mode's.
+    pub name: &'static str,
+    /// One line on what it is.
+    pub description: &'static str,
+    /// Its text, as `minik show` prints it.
+    pub text: &'static str,
+    /// The mode that it shows.
+    pub mode: Mode,
+}
+
+/// Every built-in topology, in the order in which they are listed.
+pub const ALL: &[Builtin] = &[Builtin {
+    name: "calico-ipip",
+    description: "Calico, IP in IP between nodes: 2 nodes, 4 pods, an outside client",
+    text: include_str!("../../topologies/calico-ipip.yaml"),
+    mode: Mode::CalicoIpip,
+}];
+
+impl Builtin {
+    /// Its text as a source, called `calico-ipip.yaml` in errors.
+    pub fn source(&self) -> Source {
+        Source::new(format!("{}.yaml", self.name), self.text)
+    }
+}
+
+/// The built-in topology of a name.
+///
+/// # Errors
+/// Of `Kind::Usage` if there is none, with the nearest name.
+pub fn find(name: &str) -> Result<&'static Builtin> {
+    ALL.iter().find(|builtin| builtin.name == name).ok_or_else(|| {
+        let names: Vec<&str> = ALL.iter().map(|builtin| builtin.name).collect();
+        let error = Error::new(Kind::Usage, format!("there is no built-in topology {}", quote(name)));
+        match nearest(name, names.iter().copied()) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!("choose one of {}, or give a file's path", names.join(", "))),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::{Overrides, parse};
+
+    #[test]
+    fn every_mode_has_a_topology_of_its_name() {
+        let names: Vec<&str> = ALL.iter().map(|builtin| builtin.name).collect();
+        let modes: Vec<&str> = Mode::ALL.iter().map(|mode| mode.name()).collect();
+        assert_eq!(names, modes);
+        for builtin in ALL {
+            let cluster = parse(&[builtin.source()], &Overrides::default()).unwrap();
+            assert_eq!(cluster.network.mode, builtin.mode);
+        }
+    }
+
+    #[test]
+    fn a_mistyped_name_is_answered_with_the_nearest() {
+        let error = find("calico-ipi").unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        assert_eq!(error.hint_text(), Some("did you mean `calico-ipip`?"));
+    }
+}

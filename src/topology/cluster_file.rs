@@ -1,0 +1,169 @@
+//! The `Cluster` document as it is written: field names and types, nothing checked yet.
+//!
+//! The JSON Schema comes from these structs, so their doc comments are the reference of the input language.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::decode::{Ignored, Spanned, Unsupported};
+
+/// A cluster: its underlay and how its pods are connected.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ClusterDocument {
+    /// `minik.dev/v1`.
+    #[serde(rename = "apiVersion")]
+    pub(super) _api_version: Ignored,
+    /// `Cluster`.
+    #[serde(rename = "kind")]
+    pub(super) _kind: Ignored,
+    /// The cluster's name.
+    #[serde(default)]
+    pub(super) metadata: ClusterMetadata,
+    /// The cluster.
+    pub(super) spec: ClusterSpec,
+}
+
+/// The cluster's name.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ClusterMetadata {
+    /// Name of the cluster, part of every namespace's name; `minik` if not given.
+    pub(super) name: Option<Spanned<String>>,
+    #[serde(default, rename = "labels")]
+    pub(super) _labels: Option<Ignored>,
+    #[serde(default, rename = "annotations")]
+    pub(super) _annotations: Option<Ignored>,
+}
+
+/// The cluster.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ClusterSpec {
+    /// The Ethernet segments of the underlay, each with one switch and one router.
+    pub(super) segments: Spanned<Vec<SegmentEntry>>,
+    /// The nodes.
+    pub(super) nodes: Spanned<Vec<NodeEntry>>,
+    /// Hosts outside of the cluster.
+    #[serde(default)]
+    pub(super) clients: Vec<ClientEntry>,
+    /// How pods are connected.
+    #[serde(default)]
+    pub(super) network: NetworkEntry,
+    /// Prefix of the services' addresses, `10.96.0.0/12` if not given.
+    #[serde(rename = "serviceCIDR")]
+    pub(super) service_cidr: Option<Spanned<String>>,
+    #[serde(default, rename = "proxy")]
+    pub(super) _proxy: Option<Unsupported>,
+    #[serde(default, rename = "dns")]
+    pub(super) _dns: Option<Unsupported>,
+}
+
+/// An Ethernet segment with one switch and one router.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct SegmentEntry {
+    /// Its name.
+    pub(super) name: Spanned<String>,
+    /// Prefix of its hosts: `10.1.10.0/24`.
+    pub(super) subnet: Spanned<String>,
+    /// Address of its router, the hosts' default gateway; the subnet's first address if not given.
+    pub(super) router: Option<Spanned<String>>,
+    /// MTU of every NIC on it, 1500 if not given.
+    pub(super) mtu: Option<Spanned<u32>>,
+    #[serde(default, rename = "delay")]
+    pub(super) _delay: Option<Unsupported>,
+    #[serde(default, rename = "loss")]
+    pub(super) _loss: Option<Unsupported>,
+    #[serde(default, rename = "rate")]
+    pub(super) _rate: Option<Unsupported>,
+}
+
+/// A node.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct NodeEntry {
+    /// Its name.
+    pub(super) name: Spanned<String>,
+    /// Its address on its segment.
+    pub(super) address: Spanned<String>,
+    /// Its segment; the one whose subnet has the address if not given.
+    pub(super) segment: Option<Spanned<String>>,
+    /// Name of its NIC, `ens33` if not given.
+    pub(super) nic: Option<Spanned<String>>,
+    /// Ethernet address of the NIC; made from its name if not given.
+    pub(super) mac: Option<Spanned<String>>,
+    /// Labels for `nodeSelector`; `kubernetes.io/hostname` and `kubernetes.io/os` are added.
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, Spanned<String>>,
+    /// A Calico block to fix for it, `10.100.84.128/26`; chosen by Calico's algorithm if not given.
+    pub(super) block: Option<Spanned<String>>,
+    #[serde(default, rename = "podCIDR")]
+    pub(super) _pod_cidr: Option<Unsupported>,
+}
+
+/// A host outside of the cluster.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ClientEntry {
+    /// Its name.
+    pub(super) name: Spanned<String>,
+    /// Its address on its segment.
+    pub(super) address: Spanned<String>,
+    /// Its segment; the one whose subnet has the address if not given.
+    pub(super) segment: Option<Spanned<String>>,
+    /// Name of its NIC, `ens33` if not given.
+    pub(super) nic: Option<Spanned<String>>,
+    /// Ethernet address of the NIC; made from its name if not given.
+    pub(super) mac: Option<Spanned<String>>,
+    /// Routes beside the default route.
+    #[serde(default)]
+    pub(super) routes: Vec<RouteEntry>,
+}
+
+/// A static route, `ip route add TO via VIA`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RouteEntry {
+    /// Destination prefix.
+    pub(super) to: Spanned<String>,
+    /// Next hop: the address of a node, client or router of the same segment.
+    pub(super) via: Spanned<String>,
+}
+
+/// How pods are connected.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct NetworkEntry {
+    /// The CNI mode: `calico-ipip`.
+    pub(super) cni: Option<Spanned<String>>,
+    /// The IP pool that Calico's installer makes; also given as an `IPPool` object behind the cluster.
+    pub(super) pool: Option<Spanned<PoolEntry>>,
+    /// Several of them, in the order in which they are tried.
+    pub(super) pools: Option<Spanned<Vec<Spanned<PoolEntry>>>>,
+    /// Calico IPAM's `strictAffinity`: nodes take addresses from their own blocks only. `false` if not given.
+    pub(super) strict_affinity: Option<bool>,
+    /// MTU of the pods (`veth_mtu`); Calico's own choice if not given.
+    pub(super) mtu: Option<Spanned<u32>>,
+    /// Whether masquerade rules say `--random-fully`, which Felix adds where iptables and kernel know it.
+    /// `true` if not given.
+    pub(super) random_fully: Option<bool>,
+}
+
+/// An IP pool of Calico.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PoolEntry {
+    /// Its name; `default-ipv4-ippool` for the first if not given.
+    pub(super) name: Option<Spanned<String>>,
+    /// Its prefix.
+    pub(super) cidr: Spanned<String>,
+    /// Prefix length of its blocks, 20 to 32; 26 if not given.
+    pub(super) block_size: Option<Spanned<u32>>,
+    /// Masquerade what leaves all pools; `true` if not given, as for the pool that Calico's installer makes.
+    pub(super) nat_outgoing: Option<bool>,
+    /// Take no new addresses from it; `false` if not given.
+    pub(super) disabled: Option<bool>,
+}

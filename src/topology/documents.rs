@@ -1,0 +1,215 @@
+//! From sources to typed documents: which kind each is, what this version knows, exactly one `Cluster`.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use super::cluster_file::ClusterDocument;
+use super::complaint::{Checked, Complaint, nearest, quote};
+use super::decode::decode;
+use super::manifests::{
+    DaemonSetObject, DeploymentObject, IpPoolObject, NamespaceObject, PodObject, ReplicaSetObject, StatefulSetObject,
+};
+use super::source::{Source, Span};
+use super::tree::{self, Node, Value};
+
+/// A document of the input, typed.
+#[derive(Debug)]
+pub(super) enum Document {
+    Cluster(Box<ClusterDocument>),
+    Namespace(Box<NamespaceObject>),
+    Pod(Box<PodObject>),
+    Deployment(Box<DeploymentObject>),
+    ReplicaSet(Box<ReplicaSetObject>),
+    DaemonSet(Box<DaemonSetObject>),
+    StatefulSet(Box<StatefulSetObject>),
+    IpPool(Box<IpPoolObject>),
+}
+
+/// A kind of document that this version reads.
+pub(super) struct DocumentKind {
+    /// `kind`.
+    pub(super) name: &'static str,
+    /// The accepted values of `apiVersion`.
+    pub(super) versions: &'static [&'static str],
+    /// Reads one.
+    decode: fn(&Node, u32) -> Checked<Document>,
+    /// Its JSON Schema.
+    pub(super) schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// Every kind, in the order of the reference.
+pub(super) const KINDS: &[DocumentKind] = &[
+    DocumentKind {
+        name: "Cluster",
+        versions: &["minik.dev/v1"],
+        decode: |node, source| decode(node, source).map(Document::Cluster),
+        schema: schema_of::<ClusterDocument>,
+    },
+    DocumentKind {
+        name: "Namespace",
+        versions: &["v1"],
+        decode: |node, source| decode(node, source).map(Document::Namespace),
+        schema: schema_of::<NamespaceObject>,
+    },
+    DocumentKind {
+        name: "Pod",
+        versions: &["v1"],
+        decode: |node, source| decode(node, source).map(Document::Pod),
+        schema: schema_of::<PodObject>,
+    },
+    DocumentKind {
+        name: "Deployment",
+        versions: &["apps/v1"],
+        decode: |node, source| decode(node, source).map(Document::Deployment),
+        schema: schema_of::<DeploymentObject>,
+    },
+    DocumentKind {
+        name: "ReplicaSet",
+        versions: &["apps/v1"],
+        decode: |node, source| decode(node, source).map(Document::ReplicaSet),
+        schema: schema_of::<ReplicaSetObject>,
+    },
+    DocumentKind {
+        name: "DaemonSet",
+        versions: &["apps/v1"],
+        decode: |node, source| decode(node, source).map(Document::DaemonSet),
+        schema: schema_of::<DaemonSetObject>,
+    },
+    DocumentKind {
+        name: "StatefulSet",
+        versions: &["apps/v1"],
+        decode: |node, source| decode(node, source).map(Document::StatefulSet),
+        schema: schema_of::<StatefulSetObject>,
+    },
+    DocumentKind {
+        name: "IPPool",
+        versions: &["projectcalico.org/v3", "crd.projectcalico.org/v1"],
+        decode: |node, source| decode(node, source).map(Document::IpPool),
+        schema: schema_of::<IpPoolObject>,
+    },
+];
+
+/// Kinds of the domain that this version does not read yet.
+const NOT_YET: &[&str] = &[
+    "Service",
+    "Endpoints",
+    "EndpointSlice",
+    "NetworkPolicy",
+    "ConfigMap",
+    "GlobalNetworkPolicy",
+    "GlobalNetworkSet",
+    "FelixConfiguration",
+    "BGPConfiguration",
+    "BGPPeer",
+    "Ingress",
+    "Job",
+    "CronJob",
+];
+
+/// The trees of every document of every source, with the source's index; for excerpts and paths of errors,
+/// the trees read so far stay in `trees` also on failure.
+pub(super) fn read_trees(sources: &[Source], trees: &mut Vec<(u32, Node)>) -> Checked<()> {
+    for (index, source) in sources.iter().enumerate() {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        trees.extend(tree::read(source, index)?.into_iter().map(|node| (index, node)));
+    }
+    Ok(())
+}
+
+/// The documents of every source, lists (`kind: List`) opened.
+pub(super) fn decode_all(trees: &[(u32, Node)]) -> Checked<Vec<Document>> {
+    let mut documents = Vec::with_capacity(trees.len());
+    for (source, node) in trees {
+        decode_into(node, *source, &mut documents)?;
+    }
+    Ok(documents)
+}
+
+fn decode_into(node: &Node, source: u32, documents: &mut Vec<Document>) -> Checked<()> {
+    let (kind, span) = text_field(node, source, "kind")?;
+    if kind == "List" {
+        check_version(node, source, kind, &["v1"])?;
+        return match node.get("items").map(|items| (items, &items.value)) {
+            Some((_, Value::List(items))) => {
+                items.iter().try_for_each(|item| decode_into(item, source, documents))
+            }
+            Some((_, Value::Null)) | None => Ok(()),
+            Some((items, _)) => Err(Complaint::at(items.span(source), "the items of a List are a list")),
+        };
+    }
+    let known = KINDS.iter().find(|known| known.name == kind).ok_or_else(|| unknown_kind(kind, span))?;
+    check_version(node, source, kind, known.versions)?;
+    documents.push((known.decode)(node, source)?);
+    Ok(())
+}
+
+fn check_version(node: &Node, source: u32, kind: &str, accepted: &[&str]) -> Checked<()> {
+    let (version, span) = text_field(node, source, "apiVersion")?;
+    if accepted.contains(&version) {
+        return Ok(());
+    }
+    let right = accepted.join("` or `");
+    Err(Complaint::at(span, format!("{kind} of the API version {} is not known", quote(version)))
+        .hint(format!("write `apiVersion: {right}`")))
+}
+
+/// `kind` or `apiVersion` of a document.
+fn text_field<'t>(node: &'t Node, source: u32, field: &'static str) -> Checked<(&'t str, Span)> {
+    let whole = node.span(source);
+    if !matches!(node.value, Value::Map(_)) {
+        return Err(Complaint::at(whole, "this document is not a mapping")
+            .hint("a document begins with `apiVersion:` and `kind:`"));
+    }
+    match node.get(field) {
+        Some(Node { value: Value::Text(text), .. }) => {
+            Ok((text, node.get(field).map_or(whole, |value| value.span(source))))
+        }
+        Some(value) => Err(Complaint::at(value.span(source), format!("`{field}` is not text"))),
+        None => Err(Complaint::at(whole, format!("the field `{field}` is missing"))
+            .hint(format!("every document says its `apiVersion` and `kind`; add `{field}:`"))),
+    }
+}
+
+fn unknown_kind(kind: &str, span: Span) -> Box<Complaint> {
+    if NOT_YET.contains(&kind) {
+        return Complaint::at(span, format!("kind `{kind}` is not in this version of minik"))
+            .hint("remove the document, or keep it in a file of its own");
+    }
+    let names = || KINDS.iter().map(|known| known.name);
+    let complaint = Complaint::at(span, format!("unknown kind {}", quote(kind)));
+    match nearest(kind, names().chain(NOT_YET.iter().copied())) {
+        Some(name) => complaint.hint(format!("did you mean `{name}`?")),
+        None => complaint.hint(format!("minik reads {}", names().collect::<Vec<_>>().join(", "))),
+    }
+}
+
+/// Takes the one Cluster out of the documents.
+pub(super) fn take_cluster(documents: Vec<Document>) -> Checked<(ClusterDocument, Vec<Document>)> {
+    let mut cluster: Option<Box<ClusterDocument>> = None;
+    let mut objects = Vec::with_capacity(documents.len());
+    for document in documents {
+        match (document, &cluster) {
+            (Document::Cluster(second), Some(first)) => return Err(two_clusters(first, &second)),
+            (Document::Cluster(first), None) => cluster = Some(first),
+            (object, _) => objects.push(object),
+        }
+    }
+    match cluster {
+        Some(cluster) => Ok((*cluster, objects)),
+        None => Err(Complaint::anywhere("no document of kind `Cluster`")
+            .hint("one document says what the nodes are; `minik show calico-ipip` prints an example")),
+    }
+}
+
+fn two_clusters(first: &ClusterDocument, second: &ClusterDocument) -> Box<Complaint> {
+    let place = |cluster: &ClusterDocument| match &cluster.metadata.name {
+        Some(name) => name.span,
+        None => cluster.spec.nodes.span,
+    };
+    Complaint::at(place(second), "there are two documents of kind `Cluster`")
+        .and(Some(place(first)), "the first one")
+        .hint("keep one; run a second cluster by a second `minik up -c NAME`")
+}

@@ -1,0 +1,128 @@
+//! From sources to a [`Cluster`]: the stages in order, and the one place where complaints become errors.
+
+use std::collections::BTreeMap;
+
+use super::complaint::{Checked, Complaint, quote};
+use super::documents::{self, Document};
+use super::network;
+use super::rules;
+use super::schedule::{self, Placed};
+use super::source::{Overrides, Source, Span};
+use super::tree::Node;
+use super::underlay;
+use super::workloads;
+use super::{Cluster, Segment};
+use crate::error::Result;
+use crate::names;
+
+/// A cluster's name if neither file nor command line give one.
+const CLUSTER_NAME: &str = "minik";
+
+/// Reads a cluster from its sources: YAML or JSON, one document of kind `Cluster`, and Kubernetes objects.
+///
+/// # Errors
+/// The first thing that is wrong, of [`Kind::Topology`](crate::error::Kind::Topology), with file, line, column,
+/// field and cure; of `Kind::Usage` if an override is wrong.
+pub fn parse(sources: &[Source], overrides: &Overrides) -> Result<Cluster> {
+    let mut trees = Vec::new();
+    read(sources, &mut trees, overrides).map_err(|complaint| complaint.into_error(sources, &trees))
+}
+
+fn read(sources: &[Source], trees: &mut Vec<(u32, Node)>, overrides: &Overrides) -> Checked<Cluster> {
+    documents::read_trees(sources, trees)?;
+    if trees.is_empty() {
+        let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+        return Err(Complaint::anywhere(format!("{} is empty", names.join(", ")))
+            .hint("a topology has a document of kind `Cluster`; `minik show calico-ipip` prints an example"));
+    }
+    let (file, objects) = documents::take_cluster(documents::decode_all(trees)?)?;
+    let name = cluster_name(file.metadata.name.as_ref().map(|name| (name.as_str(), name.span)), overrides)?;
+    let underlay = underlay::resolve(&file.spec)?;
+    let pools: Vec<_> = objects.iter().filter_map(|o| if let Document::IpPool(pool) = o { Some(&**pool) } else { None }).collect();
+    let (network, service_cidr) = network::resolve(&file.spec, &pools, &underlay, overrides.cni.as_deref())?;
+    let namespaces = workloads::namespaces(&objects)?;
+    let orders = workloads::orders(&objects, &namespaces)?;
+    let (workloads, placed) = schedule::place(&orders, &underlay.nodes)?;
+    network::check_room(&network, &file.spec, &underlay.nodes, &placed)?;
+    let hosts = file.spec.nodes.iter().map(|n| &n.name).chain(file.spec.clients.iter().map(|c| &c.name));
+    let hosts: Vec<(&str, Span)> = hosts.map(|name| (name.as_str(), name.span)).collect();
+    let segments: Vec<Span> = file.spec.segments.iter().map(|segment| segment.name.span).collect();
+    let cluster = Cluster {
+        name,
+        segments: underlay.segments,
+        nodes: underlay.nodes,
+        clients: underlay.clients,
+        network,
+        service_cidr,
+        namespaces,
+        workloads,
+        pods: Vec::new(),
+    };
+    check_netns_names(&cluster, &segments, &hosts, &placed)?;
+    Ok(Cluster { pods: placed.into_iter().map(|(pod, _)| pod).collect(), ..cluster })
+}
+
+fn cluster_name(written: Option<(&str, Span)>, overrides: &Overrides) -> Checked<String> {
+    let (name, span) = match (&overrides.cluster_name, written) {
+        (Some(name), _) => (name.as_str(), None),
+        (None, Some((name, span))) => (name, Some(span)),
+        (None, None) => (CLUSTER_NAME, None),
+    };
+    rules::dns_label("a cluster", name, span).map(str::to_owned)
+}
+
+/// Every namespace of the cluster has a name of its own under /run/netns, and one that a file can have.
+fn check_netns_names(
+    cluster: &Cluster,
+    segments: &[Span],
+    hosts: &[(&str, Span)],
+    pods: &[Placed],
+) -> Checked<()> {
+    let mut taken: BTreeMap<String, (String, Span)> = BTreeMap::new();
+    let mut take = |what: &str, who: String, span: Span| {
+        let netns = names::netns(&cluster.name, what);
+        if netns.len() > names::NETNS_NAME_MAX {
+            let message = format!("the name of {who} is too long: its network namespace would be {}", quote(&netns));
+            return Err(Complaint::at(span, message)
+                .hint(format!("a namespace's name has at most {} bytes: shorten it", names::NETNS_NAME_MAX)));
+        }
+        match taken.insert(netns.clone(), (who.clone(), span)) {
+            None => Ok(()),
+            Some((first, place)) => {
+                Err(Complaint::at(span, format!("{first} and {who} would both be the network namespace `{netns}`"))
+                    .and(Some(place), first)
+                    .hint("rename one of them"))
+            }
+        }
+    };
+    for (segment, span) in cluster.segments.iter().zip(segments) {
+        take(&cluster.switch_name(segment), format!("the switch of segment `{}`", segment.name), *span)?;
+        take(&cluster.router_name(segment), format!("the router of segment `{}`", segment.name), *span)?;
+    }
+    for (name, span) in hosts {
+        take(name, format!("host `{name}`"), *span)?;
+    }
+    for (pod, span) in pods {
+        take(&pod.key(), format!("pod {}", pod.key()), *span)?;
+    }
+    Ok(())
+}
+
+impl Cluster {
+    /// Name inside the cluster of a segment's switch: `switch`, and with several segments `switch-lan`.
+    pub fn switch_name(&self, segment: &Segment) -> String {
+        self.segment_part("switch", segment)
+    }
+
+    /// Name inside the cluster of a segment's router: `gateway`, and with several segments `gateway-lan`.
+    pub fn router_name(&self, segment: &Segment) -> String {
+        self.segment_part("gateway", segment)
+    }
+
+    fn segment_part(&self, part: &str, segment: &Segment) -> String {
+        match self.segments.len() {
+            1 => part.to_owned(),
+            _ => format!("{part}-{}", segment.name),
+        }
+    }
+}

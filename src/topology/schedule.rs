@@ -1,0 +1,232 @@
+//! From controllers to pods: names as Kubernetes makes them, and a node for each.
+//!
+//! Real names have random suffixes and the real scheduler weighs nodes; here both depend on the input alone,
+//! so that the same file gives the same cluster every time. Suffixes are of Kubernetes' alphabet and the
+//! template's hash has its shape (apimachinery/pkg/util/rand, pkg/controller `ComputeHash`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::complaint::{Checked, Complaint, quote};
+use super::pods::PodTemplate;
+use super::rules;
+use super::source::Span;
+use super::workloads::{Order, PODS_MAX};
+use super::{Node, Pod, Workload, WorkloadKind};
+
+/// The letters and digits of generated names: no vowels and nothing that looks like another.
+const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// Letters behind a generated name's last `-`.
+const SUFFIX: usize = 5;
+
+/// Longest name before the suffix (apiserver/pkg/storage/names: 63 less the suffix).
+const GENERATED_MAX: usize = 63 - SUFFIX;
+
+/// A pod with the place of the object that it comes from.
+pub(super) type Placed = (Pod, Span);
+
+/// Turns every order into pods on nodes. Placement is round robin over the nodes in input order with one
+/// counter for the whole cluster; pods that name their node and DaemonSets do not move it.
+pub(super) fn place(orders: &[Order], nodes: &[Node]) -> Checked<(Vec<Workload>, Vec<Placed>)> {
+    let mut schedule = Schedule { nodes, next: 0, names: BTreeSet::new(), pods: Vec::new() };
+    let mut workloads = Vec::new();
+    // Names that are given are taken before any is generated.
+    for order in orders.iter().filter(|order| order.kind.is_none()) {
+        schedule.names.insert((order.namespace.clone(), order.name.clone()));
+    }
+    for order in orders {
+        let before = schedule.pods.len();
+        schedule.fill(order)?;
+        if schedule.pods.len() > PODS_MAX {
+            return Err(Complaint::at(order.name_span, format!("more than {PODS_MAX} pods are asked for up to here"))
+                .hint("ask for fewer replicas"));
+        }
+        if let Some(kind) = order.kind {
+            workloads.push(Workload {
+                kind,
+                namespace: order.namespace.clone(),
+                name: order.name.clone(),
+                replicas: u32::try_from(schedule.pods.len() - before).unwrap_or(u32::MAX),
+            });
+        }
+    }
+    Ok((workloads, schedule.pods))
+}
+
+/// The pods so far, and which node is next.
+struct Schedule<'c> {
+    nodes: &'c [Node],
+    next: usize,
+    names: BTreeSet<(String, String)>,
+    pods: Vec<Placed>,
+}
+
+impl Schedule<'_> {
+    fn fill(&mut self, order: &Order) -> Checked<()> {
+        let candidates = candidates(&order.template, self.nodes)?;
+        let hash = template_hash(&order.template);
+        match order.kind {
+            None => {
+                let node = self.turn(order, &candidates);
+                self.add(order, order.name.clone(), node, &[]);
+            }
+            Some(WorkloadKind::Deployment) => {
+                let replica_set = format!("{}-{hash}", order.name);
+                for index in 0..order.replicas {
+                    let node = self.turn(order, &candidates);
+                    let name = self.generate(&order.namespace, &replica_set, index);
+                    self.add(order, name, node, &[("pod-template-hash", &hash)]);
+                }
+            }
+            Some(WorkloadKind::ReplicaSet) => {
+                for index in 0..order.replicas {
+                    let node = self.turn(order, &candidates);
+                    let name = self.generate(&order.namespace, &order.name, index);
+                    self.add(order, name, node, &[]);
+                }
+            }
+            Some(WorkloadKind::DaemonSet) => {
+                for (index, node) in (0u32..).zip(&candidates) {
+                    let name = self.generate(&order.namespace, &order.name, index);
+                    self.add(order, name, *node, &[("controller-revision-hash", &hash), ("pod-template-generation", "1")]);
+                }
+            }
+            Some(WorkloadKind::StatefulSet) => self.fill_stateful_set(order, &candidates, &hash)?,
+        }
+        Ok(())
+    }
+
+    fn fill_stateful_set(&mut self, order: &Order, candidates: &[usize], hash: &str) -> Checked<()> {
+        for index in 0..order.replicas {
+            let name = format!("{}-{index}", order.name);
+            if !rules::is_dns_label(&name) {
+                return Err(Complaint::at(order.name_span, format!("{} is no name for a pod of a StatefulSet", quote(&name)))
+                    .hint("its pods' names are host names: at most 63 characters with the number, no dots"));
+            }
+            if !self.names.insert((order.namespace.clone(), name.clone())) {
+                return Err(Complaint::at(order.name_span, format!("another pod is called `{name}` already"))
+                    .hint("give the StatefulSet or the other pod another name"));
+            }
+            let node = self.turn(order, candidates);
+            let revision = format!("{}-{hash}", order.name);
+            let labels = [
+                ("apps.kubernetes.io/pod-index", index.to_string()),
+                ("controller-revision-hash", revision),
+                ("statefulset.kubernetes.io/pod-name", name.clone()),
+            ];
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(key, value)| (*key, value.as_str())).collect();
+            self.add(order, name, node, &labels);
+        }
+        Ok(())
+    }
+
+    /// The next node in turn among the candidates, which are in input order and at least one.
+    fn turn(&mut self, order: &Order, candidates: &[usize]) -> usize {
+        let first = candidates.first().copied().unwrap_or(0);
+        if order.template.node_name.is_some() {
+            return first;
+        }
+        let node = candidates.iter().copied().find(|node| *node >= self.next).unwrap_or(first);
+        self.next = (node + 1) % self.nodes.len().max(1);
+        node
+    }
+
+    /// A name that no pod of the namespace has: the owner's with five letters that depend on it and `index`.
+    fn generate(&mut self, namespace: &str, owner: &str, index: u32) -> String {
+        let base = format!("{owner}-");
+        let base = &base[..base.len().min(GENERATED_MAX)];
+        let mut attempt = 0u32;
+        loop {
+            let name = format!("{base}{}", suffix(&[namespace, owner], index, attempt));
+            if self.names.insert((namespace.to_owned(), name.clone())) {
+                return name;
+            }
+            attempt += 1;
+        }
+    }
+
+    fn add(&mut self, order: &Order, name: String, node: usize, labels: &[(&str, &str)]) {
+        let template = &order.template;
+        let mut all = template.labels.clone();
+        all.extend(labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let pod = Pod {
+            namespace: order.namespace.clone(),
+            name,
+            node: self.nodes.get(node).map(|node| node.name.clone()).unwrap_or_default(),
+            labels: all,
+            service_account: template.service_account.clone(),
+            owner: order.kind.map(|kind| (kind, order.name.clone())),
+            containers: template.containers.clone(),
+        };
+        self.pods.push((pod, order.name_span));
+    }
+}
+
+/// Indexes of the nodes that a pod may be on.
+fn candidates(template: &PodTemplate, nodes: &[Node]) -> Checked<Vec<usize>> {
+    if let Some((name, span)) = &template.node_name {
+        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        let index = names.iter().position(|known| known == name).ok_or_else(|| {
+            Complaint::at(*span, format!("there is no node {}", quote(name))).hint(rules::one_of(name, &names))
+        })?;
+        return Ok(vec![index]);
+    }
+    let mut left: Vec<usize> = (0..nodes.len()).collect();
+    for (key, value, span) in &template.node_selector {
+        left.retain(|index| nodes[*index].labels.get(key) == Some(value));
+        if left.is_empty() {
+            let message = format!("no node has the label {key}={value} and those before it");
+            return Err(Complaint::at(*span, message).hint(label_cure(key, value, nodes)));
+        }
+    }
+    Ok(left)
+}
+
+/// Which values a label has on the nodes.
+fn label_cure(key: &str, wanted: &str, nodes: &[Node]) -> String {
+    let values: BTreeSet<&str> = nodes.iter().filter_map(|node| node.labels.get(key)).map(String::as_str).collect();
+    if values.is_empty() {
+        return format!("give a node the label: `labels: {{{key}: {wanted}}}`");
+    }
+    let values: Vec<&str> = values.into_iter().take(20).collect();
+    rules::one_of(wanted, &values)
+}
+
+/// FNV-1a, 32 bits: what Kubernetes hashes templates with.
+fn fnv1a(parts: &[&[u8]]) -> u32 {
+    parts.iter().flat_map(|part| part.iter().chain(&[0])).fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
+/// The `pod-template-hash` of a template: a number's decimal digits, each as a letter of the alphabet.
+/// (Kubernetes hashes a Go dump of the object, so the value differs from a real cluster's.)
+fn template_hash(template: &PodTemplate) -> String {
+    let labels: Vec<String> = template.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let containers = format!("{:?}", template.containers);
+    let node = template.node_name.as_ref().map(|(name, _)| name.as_str()).unwrap_or_default();
+    let wishes: BTreeMap<&str, &str> = template.node_selector.iter().map(|(k, v, _)| (k.as_str(), v.as_str())).collect();
+    let wishes = format!("{wishes:?}");
+    let text = [labels.join(","), containers, node.to_owned(), wishes, template.service_account.clone()];
+    let parts: Vec<&[u8]> = text.iter().map(String::as_bytes).collect();
+    fnv1a(&parts).to_string().bytes().map(letter).collect()
+}
+
+/// Five letters that depend on the owner, the pod's number, and how many tries before were taken.
+fn suffix(owner: &[&str], index: u32, attempt: u32) -> String {
+    let (index, attempt) = (index.to_be_bytes(), attempt.to_be_bytes());
+    let mut parts: Vec<&[u8]> = owner.iter().map(|part| part.as_bytes()).collect();
+    parts.extend([&index[..], &attempt[..]]);
+    // FNV's low bits of neighbouring inputs are alike; a multiplication by an odd constant spreads them.
+    let mut number = u64::from(fnv1a(&parts)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+    let mut text = String::with_capacity(SUFFIX);
+    for _ in 0..SUFFIX {
+        text.push(char::from(ALPHABET[(number % 27) as usize]));
+        number /= 27;
+    }
+    text
+}
+
+fn letter(byte: u8) -> char {
+    char::from(ALPHABET[usize::from(byte) % ALPHABET.len()])
+}

@@ -1,0 +1,239 @@
+//! The underlay: segments with their routers, nodes and clients with their addresses, each checked against
+//! all others.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::cluster_file::{ClientEntry, ClusterSpec, NodeEntry, RouteEntry, SegmentEntry};
+use super::complaint::{Checked, Complaint, quote};
+use super::decode::Spanned;
+use super::rules;
+use super::source::Span;
+use super::{Client, ClientRoute, Node, Segment};
+use crate::plan::Mac;
+
+/// MTU of a segment if the file does not say it.
+const MTU: u32 = 1500;
+
+/// From the smallest MTU that every IPv4 host must take to the largest of a veth.
+pub(super) const MTU_RANGE: std::ops::RangeInclusive<u32> = 576..=65535;
+
+/// The resolved underlay.
+#[derive(Debug)]
+pub(super) struct Underlay {
+    pub(super) segments: Vec<Segment>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) clients: Vec<Client>,
+}
+
+/// Resolves the segments, nodes and clients of a Cluster document.
+pub(super) fn resolve(spec: &ClusterSpec) -> Checked<Underlay> {
+    if spec.segments.is_empty() {
+        return Err(Complaint::at(spec.segments.span, "the cluster has no segment")
+            .hint("nodes need an Ethernet to be on: add `- {name: lan, subnet: 10.1.10.0/24, router: 10.1.10.2}`"));
+    }
+    if spec.nodes.is_empty() {
+        return Err(Complaint::at(spec.nodes.span, "the cluster has no node")
+            .hint("add one: `- {name: node-1, address: 10.1.10.9}`"));
+    }
+    let mut hosts = Hosts::default();
+    let segments = segments(&spec.segments, &mut hosts)?;
+    let nodes = spec.nodes.iter().map(|entry| node(entry, &segments, &mut hosts)).collect::<Checked<_>>()?;
+    let clients = spec.clients.iter().map(|entry| client(entry, &segments, &mut hosts)).collect::<Checked<Vec<_>>>()?;
+    for (entry, client) in spec.clients.iter().zip(&clients) {
+        check_routes(entry, client, &segments, &hosts)?;
+    }
+    Ok(Underlay { segments, nodes, clients })
+}
+
+/// Who has which name, address and Ethernet address so far.
+#[derive(Debug, Default)]
+struct Hosts {
+    names: BTreeMap<String, Span>,
+    addresses: BTreeMap<Ipv4Addr, (String, Span)>,
+    macs: BTreeMap<(String, Mac), Span>,
+}
+
+impl Hosts {
+    fn name(&mut self, what: &str, name: &Spanned<String>) -> Checked<String> {
+        rules::host_name(what, name)?;
+        match self.names.insert(name.value.clone(), name.span) {
+            None => Ok(name.value.clone()),
+            Some(first) => Err(Complaint::at(name.span, format!("the name `{}` is used twice", name.value))
+                .and(Some(first), "first used here")
+                .hint("nodes and clients have names of their own")),
+        }
+    }
+
+    fn address(&mut self, who: String, address: Ipv4Addr, span: Span) -> Checked<()> {
+        match self.addresses.insert(address, (who, span)) {
+            None => Ok(()),
+            Some((first, place)) => Err(Complaint::at(span, format!("the address {address} is used twice"))
+                .and(Some(place), format!("{first} has it"))
+                .hint("give every router, node and client an address of its own")),
+        }
+    }
+
+    fn mac(&mut self, segment: &str, mac: Option<&Spanned<String>>) -> Checked<Option<Mac>> {
+        let Some(text) = mac else { return Ok(None) };
+        let mac = rules::mac(text)?;
+        match self.macs.insert((segment.to_owned(), mac), text.span) {
+            None => Ok(Some(mac)),
+            Some(first) => Err(Complaint::at(text.span, format!("the Ethernet address {mac} is used twice"))
+                .and(Some(first), "first used here")
+                .hint("leave `mac` out, and minik makes one from the name")),
+        }
+    }
+}
+
+fn segments(entries: &[SegmentEntry], hosts: &mut Hosts) -> Checked<Vec<Segment>> {
+    let mut segments: Vec<Segment> = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.iter().enumerate() {
+        rules::dns_label("a segment", &entry.name, Some(entry.name.span))?;
+        let subnet = rules::host_prefix("a segment", &entry.subnet)?;
+        if !(8..=30).contains(&subnet.prefix_len()) {
+            return Err(Complaint::at(entry.subnet.span, format!("{subnet} is no size for a segment"))
+                .hint("a segment has a prefix length from 8 to 30, so that it has room for hosts"));
+        }
+        for (earlier, other) in segments.iter().zip(entries) {
+            if earlier.name == *entry.name {
+                return Err(Complaint::at(entry.name.span, format!("the segment `{}` is given twice", earlier.name))
+                    .and(Some(other.name.span), "first given here")
+                    .hint("give it another name"));
+            }
+            if rules::overlap(earlier.subnet, subnet) {
+                return Err(Complaint::at(entry.subnet.span, format!("{subnet} overlaps the segment `{}`", earlier.name))
+                    .and(Some(other.subnet.span), format!("{} is here", earlier.subnet))
+                    .hint("segments are different networks: choose another subnet"));
+            }
+        }
+        let router = router(entry, subnet, hosts)?;
+        let mtu = entry.mtu.as_ref().map_or(Ok(MTU), |mtu| rules::in_range("an MTU", mtu, MTU_RANGE))?;
+        segments.push(Segment { name: entries[index].name.value.clone(), subnet, mtu, router });
+    }
+    Ok(segments)
+}
+
+fn router(entry: &SegmentEntry, subnet: Ipv4Net, hosts: &mut Hosts) -> Checked<Ipv4Addr> {
+    let (router, span) = match &entry.router {
+        Some(text) => (rules::address(text)?, text.span),
+        None => (subnet.hosts().next().unwrap_or(subnet.network()), entry.subnet.span),
+    };
+    check_host_address(router, span, subnet, &entry.name)?;
+    hosts.address(format!("the router of segment `{}`", entry.name.value), router, span)?;
+    Ok(router)
+}
+
+fn check_host_address(address: Ipv4Addr, span: Span, subnet: Ipv4Net, segment: &str) -> Checked<()> {
+    let wrong = if !subnet.contains(&address) {
+        format!("{address} is outside of segment `{segment}`, which is {subnet}")
+    } else if address == subnet.network() {
+        format!("{address} is the network's own address in {subnet}")
+    } else if address == subnet.broadcast() {
+        format!("{address} is the broadcast address of {subnet}")
+    } else {
+        return Ok(());
+    };
+    let (first, last) = (u32::from(subnet.network()) + 1, u32::from(subnet.broadcast()) - 1);
+    Err(Complaint::at(span, wrong).hint(format!(
+        "choose an address from {} to {}",
+        Ipv4Addr::from(first),
+        Ipv4Addr::from(last)
+    )))
+}
+
+/// What a node and a client have in common.
+struct Nic<'e> {
+    what: &'static str,
+    name: &'e Spanned<String>,
+    address: &'e Spanned<String>,
+    segment: Option<&'e Spanned<String>>,
+    mac: Option<&'e Spanned<String>>,
+}
+
+/// A host's name, address, segment and MAC, all checked.
+fn attach(nic: &Nic<'_>, segments: &[Segment], hosts: &mut Hosts) -> Checked<(String, Ipv4Addr, String, Option<Mac>)> {
+    let name = hosts.name(&format!("a {}", nic.what), nic.name)?;
+    let address = rules::address(nic.address)?;
+    let segment = match nic.segment {
+        Some(wanted) => segments.iter().find(|segment| segment.name == wanted.value).ok_or_else(|| {
+            let names: Vec<&str> = segments.iter().map(|segment| segment.name.as_str()).collect();
+            Complaint::at(wanted.span, format!("there is no segment {}", quote(wanted))).hint(rules::one_of(wanted, &names))
+        })?,
+        None => segments.iter().find(|segment| segment.subnet.contains(&address)).ok_or_else(|| {
+            let nets: Vec<String> = segments.iter().map(|s| format!("`{}` is {}", s.name, s.subnet)).collect();
+            Complaint::at(nic.address.span, format!("{address} is in no segment"))
+                .hint(format!("choose an address of a segment: {}", nets.join(", ")))
+        })?,
+    };
+    check_host_address(address, nic.address.span, segment.subnet, &segment.name)?;
+    hosts.address(format!("{} `{name}`", nic.what), address, nic.address.span)?;
+    let mac = hosts.mac(&segment.name, nic.mac)?;
+    Ok((name, address, segment.name.clone(), mac))
+}
+
+fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<Node> {
+    let nic = Nic {
+        what: "node",
+        name: &entry.name,
+        address: &entry.address,
+        segment: entry.segment.as_ref(),
+        mac: entry.mac.as_ref(),
+    };
+    let (name, address, segment, mac) = attach(&nic, segments, hosts)?;
+    let mut labels = BTreeMap::new();
+    for (key, value) in &entry.labels {
+        rules::label(key, value)?;
+        if key == "kubernetes.io/hostname" && value.value != name {
+            return Err(Complaint::at(value.span, format!("{} is not this node's name", quote(value)))
+                .hint("leave the label out: minik adds it to every node"));
+        }
+        labels.insert(key.clone(), value.value.clone());
+    }
+    labels.insert("kubernetes.io/hostname".to_owned(), name.clone());
+    labels.entry("kubernetes.io/os".to_owned()).or_insert_with(|| "linux".to_owned());
+    let block = entry.block.as_ref().map(rules::prefix).transpose()?;
+    Ok(Node { name, address, segment, nic: rules::nic_name(entry.nic.as_ref())?, mac, labels, block })
+}
+
+fn client(entry: &ClientEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<Client> {
+    let nic = Nic {
+        what: "client",
+        name: &entry.name,
+        address: &entry.address,
+        segment: entry.segment.as_ref(),
+        mac: entry.mac.as_ref(),
+    };
+    let (name, address, segment, mac) = attach(&nic, segments, hosts)?;
+    let route = |route: &RouteEntry| {
+        Ok(ClientRoute { to: rules::prefix(&route.to)?, via: rules::address(&route.via)? })
+    };
+    let routes = entry.routes.iter().map(route).collect::<Checked<_>>()?;
+    Ok(Client { name, address, segment, nic: rules::nic_name(entry.nic.as_ref())?, mac, routes })
+}
+
+/// Checks a client's routes when all hosts are known.
+fn check_routes(entry: &ClientEntry, client: &Client, segments: &[Segment], hosts: &Hosts) -> Checked<()> {
+    let subnet = segments.iter().find(|segment| segment.name == client.segment).map(|segment| segment.subnet);
+    for (index, (written, route)) in entry.routes.iter().zip(&client.routes).enumerate() {
+        if route.to.prefix_len() == 0 {
+            return Err(Complaint::at(written.to.span, "a client has its default route already, through its router")
+                .hint("name the prefix that goes another way, as the pods' pool"));
+        }
+        if let Some(first) = client.routes[..index].iter().position(|other| other.to == route.to) {
+            return Err(Complaint::at(written.to.span, format!("the route to {} is given twice", route.to))
+                .and(Some(entry.routes[first].to.span), "first given here")
+                .hint("keep one of them"));
+        }
+        let reachable = subnet.is_some_and(|subnet| subnet.contains(&route.via));
+        let somebody = hosts.addresses.contains_key(&route.via) && route.via != client.address;
+        if !reachable || !somebody {
+            let message = format!("the next hop {} is no other host of segment `{}`", route.via, client.segment);
+            return Err(Complaint::at(written.via.span, message)
+                .hint("a next hop is the address of a node, client or router on the same segment"));
+        }
+    }
+    Ok(())
+}
