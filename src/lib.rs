@@ -20,5 +20,6 @@ pub mod error;
 pub mod ipam;
 pub mod kernel;
 pub mod names;
+pub mod packet;
 pub mod plan;
 pub mod topology;
