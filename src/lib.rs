@@ -22,4 +22,5 @@ pub mod kernel;
 pub mod names;
 pub mod packet;
 pub mod plan;
+pub mod probe;
 pub mod topology;
