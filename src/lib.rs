@@ -22,5 +22,6 @@ pub mod kernel;
 pub mod names;
 pub mod packet;
 pub mod plan;
+pub mod predict;
 pub mod probe;
 pub mod topology;

@@ -15,7 +15,7 @@ use super::socket;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::netns;
 use crate::packet::decode::{self, LinkType};
-use crate::packet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_MARK, Frame};
+use crate::packet::{Direction, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_MARK, Frame};
 use crate::plan::Namespace;
 
 /// Bytes kept of each frame: all headers, a quotation in an ICMP error, and the mark in the payload.
@@ -24,16 +24,6 @@ const SNAP_LENGTH: u32 = 256;
 const RECEIVE_BUFFER: libc::c_int = 16 << 20;
 const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
-
-/// Whether a frame was leaving or entering the namespace through the interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// Received.
-    In,
-    /// Sent.
-    Out,
-}
 
 /// Where and when a frame was seen, and what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
