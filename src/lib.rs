@@ -20,5 +20,8 @@ pub mod error;
 pub mod ipam;
 pub mod kernel;
 pub mod names;
+pub mod packet;
 pub mod plan;
+pub mod predict;
+pub mod probe;
 pub mod topology;

@@ -1,0 +1,162 @@
+//! From captured bytes to a [`Frame`]. Bytes come from anybody: nothing here panics or trusts a length field.
+
+use pnet::packet::Packet as _;
+use pnet::packet::arp::ArpPacket;
+use pnet::packet::icmp::IcmpPacket;
+use pnet::packet::ipv4::Ipv4Packet;
+use pnet::packet::tcp::TcpPacket;
+use pnet::packet::udp::UdpPacket;
+
+use super::{
+    Arp, ArpOperation, Body, ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV4, Ethernet, Frame, Icmp, Ip, Mark,
+    PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TcpFlags, Transport,
+};
+use crate::plan::Mac;
+
+/// IP headers inside each other, or ICMP quotations in each other, that are looked into; deeper ones are left.
+const DEPTH_MAX: usize = 8;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ARP_LENGTH: usize = 28;
+
+/// What a device puts in front of its packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkType {
+    /// An Ethernet header.
+    Ethernet,
+    /// Nothing: the packet is bare IP.
+    RawIp,
+}
+
+/// Decodes what was captured on a device of `link` type. `length` is the frame's length on the wire, which is
+/// more than `bytes` if the capture kept only its beginning. `vlan` is a tag that the kernel took off.
+pub fn frame(link: LinkType, bytes: &[u8], length: usize, vlan: Option<u16>) -> Frame {
+    match link {
+        LinkType::RawIp => Frame { ethernet: None, body: network(ETHERTYPE_IPV4, bytes), length },
+        LinkType::Ethernet => ethernet(bytes, length, vlan),
+    }
+}
+
+fn ethernet(bytes: &[u8], length: usize, vlan: Option<u16>) -> Frame {
+    let Some((header, rest)) = bytes.split_first_chunk::<ETHERNET_HEADER>() else {
+        return Frame { ethernet: None, body: Body::Malformed, length };
+    };
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
+    let mut kind = u16::from_be_bytes([t0, t1]);
+    let (mut tag, mut payload) = (vlan, rest);
+    if kind == ETHERTYPE_VLAN
+        && let Some(([c0, c1, k0, k1], inner)) = rest.split_first_chunk::<4>()
+    {
+        tag = Some(u16::from_be_bytes([*c0, *c1]) & 0x0fff);
+        kind = u16::from_be_bytes([*k0, *k1]);
+        payload = inner;
+    }
+    let ethernet = Ethernet { src: Mac([s0, s1, s2, s3, s4, s5]), dst: Mac([d0, d1, d2, d3, d4, d5]), vlan: tag };
+    Frame { ethernet: Some(ethernet), body: network(kind, payload), length }
+}
+
+fn network(ethertype: u16, bytes: &[u8]) -> Body {
+    match ethertype {
+        ETHERTYPE_IPV4 => ip(bytes, DEPTH_MAX).map_or(Body::Malformed, Body::Ip),
+        ETHERTYPE_ARP => arp(bytes).map_or(Body::Malformed, Body::Arp),
+        other => Body::Other(other, Mark::find(bytes)),
+    }
+}
+
+fn arp(bytes: &[u8]) -> Option<Arp> {
+    let message = ArpPacket::new(bytes)?;
+    let operation = match message.get_operation().0 {
+        1 => ArpOperation::Request,
+        2 => ArpOperation::Reply,
+        other => ArpOperation::Other(other),
+    };
+    Some(Arp {
+        operation,
+        sender_mac: Mac(message.get_sender_hw_addr().octets()),
+        sender: message.get_sender_proto_addr(),
+        target_mac: Mac(message.get_target_hw_addr().octets()),
+        target: message.get_target_proto_addr(),
+        mark: bytes.get(ARP_LENGTH..).and_then(Mark::find),
+    })
+}
+
+/// Decodes an IPv4 packet from its first header on; none if there is no whole header.
+pub fn ip(bytes: &[u8], depth: usize) -> Option<Packet> {
+    let header = Ipv4Packet::new(bytes)?;
+    let header_length = usize::from(header.get_header_length()) * 4;
+    if header.get_version() != 4 || header_length < 20 {
+        return None;
+    }
+    let flags = header.get_flags();
+    let layer = Ip {
+        src: header.get_source(),
+        dst: header.get_destination(),
+        protocol: header.get_next_level_protocol().0,
+        ttl: header.get_ttl(),
+        id: Some(header.get_identification()),
+        dont_fragment: flags & 0b010 != 0,
+        more_fragments: flags & 0b001 != 0,
+        offset: (header.get_fragment_offset() & 0x1fff).wrapping_mul(8),
+        length: header.get_total_length(),
+    };
+    let end = usize::from(layer.length).min(bytes.len());
+    let payload = bytes.get(header_length..end).unwrap_or(&[]);
+    if layer.offset == 0
+        && layer.protocol == PROTOCOL_IPIP
+        && depth > 0
+        && let Some(mut inside) = ip(payload, depth - 1)
+    {
+        inside.layers.insert(0, layer);
+        return Some(inside);
+    }
+    let (transport, rest) = transport(&layer, payload, depth);
+    Some(Packet { layers: vec![layer], transport, mark: Mark::find(rest) })
+}
+
+/// The transport header, and what follows it.
+fn transport<'a>(layer: &Ip, payload: &'a [u8], depth: usize) -> (Transport, &'a [u8]) {
+    if layer.offset > 0 {
+        return (Transport::Fragment, payload);
+    }
+    let decoded = match layer.protocol {
+        PROTOCOL_ICMP => icmp(payload, depth),
+        PROTOCOL_UDP => udp(payload),
+        PROTOCOL_TCP => tcp(payload),
+        _ => Some((Transport::Other, payload)),
+    };
+    decoded.unwrap_or((Transport::Truncated, &[]))
+}
+
+fn icmp(payload: &[u8], depth: usize) -> Option<(Transport, &[u8])> {
+    let message = IcmpPacket::new(payload)?;
+    let ([_, _, _, _, w0, w1, w2, w3], rest) = payload.split_first_chunk::<8>()?;
+    let (high, low) = (u16::from_be_bytes([*w0, *w1]), u16::from_be_bytes([*w2, *w3]));
+    let (kind, code) = (message.get_icmp_type().0, message.get_icmp_code().0);
+    let quoted = || depth.checked_sub(1).and_then(|depth| ip(rest, depth)).map(Box::new);
+    let icmp = match kind {
+        0 => Icmp::EchoReply { id: Some(high), seq: low },
+        8 => Icmp::EchoRequest { id: Some(high), seq: low },
+        3 => Icmp::Unreachable { code, mtu: low, about: quoted() },
+        11 => Icmp::TimeExceeded { code, about: quoted() },
+        _ => Icmp::Other { kind, code },
+    };
+    Some((Transport::Icmp(icmp), rest))
+}
+
+fn udp(payload: &[u8]) -> Option<(Transport, &[u8])> {
+    let header = UdpPacket::new(payload)?;
+    let ports = Transport::Udp { src: Some(header.get_source()), dst: Some(header.get_destination()) };
+    Some((ports, payload.get(UdpPacket::minimum_packet_size()..).unwrap_or(&[])))
+}
+
+fn tcp(payload: &[u8]) -> Option<(Transport, &[u8])> {
+    let header = TcpPacket::new(payload)?;
+    let transport = Transport::Tcp {
+        src: Some(header.get_source()),
+        dst: Some(header.get_destination()),
+        flags: TcpFlags(header.get_flags()),
+        seq: Some(header.get_sequence()),
+        ack: header.get_acknowledgement(),
+    };
+    let length = usize::from(header.get_data_offset()) * 4;
+    Some((transport, header.packet().len().ge(&length).then(|| payload.get(length..)).flatten().unwrap_or(&[])))
+}

@@ -1,0 +1,134 @@
+//! Frames and packets in the words of `tcpdump -n` and, for a frame, `tcpdump -ne`.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::{Arp, ArpOperation, Body, Frame, IP_HEADER, Icmp, PROTOCOL_UDP, Packet, TcpFlags, Transport};
+
+/// As `tcpdump -ne` prints it, without the time: MACs, EtherType and length, or `ip:` on a device of bare IP.
+impl Display for Frame {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.ethernet {
+            None => f.write_str("ip: ")?,
+            Some(ethernet) => {
+                let (name, number) = match &self.body {
+                    Body::Arp(_) => ("ARP", super::ETHERTYPE_ARP),
+                    Body::Ip(_) => ("IPv4", super::ETHERTYPE_IPV4),
+                    Body::Other(number, _) => ("Unknown", *number),
+                    Body::Malformed => ("Malformed", 0),
+                };
+                write!(f, "{} > {}, ethertype {name} (0x{number:04x})", ethernet.src, ethernet.dst)?;
+                if let Some(vlan) = ethernet.vlan {
+                    write!(f, ", vlan {vlan}")?;
+                }
+                write!(f, ", length {}: ", self.length)?;
+            }
+        }
+        match &self.body {
+            Body::Arp(arp) => Display::fmt(arp, f),
+            Body::Ip(packet) => Display::fmt(packet, f),
+            Body::Other(..) => write!(f, "length {}", self.length),
+            Body::Malformed => f.write_str("malformed"),
+        }
+    }
+}
+
+impl Display for Arp {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.operation {
+            ArpOperation::Request => {
+                write!(f, "Request who-has {} tell {}", self.target, self.sender)
+            }
+            ArpOperation::Reply => write!(f, "Reply {} is-at {}", self.sender, self.sender_mac),
+            ArpOperation::Other(number) => write!(f, "ARP operation {number}"),
+        }
+    }
+}
+
+/// A number that a prediction may leave open.
+struct Open<T>(Option<T>);
+
+impl<T: Display> Display for Open<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(number) => number.fmt(f),
+            None => f.write_str("*"),
+        }
+    }
+}
+
+/// As `tcpdump -n` prints it: one `source > destination:` for each IP header, then the transport.
+impl Display for Packet {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (ports, length) =
+            (ports(&self.transport), self.inner().map_or(0, |ip| ip.length.saturating_sub(IP_HEADER)));
+        for (index, ip) in self.layers.iter().enumerate() {
+            match &ports {
+                Some((src, dst)) if index + 1 == self.layers.len() => {
+                    write!(f, "{}.{} > {}.{}: ", ip.src, Open(*src), ip.dst, Open(*dst))?;
+                }
+                _ => write!(f, "{} > {}: ", ip.src, ip.dst)?,
+            }
+        }
+        match &self.transport {
+            Transport::Icmp(icmp) => write!(f, "{icmp}, length {length}"),
+            Transport::Udp { .. } => write!(f, "UDP, length {}", length.saturating_sub(8)),
+            Transport::Tcp { flags, seq, ack, .. } => {
+                write!(f, "Flags [{flags}], seq {}, ack {ack}", Open(*seq))
+            }
+            Transport::Fragment if self.inner().is_some_and(|ip| ip.protocol == PROTOCOL_UDP) => f.write_str("udp"),
+            Transport::Fragment => f.write_str("fragment"),
+            Transport::Other => write!(f, "ip-proto-{} {length}", self.inner().map_or(0, |ip| ip.protocol)),
+            Transport::Truncated => f.write_str("[|truncated]"),
+        }?;
+        match self.layers.iter().find(|ip| ip.is_fragment()) {
+            Some(ip) => write!(f, " (frag offset {}{})", ip.offset, if ip.more_fragments { "+" } else { "" }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn ports(transport: &Transport) -> Option<(Option<u16>, Option<u16>)> {
+    match transport {
+        Transport::Udp { src, dst } | Transport::Tcp { src, dst, .. } => Some((*src, *dst)),
+        _ => None,
+    }
+}
+
+impl Display for Icmp {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Icmp::EchoRequest { id, seq } => {
+                write!(f, "ICMP echo request, id {}, seq {seq}", Open(*id))
+            }
+            Icmp::EchoReply { id, seq } => {
+                write!(f, "ICMP echo reply, id {}, seq {seq}", Open(*id))
+            }
+            Icmp::Unreachable { code, mtu, about } => {
+                let dst = about.as_ref().and_then(|packet| packet.outer()).map(|ip| ip.dst);
+                match code {
+                    0 => write!(f, "ICMP net {} unreachable", Open(dst)),
+                    1 => write!(f, "ICMP host {} unreachable", Open(dst)),
+                    3 => write!(f, "ICMP {} port unreachable", Open(dst)),
+                    4 => write!(f, "ICMP {} unreachable - need to frag (mtu {mtu})", Open(dst)),
+                    code => write!(f, "ICMP {} unreachable, code {code}", Open(dst)),
+                }
+            }
+            Icmp::TimeExceeded { code: 0, .. } => f.write_str("ICMP time exceeded in-transit"),
+            Icmp::TimeExceeded { .. } => f.write_str("ICMP ip reassembly time exceeded"),
+            Icmp::Other { kind, code } => write!(f, "ICMP type-#{kind}, code {code}"),
+        }
+    }
+}
+
+impl Display for TcpFlags {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let letters = [
+            (TcpFlags::FIN, "F"),
+            (TcpFlags::SYN, "S"),
+            (TcpFlags::RST, "R"),
+            (TcpFlags::PSH, "P"),
+            (TcpFlags::ACK, "."),
+        ];
+        letters.iter().filter(|(bit, _)| self.0 & bit != 0).try_for_each(|(_, letter)| f.write_str(letter))
+    }
+}

@@ -1,0 +1,314 @@
+//! Frames as values: what a prediction says and what a capture saw, in one vocabulary. PURE.
+//!
+//! [`Frame`] is what was seen on one interface, decoded layer by layer; a prediction is a `Frame` too, in which
+//! the fields that a kernel chooses freely (an IP id, a masqueraded port) are [`None`]. So comparing the two is
+//! comparing two values field by field, and both print like `tcpdump -n`.
+
+pub mod build;
+pub mod decode;
+mod display;
+
+use std::net::Ipv4Addr;
+
+use crate::plan::Mac;
+
+/// EtherType of IPv4.
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of ARP.
+pub const ETHERTYPE_ARP: u16 = 0x0806;
+/// IEEE 802 Local Experimental EtherType 1: no protocol stack takes it, so minik's own marks travel under it.
+pub const ETHERTYPE_MARK: u16 = 0x88b5;
+/// IP protocol number of ICMP.
+pub const PROTOCOL_ICMP: u8 = 1;
+/// IP protocol number of IP in IP.
+pub const PROTOCOL_IPIP: u8 = 4;
+/// IP protocol number of TCP.
+pub const PROTOCOL_TCP: u8 = 6;
+/// IP protocol number of UDP.
+pub const PROTOCOL_UDP: u8 = 17;
+/// Length of an IPv4 header without options, in bytes.
+pub const IP_HEADER: u16 = 20;
+/// Length of an Ethernet header, in bytes.
+pub const ETHERNET_HEADER: usize = 14;
+
+/// One frame on one interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The Ethernet header; none on a device that carries bare IP (tunl0).
+    pub ethernet: Option<Ethernet>,
+    /// What it carries.
+    pub body: Body,
+    /// Bytes on the wire, link-layer header included: what `tcpdump -e` prints as `length`.
+    pub length: usize,
+}
+
+/// Whether a frame leaves or enters a namespace through an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Received.
+    In,
+    /// Sent.
+    Out,
+}
+
+impl std::fmt::Display for Direction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Direction::In => "in",
+            Direction::Out => "out",
+        })
+    }
+}
+
+/// An Ethernet header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ethernet {
+    /// Source address.
+    pub src: Mac,
+    /// Destination address.
+    pub dst: Mac,
+    /// VLAN id, if it is tagged.
+    pub vlan: Option<u16>,
+}
+
+/// What a frame carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// ARP for IPv4 over Ethernet.
+    Arp(Arp),
+    /// IPv4.
+    Ip(Packet),
+    /// Another protocol, by its EtherType, with the bytes in which a [`Mark`] may stand.
+    Other(u16, Option<Mark>),
+    /// Bytes that do not even hold the headers they begin.
+    Malformed,
+}
+
+/// An ARP message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arp {
+    /// Whether it asks or answers.
+    pub operation: ArpOperation,
+    /// Sender's hardware address.
+    pub sender_mac: Mac,
+    /// Sender's address.
+    pub sender: Ipv4Addr,
+    /// Target's hardware address.
+    pub target_mac: Mac,
+    /// Target's address.
+    pub target: Ipv4Addr,
+    /// The mark in the frame's padding, if there is one. The kernel pads no answer with it.
+    pub mark: Option<Mark>,
+}
+
+/// What an ARP message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArpOperation {
+    /// `who-has`.
+    Request,
+    /// `is-at`.
+    Reply,
+    /// Another operation.
+    Other(u16),
+}
+
+/// An IPv4 packet, with as many IP headers as there are around each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// The IP headers, outermost first. Never empty in a decoded or predicted packet.
+    pub layers: Vec<Ip>,
+    /// What the innermost header carries.
+    pub transport: Transport,
+    /// The first bytes of the transport's payload, by which minik knows its own packets again.
+    pub mark: Option<Mark>,
+}
+
+/// An IPv4 header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ip {
+    /// Source address.
+    pub src: Ipv4Addr,
+    /// Destination address.
+    pub dst: Ipv4Addr,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Time to live.
+    pub ttl: u8,
+    /// Identification; none in a prediction if the kernel chooses it.
+    pub id: Option<u16>,
+    /// Don't fragment.
+    pub dont_fragment: bool,
+    /// More fragments follow.
+    pub more_fragments: bool,
+    /// Where in the datagram this fragment's payload begins, in bytes.
+    pub offset: u16,
+    /// Total length in bytes, this header included.
+    pub length: u16,
+}
+
+impl Ip {
+    /// Whether this is a part of a datagram.
+    pub fn is_fragment(&self) -> bool {
+        self.more_fragments || self.offset > 0
+    }
+}
+
+/// What the innermost IP header carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transport {
+    /// An ICMP message.
+    Icmp(Icmp),
+    /// A UDP datagram. A port is none in a prediction if the kernel chooses it.
+    Udp {
+        /// Source port.
+        src: Option<u16>,
+        /// Destination port.
+        dst: Option<u16>,
+    },
+    /// A TCP segment. A port is none in a prediction if the kernel chooses it.
+    Tcp {
+        /// Source port.
+        src: Option<u16>,
+        /// Destination port.
+        dst: Option<u16>,
+        /// Its flags.
+        flags: TcpFlags,
+        /// Sequence number; none in a prediction if the kernel chooses it.
+        seq: Option<u32>,
+        /// Acknowledged sequence number.
+        ack: u32,
+    },
+    /// A fragment that does not begin its datagram: no transport header.
+    Fragment,
+    /// Another protocol.
+    Other,
+    /// The packet ends before the transport header does.
+    Truncated,
+}
+
+/// An ICMP message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Icmp {
+    /// Echo request.
+    EchoRequest {
+        /// Identifier; none in a prediction if the kernel chooses it (masquerade with `--random-fully`).
+        id: Option<u16>,
+        /// Sequence number.
+        seq: u16,
+    },
+    /// Echo reply.
+    EchoReply {
+        /// Identifier.
+        id: Option<u16>,
+        /// Sequence number.
+        seq: u16,
+    },
+    /// Destination unreachable.
+    Unreachable {
+        /// Code: 0 net, 1 host, 3 port, 4 fragmentation needed, 13 prohibited.
+        code: u8,
+        /// MTU of the next hop, with code 4.
+        mtu: u16,
+        /// The packet that it is about, as far as it is quoted.
+        about: Option<Box<Packet>>,
+    },
+    /// Time exceeded.
+    TimeExceeded {
+        /// Code: 0 in transit, 1 in reassembly.
+        code: u8,
+        /// The packet that it is about.
+        about: Option<Box<Packet>>,
+    },
+    /// Another message.
+    Other {
+        /// Type.
+        kind: u8,
+        /// Code.
+        code: u8,
+    },
+}
+
+/// TCP flags that tell what a segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// FIN.
+    pub const FIN: u8 = 0x01;
+    /// SYN.
+    pub const SYN: u8 = 0x02;
+    /// RST.
+    pub const RST: u8 = 0x04;
+    /// PSH.
+    pub const PSH: u8 = 0x08;
+    /// ACK.
+    pub const ACK: u8 = 0x10;
+}
+
+/// Eight bytes that say "minik sent this", and which of its probes it is.
+///
+/// A probe's payload is this mark again and again, so that each fragment of it (they begin at multiples of eight
+/// bytes) and each quotation in an ICMP error carries one, whatever address translation does to the headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark(pub u32);
+
+impl Mark {
+    /// Length of a mark in bytes.
+    pub const LENGTH: usize = 8;
+    const MAGIC: [u8; 4] = *b"mnik";
+
+    /// The bytes in the payload.
+    pub fn bytes(self) -> [u8; Self::LENGTH] {
+        let mut bytes = [0; Self::LENGTH];
+        bytes[..4].copy_from_slice(&Self::MAGIC);
+        bytes[4..].copy_from_slice(&self.0.to_be_bytes());
+        bytes
+    }
+
+    /// The mark at the beginning of `payload`, if one is there.
+    pub fn find(payload: &[u8]) -> Option<Mark> {
+        let (magic, rest) = payload.split_first_chunk::<4>()?;
+        let (number, _) = rest.split_first_chunk::<4>()?;
+        (*magic == Self::MAGIC).then(|| Mark(u32::from_be_bytes(*number)))
+    }
+
+    /// Fills `payload` with it.
+    pub fn fill(self, payload: &mut [u8]) {
+        for (byte, mark) in payload.iter_mut().zip(self.bytes().iter().cycle()) {
+            *byte = *mark;
+        }
+    }
+}
+
+impl Packet {
+    /// The header that routers and rules look at.
+    pub fn outer(&self) -> Option<&Ip> {
+        self.layers.first()
+    }
+
+    /// The header that the sender of the transport wrote.
+    pub fn inner(&self) -> Option<&Ip> {
+        self.layers.last()
+    }
+
+    /// The mark of the packet, or of the packet that an ICMP error is about.
+    pub fn any_mark(&self) -> Option<Mark> {
+        match &self.transport {
+            Transport::Icmp(
+                Icmp::Unreachable { about: Some(about), .. } | Icmp::TimeExceeded { about: Some(about), .. },
+            ) => about.any_mark(),
+            _ => self.mark,
+        }
+    }
+}
+
+impl Frame {
+    /// The IPv4 packet in it.
+    pub fn packet(&self) -> Option<&Packet> {
+        match &self.body {
+            Body::Ip(packet) => Some(packet),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A whole journey: the packet's own way, then those of what it causes.
+
+use super::neighbour::Place;
+use super::walk::{Carried, Outcome, Split, Walker};
+use super::{End, Flow, Journey, Leg, Origin, Port, Purpose, settings};
+use crate::error::{Error, Kind, Result};
+use crate::packet::{
+    Ethernet, IP_HEADER, Icmp, Ip, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TcpFlags, Transport,
+};
+use crate::plan::{Namespace, Plan};
+
+/// The longest quotation in an ICMP error: all of it fits into the 576 bytes of RFC 1812.
+const QUOTE_MAX: u16 = 576 - IP_HEADER - ICMP_HEADER;
+const ICMP_HEADER: u16 = 8;
+/// A TCP answer to a SYN without options: its own option (MSS) and nothing else, in bytes.
+const SYN_ACK: u16 = 44;
+
+/// See [`super::predict`].
+pub fn journey(plan: &Plan, flow: &Flow) -> Result<Journey> {
+    let mut walker = Walker::new(plan);
+    let from = namespace(plan, &flow.from)?;
+    let outcome = begin(&mut walker, from, flow)?;
+    let mut legs = Vec::new();
+    let next = close(&mut walker, &mut legs, Purpose::Request, outcome, flow)?;
+    if let Some((ns, purpose, packet)) = next {
+        let outcome = walker.originate(namespace(plan, &ns)?, Carried::new(packet))?;
+        close(&mut walker, &mut legs, purpose, outcome, flow)?;
+    }
+    Ok(Journey { legs })
+}
+
+fn namespace<'a>(plan: &'a Plan, name: &str) -> Result<&'a Namespace> {
+    plan.namespace(name).ok_or_else(|| Error::new(Kind::Usage, format!("the plan has no namespace {name}")))
+}
+
+fn begin<'a>(walker: &mut Walker<'a>, ns: &'a Namespace, flow: &Flow) -> Result<Outcome> {
+    let mut carried = Carried::new(flow.packet.clone());
+    let level = carried.packet.layers.len().saturating_sub(1);
+    carried.split = flow.fragments.map(|limit| Split { level, limit });
+    match &flow.origin {
+        Origin::Stack => walker.originate(ns, carried),
+        Origin::Wire { interface, dst } => {
+            let missing = || Error::new(Kind::Usage, format!("{} has no interface {interface}", ns.name));
+            let link = ns.link(interface).ok_or_else(missing)?;
+            let ethernet = Ethernet { src: settings::mac(ns, link)?, dst: *dst, vlan: None };
+            walker.put(Place { ns, link }, ethernet, carried)
+        }
+    }
+}
+
+/// Ends a leg, and says what comes next: from where, as what, which packet.
+fn close(
+    walker: &mut Walker,
+    legs: &mut Vec<Leg>,
+    purpose: Purpose,
+    outcome: Outcome,
+    flow: &Flow,
+) -> Result<Option<(String, Purpose, Packet)>> {
+    let hops = std::mem::take(&mut walker.hops);
+    let (end, next) = match outcome {
+        Outcome::Delivered { namespace: name, carried } => {
+            let ttl = settings::default_ttl(namespace(walker.plan, &name)?);
+            let answer = (purpose == Purpose::Request).then(|| answer(&carried.packet, flow.port, ttl)).flatten();
+            let next = answer.map(|packet| (name.clone(), Purpose::Answer, packet));
+            (End::Delivered { namespace: name }, next)
+        }
+        Outcome::Dropped { namespace: name, reason, error } => {
+            let ttl = settings::default_ttl(namespace(walker.plan, &name)?);
+            // No error about an error (RFC 1812, 4.3.2.7).
+            let error = error.filter(|_| purpose != Purpose::Error).and_then(|icmp| error_packet(icmp, ttl));
+            let next = error.map(|packet| (name.clone(), Purpose::Error, packet));
+            (End::Dropped { namespace: name, reason }, next)
+        }
+    };
+    legs.push(Leg { purpose, hops, end });
+    Ok(next)
+}
+
+/// What a Linux host says to a packet that reached it.
+fn answer(packet: &Packet, port: Port, ttl: u8) -> Option<Packet> {
+    let asked = packet.outer()?;
+    let (transport, protocol, length, dont_fragment) = match (&packet.transport, port) {
+        (Transport::Icmp(Icmp::EchoRequest { id, seq }), _) => {
+            (Transport::Icmp(Icmp::EchoReply { id: *id, seq: *seq }), PROTOCOL_ICMP, asked.length, false)
+        }
+        (Transport::Udp { src, dst }, Port::Echo) => {
+            (Transport::Udp { src: *dst, dst: *src }, PROTOCOL_UDP, asked.length, true)
+        }
+        (Transport::Udp { .. }, Port::Closed) => {
+            return error_packet(Icmp::Unreachable { code: 3, mtu: 0, about: Some(Box::new(packet.clone())) }, ttl)
+                .map(|packet| from_asked(packet, asked));
+        }
+        (Transport::Tcp { src, dst, seq, .. }, port) => {
+            let (flags, own, length) = match port {
+                Port::Closed => (TcpFlags::RST | TcpFlags::ACK, Some(0), 2 * IP_HEADER),
+                Port::Echo => (TcpFlags::SYN | TcpFlags::ACK, None, SYN_ACK),
+            };
+            let carried = asked.length.saturating_sub(2 * IP_HEADER);
+            // An open port takes the SYN alone; a reset acknowledges what came with it, too.
+            let taken = if port == Port::Closed { u32::from(carried) } else { 0 };
+            let ack = seq.map_or(0, |seq| seq.wrapping_add(1).wrapping_add(taken));
+            let transport = Transport::Tcp { src: *dst, dst: *src, flags: TcpFlags(flags), seq: own, ack };
+            (transport, PROTOCOL_TCP, length, true)
+        }
+        _ => return None,
+    };
+    let header = Ip {
+        src: asked.dst,
+        dst: asked.src,
+        protocol,
+        ttl,
+        id: None,
+        dont_fragment,
+        more_fragments: false,
+        offset: 0,
+        length,
+    };
+    let mark = if protocol == PROTOCOL_TCP { None } else { packet.mark };
+    Some(Packet { layers: vec![header], transport, mark })
+}
+
+fn from_asked(mut packet: Packet, asked: &Ip) -> Packet {
+    if let Some(ip) = packet.layers.first_mut() {
+        ip.src = asked.dst;
+    }
+    packet
+}
+
+/// An ICMP error to the source of the packet that it is about; its own source is left to routing.
+fn error_packet(icmp: Icmp, ttl: u8) -> Option<Packet> {
+    let (Icmp::Unreachable { about, .. } | Icmp::TimeExceeded { about, .. }) = &icmp else { return None };
+    let asked = *about.as_ref()?.outer()?;
+    let header = Ip {
+        src: std::net::Ipv4Addr::UNSPECIFIED,
+        dst: asked.src,
+        protocol: PROTOCOL_ICMP,
+        ttl,
+        id: None,
+        dont_fragment: false,
+        more_fragments: false,
+        offset: 0,
+        length: IP_HEADER + ICMP_HEADER + asked.length.min(QUOTE_MAX),
+    };
+    Some(Packet { layers: vec![header], transport: Transport::Icmp(icmp), mark: None })
+}

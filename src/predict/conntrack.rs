@@ -1,0 +1,184 @@
+//! Connection tracking and source translation of one namespace.
+
+use std::net::Ipv4Addr;
+
+use crate::packet::{Icmp, Ip, Packet, Transport};
+use crate::plan::netfilter::CtState;
+
+/// What identifies one direction of a connection. A port is none where the kernel has chosen it by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tuple {
+    protocol: u8,
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+    src_port: Option<u16>,
+    dst_port: Option<u16>,
+}
+
+impl Tuple {
+    fn of(packet: &Packet) -> Option<Tuple> {
+        let ip = packet.outer()?;
+        let (src_port, dst_port) = ports(packet);
+        Some(Tuple { protocol: ip.protocol, src: ip.src, dst: ip.dst, src_port, dst_port })
+    }
+
+    fn reversed(self) -> Tuple {
+        Tuple {
+            protocol: self.protocol,
+            src: self.dst,
+            dst: self.src,
+            src_port: self.dst_port,
+            dst_port: self.src_port,
+        }
+    }
+}
+
+/// Ports of UDP and TCP; an echo's identifier counts as both.
+fn ports(packet: &Packet) -> (Option<u16>, Option<u16>) {
+    match &packet.transport {
+        Transport::Udp { src, dst } | Transport::Tcp { src, dst, .. } if packet.layers.len() == 1 => (*src, *dst),
+        Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) if packet.layers.len() == 1 => {
+            (*id, *id)
+        }
+        _ => (None, None),
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    original: Tuple,
+    reply: Tuple,
+    /// Whether a packet was seen in the reply direction.
+    answered: bool,
+    /// Whether the nat table has been asked about it.
+    decided: bool,
+}
+
+/// What connection tracking has attached to a packet, for as long as it is in the namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tracked {
+    connection: Option<usize>,
+    reply: bool,
+    /// The packet's state.
+    pub state: CtState,
+}
+
+/// The connection table of one namespace.
+#[derive(Debug, Default)]
+pub struct Conntrack {
+    connections: Vec<Connection>,
+}
+
+impl Conntrack {
+    /// Finds or begins the packet's connection.
+    pub fn track(&mut self, packet: &Packet) -> Tracked {
+        if let Some(about) = error_about(packet) {
+            let found = Tuple::of(about).and_then(|tuple| self.find(tuple));
+            let state = if found.is_some() { CtState::Related } else { CtState::Invalid };
+            // The error goes against the direction of the packet that it is about.
+            return Tracked { connection: found.map(|f| f.0), reply: found.is_some_and(|f| !f.1), state };
+        }
+        let Some(tuple) = Tuple::of(packet) else {
+            return Tracked { connection: None, reply: false, state: CtState::Invalid };
+        };
+        match self.find(tuple) {
+            Some((index, reply)) => {
+                let answered = self.connections.get_mut(index).is_some_and(|connection| {
+                    connection.answered |= reply;
+                    connection.answered
+                });
+                let state = if answered { CtState::Established } else { CtState::New };
+                Tracked { connection: Some(index), reply, state }
+            }
+            None => {
+                let reply = tuple.reversed();
+                self.connections.push(Connection { original: tuple, reply, answered: false, decided: false });
+                Tracked { connection: Some(self.connections.len() - 1), reply: false, state: CtState::New }
+            }
+        }
+    }
+
+    fn find(&self, tuple: Tuple) -> Option<(usize, bool)> {
+        self.connections.iter().enumerate().find_map(|(index, connection)| {
+            let original = (connection.original == tuple).then_some((index, false));
+            original.or_else(|| (connection.reply == tuple).then_some((index, true)))
+        })
+    }
+
+    /// Whether the nat table is still to be asked about the packet's connection in POSTROUTING.
+    pub fn undecided(&self, tracked: Tracked) -> bool {
+        let connection = tracked.connection.and_then(|index| self.connections.get(index));
+        !tracked.reply && tracked.state == CtState::New && connection.is_some_and(|connection| !connection.decided)
+    }
+
+    /// Notes that the nat table leaves the connection as it is, or gives it another source.
+    pub fn decide(&mut self, tracked: Tracked, source: Option<(Ipv4Addr, bool)>) {
+        let Some(connection) = tracked.connection.and_then(|index| self.connections.get_mut(index)) else { return };
+        connection.decided = true;
+        if let Some((address, random_port)) = source {
+            connection.reply.dst = address;
+            if random_port && connection.reply.dst_port.is_some() {
+                connection.reply.dst_port = None;
+                // An echo's identifier is one number in both places.
+                if connection.original.protocol == crate::packet::PROTOCOL_ICMP {
+                    connection.reply.src_port = None;
+                }
+            }
+        }
+    }
+
+    /// Translates the source of a packet on its way out (POSTROUTING), as its connection says.
+    pub fn translate_out(&self, tracked: Tracked, packet: &mut Packet) {
+        let Some(connection) = tracked.connection.and_then(|index| self.connections.get(index)) else { return };
+        if !tracked.reply && connection.reply.dst != connection.original.src {
+            set_source(packet, connection.reply.dst, connection.reply.dst_port);
+        }
+    }
+
+    /// Gives a reply its true destination back (PREROUTING).
+    pub fn translate_in(&self, tracked: Tracked, packet: &mut Packet) {
+        let Some(connection) = tracked.connection.and_then(|index| self.connections.get(index)) else { return };
+        if tracked.reply && connection.reply.dst != connection.original.src {
+            set_destination(packet, connection.original.src, connection.original.src_port);
+        }
+    }
+}
+
+/// The packet that an ICMP error is about.
+fn error_about(packet: &Packet) -> Option<&Packet> {
+    match &packet.transport {
+        Transport::Icmp(Icmp::Unreachable { about, .. } | Icmp::TimeExceeded { about, .. })
+            if packet.layers.len() == 1 =>
+        {
+            about.as_deref()
+        }
+        _ => None,
+    }
+}
+
+fn set_source(packet: &mut Packet, address: Ipv4Addr, port: Option<u16>) {
+    if let Some(ip) = packet.layers.first_mut() {
+        ip.src = address;
+    }
+    match &mut packet.transport {
+        Transport::Udp { src, .. } | Transport::Tcp { src, .. } => *src = port,
+        Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => *id = port,
+        _ => {}
+    }
+}
+
+fn set_destination(packet: &mut Packet, address: Ipv4Addr, port: Option<u16>) {
+    let set = |ip: &mut Ip| ip.dst = address;
+    packet.layers.first_mut().map(set).unwrap_or_default();
+    match &mut packet.transport {
+        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } => *dst = port,
+        Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => *id = port,
+        // What the error quotes is translated as well, so that its receiver knows the packet again.
+        Transport::Icmp(
+            Icmp::Unreachable { about: Some(about), .. } | Icmp::TimeExceeded { about: Some(about), .. },
+        ) => {
+            set_source(about, address, port);
+        }
+        _ => {}
+    }
+}

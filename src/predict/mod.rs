@@ -1,0 +1,224 @@
+//! The virtual packet: where a packet must go, by the plan alone. PURE.
+//!
+//! [`predict`] walks one packet, and what answers it, through the plan's routes, neighbours, bridges, veth pairs,
+//! tunnels and netfilter rules, and gives back every frame that must be seen, interface by interface, until it is
+//! delivered or dropped, and where and why. It knows Linux and nothing of the mode that made the plan. What it
+//! does not name must not be seen anywhere.
+
+mod answer;
+mod conntrack;
+mod neighbour;
+mod netfilter;
+mod route;
+mod settings;
+mod walk;
+mod wire;
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+pub use netfilter::Place;
+
+use crate::error::Result;
+use crate::packet::{Direction, Frame, Packet};
+use crate::plan::{Mac, Plan};
+
+/// A packet and where it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    /// The namespace's name inside the cluster.
+    pub from: String,
+    /// How it leaves.
+    pub origin: Origin,
+    /// The packet. An unspecified source is chosen as the kernel chooses it.
+    pub packet: Packet,
+    /// The sender splits it into fragments no longer than this, in bytes.
+    pub fragments: Option<u16>,
+    /// Whether somebody answers at the destination port of UDP or TCP.
+    pub port: Port,
+}
+
+/// How a packet leaves its first namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Through the IP stack, as a program's packet.
+    Stack,
+    /// As a frame put on an interface, past routes and rules.
+    Wire {
+        /// The interface.
+        interface: String,
+        /// The frame's destination.
+        dst: Mac,
+    },
+}
+
+/// What is at the destination port of a UDP or TCP probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// Nobody: UDP gets port unreachable, TCP a reset.
+    Closed,
+    /// Somebody who sends the datagram's payload back. A connection is accepted.
+    Echo,
+}
+
+/// All that happens because of one packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journey {
+    /// The packet's own way first, then those of what it causes.
+    pub legs: Vec<Leg>,
+}
+
+/// The way of one packet from its sender to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leg {
+    /// What it is.
+    pub purpose: Purpose,
+    /// Every frame that is seen, in the order of one packet's way; the fragments of one packet stand together at
+    /// each interface.
+    pub hops: Vec<Hop>,
+    /// How it ends.
+    pub end: End,
+}
+
+/// What a leg's packet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// The packet that was asked about.
+    Request,
+    /// What the destination says to it.
+    Answer,
+    /// An ICMP error about it.
+    Error,
+}
+
+/// A frame at an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    /// The namespace's name inside the cluster.
+    pub namespace: String,
+    /// The interface.
+    pub interface: String,
+    /// Which way it passes.
+    pub direction: Direction,
+    /// The frame, with none in the fields that a kernel chooses freely.
+    pub frame: Frame,
+}
+
+/// `node-1/tunl0 out`.
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} {}", self.namespace, self.interface, self.direction)
+    }
+}
+
+/// How a leg ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// A namespace took it.
+    Delivered {
+        /// Its name.
+        namespace: String,
+    },
+    /// It is not sent on.
+    Dropped {
+        /// Where.
+        namespace: String,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// Why a packet is dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// No route to its destination.
+    NoRoute(Ipv4Addr),
+    /// A blackhole route.
+    Blackhole(Ipv4Net),
+    /// A netfilter rule or policy.
+    Rule(Place),
+    /// Nobody on the link answers for the next hop.
+    NoNeighbour {
+        /// The next hop.
+        address: Ipv4Addr,
+        /// The link.
+        interface: String,
+    },
+    /// The interface is down.
+    Down(String),
+    /// Longer than the interface's MTU, and not to be fragmented.
+    TooLong {
+        /// The interface.
+        interface: String,
+        /// Its MTU in bytes.
+        mtu: u32,
+    },
+    /// Its time to live is over.
+    TimeExceeded,
+    /// The namespace does not forward.
+    NotForwarding,
+    /// The answer to its source would not go out where it came in (rp_filter).
+    ReversePath(String),
+    /// The frame is for another Ethernet address.
+    NotForUs(Mac),
+    /// No port of the bridge leads to the frame's Ethernet address.
+    NoPort(Mac),
+    /// A tunnel's route without a gateway: nobody to send to.
+    NoGateway(String),
+    /// IP in IP, and no tunnel device that takes it.
+    NoTunnel,
+    /// No address to send from.
+    NoSource(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::NoRoute(dst) => write!(f, "no route to {dst}"),
+            Reason::Blackhole(net) => write!(f, "blackhole {net}"),
+            Reason::Rule(place) => write!(f, "dropped by {place}"),
+            Reason::NoNeighbour { address, interface } => write!(f, "nobody answers ARP for {address} on {interface}"),
+            Reason::Down(interface) => write!(f, "{interface} is down"),
+            Reason::TooLong { interface, mtu } => write!(f, "longer than the MTU {mtu} of {interface}"),
+            Reason::TimeExceeded => f.write_str("time to live exceeded"),
+            Reason::NotForwarding => f.write_str("does not forward"),
+            Reason::ReversePath(interface) => write!(f, "reverse path filter on {interface}"),
+            Reason::NotForUs(mac) => write!(f, "frame is for {mac}"),
+            Reason::NoPort(mac) => write!(f, "no port leads to {mac}"),
+            Reason::NoGateway(interface) => write!(f, "route out of {interface} has no gateway"),
+            Reason::NoTunnel => f.write_str("no tunnel device takes IP in IP"),
+            Reason::NoSource(interface) => write!(f, "no source address for {interface}"),
+        }
+    }
+}
+
+impl Journey {
+    /// All hops of all legs.
+    pub fn hops(&self) -> impl Iterator<Item = &Hop> {
+        self.legs.iter().flat_map(|leg| &leg.hops)
+    }
+
+    /// Whether the packet reached a namespace.
+    pub fn delivered(&self) -> bool {
+        matches!(self.legs.first(), Some(Leg { end: End::Delivered { .. }, .. }))
+    }
+}
+
+/// Where `flow` goes, and what it causes.
+///
+/// # Errors
+/// If the plan names what it does not have, or the packet would do what this walker has no model of.
+pub fn predict(plan: &Plan, flow: &Flow) -> Result<Journey> {
+    answer::journey(plan, flow)
+}
+
+/// Where an ARP request for `target`, sent as a broadcast out of `interface`, goes, and the answer to it.
+///
+/// # Errors
+/// If the plan has no such interface, or the other end of it is a switch.
+pub fn arp(plan: &Plan, from: &str, interface: &str, sender: Ipv4Addr, target: Ipv4Addr) -> Result<Journey> {
+    neighbour::arp_journey(plan, from, interface, sender, target)
+}

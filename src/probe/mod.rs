@@ -1,0 +1,5 @@
+//! Packets on the wire: sent into namespaces, and captured on every interface of every namespace.
+
+pub mod capture;
+pub mod inject;
+mod socket;
