@@ -3,4 +3,6 @@
 pub mod messages;
 pub mod netlink;
 pub mod netns;
+pub mod place;
+pub mod process;
 pub mod state;
