@@ -15,6 +15,8 @@
 //!                              predicted path ◀── verify ──▶ observed path
 //! ```
 
+pub mod agent;
+pub mod cli;
 pub mod cni;
 pub mod error;
 pub mod ipam;

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The command line of minik.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    minik::cli::main()
+}

@@ -8,6 +8,8 @@ pub mod messages;
 pub mod netlink;
 pub mod netns;
 pub mod pidfd;
+pub mod place;
+pub mod process;
 pub mod read;
 pub mod remove;
 pub mod restore;

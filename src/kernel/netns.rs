@@ -60,6 +60,33 @@ pub fn inside<T: Send>(ns: impl AsFd + Send, work: impl FnOnce() -> T + Send) ->
     })
 }
 
+/// Runs `work` for every one of `stops` in the namespace that `name` gives for it, one after the other on one
+/// throw-away thread: for opening sockets in very many namespaces.
+///
+/// # Errors
+/// If the thread cannot be made, or a namespace cannot be opened or entered; `work` was then done for those before
+/// it, and what it returned is dropped.
+///
+/// # Panics
+/// If `work` panics.
+pub fn tour<S: Sync, T: Send>(
+    stops: &[S],
+    name: impl Fn(&S) -> &str + Send,
+    mut work: impl FnMut(&S) -> T + Send,
+) -> Result<Vec<T>> {
+    std::thread::scope(|scope| {
+        let walk = move || stops.iter().map(|stop| enter(open(name(stop))?.file()).map(|()| work(stop))).collect();
+        let thread = std::thread::Builder::new()
+            .name("minik-tour".to_owned())
+            .spawn_scoped(scope, walk)
+            .map_err(|e| Error::io("cannot start a thread", e))?;
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
 /// Moves the calling thread into `ns`, for good. Only for threads that end in it and for a child process
 /// between fork and exec.
 ///

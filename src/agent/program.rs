@@ -1,0 +1,105 @@
+//! Programs of the host that run as containers: started in their pod's place, watched, and killed with the agent.
+//!
+//! All of them are started by one thread that lives as long as the agent, because the kernel's parent death signal
+//! goes by thread: if the agent dies, however it dies, its programs die too and hold no port that the next agent
+//! needs.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::mpsc;
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+
+use crate::error::{Error, Result};
+use crate::kernel::place::{HostMounts, Place};
+
+/// A program to be started.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// Name of the pod's namespace under /run/netns.
+    pub(super) netns: String,
+    /// The pod's host name.
+    pub(super) hostname: String,
+    /// The program and its arguments.
+    pub(super) argv: Vec<String>,
+    /// Variables beside those of the agent.
+    pub(super) env: Vec<(String, String)>,
+    /// The file that takes its output.
+    pub(super) log: PathBuf,
+}
+
+/// The thread that started the programs. Dropping it kills those that still run.
+#[derive(Debug)]
+pub(super) struct Nursery {
+    _alive: mpsc::Sender<()>,
+}
+
+/// Starts programs; for each its process, or why it could not be started.
+///
+/// # Errors
+/// If the thread that starts them cannot be made.
+pub(super) fn start(programs: Vec<Program>, runtime: Handle) -> Result<(Nursery, Vec<Result<Child>>)> {
+    let (_alive, until_dropped) = mpsc::channel::<()>();
+    let (report, started) = mpsc::channel();
+    let work = move || {
+        let _inside = runtime.enter();
+        let host = HostMounts::of_this_thread();
+        let children = programs.iter().map(|program| start_one(program, host.as_ref())).collect::<Vec<_>>();
+        // The receivers go away only with the agent itself; then there is nobody left to tell.
+        if report.send(children).is_ok() {
+            let _ = until_dropped.recv();
+        }
+    };
+    std::thread::Builder::new()
+        .name("minik-nursery".to_owned())
+        .spawn(work)
+        .map_err(|e| Error::io("cannot start a thread", e))?;
+    let children = started.recv().map_err(|e| Error::io("cannot start programs", std::io::Error::other(e)))?;
+    Ok((Nursery { _alive }, children))
+}
+
+fn start_one(program: &Program, host: Result<&HostMounts, &Error>) -> Result<Child> {
+    host.map_err(|e| Error::new(e.kind(), e.to_string()))?.enter()?;
+    Place { netns: &program.netns, hostname: &program.hostname }.settle()?;
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&program.log);
+    let log = log.map_err(|e| Error::io(format!("cannot open {}", program.log.display()), e))?;
+    let again = log.try_clone().map_err(|e| Error::io("cannot share a log", e))?;
+    let mut command = Command::new(&program.argv[0]);
+    command
+        .args(&program.argv[1..])
+        .envs(program.env.iter().map(|(key, value)| (key, value)))
+        .env("HOSTNAME", &program.hostname)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(again)
+        .process_group(0);
+    // SAFETY: prctl(2) is a plain system call, safe between fork and exec.
+    unsafe { command.pre_exec(|| set_pdeathsig(Signal::SIGKILL).map_err(Into::into)) };
+    command.spawn().map_err(|e| Error::io(format!("cannot run {}", program.argv[0]), e))
+}
+
+/// Waits for a program's end and gives its exit code as a shell does: 128 and the signal's number for a signal.
+pub(super) async fn end_of(mut child: Child) -> std::io::Result<i32> {
+    let status = child.wait().await?;
+    Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+}
+
+/// Kills a program and all that it started in its process group.
+pub(super) fn kill(pid: u32) {
+    // It may have ended by itself in this moment.
+    let _ = killpg(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+}
+
+/// Writes into a container's log why its program could not be started.
+pub(super) fn note(log: &std::path::Path, error: &Error) -> Result<()> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(log);
+    file.and_then(|mut file| writeln!(file, "{error}")).map_err(|e| Error::io(format!("cannot write {}", log.display()), e))
+}

@@ -1,0 +1,27 @@
+//! `minik agent`: be the agent, or start it again.
+
+use std::process::ExitCode;
+
+use super::args::{AgentArgs, AgentCommand, Globals};
+use crate::agent;
+use crate::error::{Error, Kind, Result};
+use crate::kernel::state;
+
+/// Runs `minik agent`.
+///
+/// # Errors
+/// If there is no such cluster, or its agent cannot be started.
+pub fn run(args: &AgentArgs, globals: &Globals) -> Result<ExitCode> {
+    match args.command {
+        AgentCommand::Serve => agent::serve(&globals.cluster)?,
+        AgentCommand::Restart => {
+            let cluster = &globals.cluster;
+            let Some(_lock) = state::try_lock(cluster)? else {
+                let busy = format!("another command is changing cluster {cluster}");
+                return Err(Error::new(Kind::Conflict, busy).hint("try again when it has ended"));
+            };
+            agent::restart(cluster)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
