@@ -110,6 +110,13 @@ impl Error {
         &self.inner.message
     }
 
+    /// The error number of the system call or netlink request that failed, if one did.
+    pub fn errno(&self) -> Option<i32> {
+        let source: &(dyn std::error::Error + 'static) = self.inner.source.as_deref()?;
+        let errno = |e: &std::io::Error| e.raw_os_error();
+        source.downcast_ref().and_then(errno).or_else(|| source.source()?.downcast_ref().and_then(errno))
+    }
+
     /// What would fix it, if that is known.
     pub fn hint_text(&self) -> Option<&str> {
         self.inner.hint.as_deref()

@@ -6,7 +6,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{dup, dup2_stdin, setsid};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -22,7 +21,7 @@ use super::program::{self, Nursery, Program};
 use super::tunnels::Tunnels;
 use super::{apps, log, orders_path, socket_path};
 use crate::error::{Error, Kind, Result};
-use crate::kernel::{netns, state};
+use crate::kernel::{netns, process, state};
 
 /// Longest request on the control socket in bytes.
 const REQUEST_MAX: u64 = 4096;
@@ -42,7 +41,7 @@ pub fn serve(cluster: &str) -> Result<()> {
     // Ctrl-C in the terminal of `up` is not for us. This fails only for the leader of a process group, who got no
     // such signal in the first place.
     let _ = setsid();
-    raise_limits()?;
+    process::raise_file_limit()?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Error::io("cannot make the agent's runtime", e))?;
     let mut line = String::new();
@@ -76,13 +75,6 @@ fn take_launcher() -> Result<UnixStream> {
         Error::new(Kind::Usage, "`agent serve` is for minik itself").because(e).hint("to start an agent: `minik agent restart`")
     });
     known.map(|_| stream)
-}
-
-/// A socket for each port: the limit that a shell sets is too low for a thousand pods.
-fn raise_limits() -> Result<()> {
-    let cannot = |e: nix::Error| Error::io("cannot raise the limit of open files", e);
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(cannot)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(cannot)
 }
 
 fn tell(mut launcher: &UnixStream, answer: &Answer) -> Result<()> {

@@ -13,9 +13,9 @@ use crate::kernel::state;
 /// If there is no such cluster, or its agent cannot be started.
 pub fn run(args: &AgentArgs, globals: &Globals) -> Result<ExitCode> {
     match args.command {
-        AgentCommand::Serve => agent::serve(&globals.cluster)?,
+        AgentCommand::Serve => agent::serve(globals.cluster_name())?,
         AgentCommand::Restart => {
-            let cluster = &globals.cluster;
+            let cluster = globals.cluster_name();
             let Some(_lock) = state::try_lock(cluster)? else {
                 let busy = format!("another command is changing cluster {cluster}");
                 return Err(Error::new(Kind::Conflict, busy).hint("try again when it has ended"));

@@ -20,8 +20,10 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Globals {
     /// The cluster.
-    #[arg(short, long, global = true, value_name = "NAME", env = "MINIK_CLUSTER", default_value = "minik")]
-    pub cluster: String,
+    ///
+    /// Without it `minik`; `up` takes the name that the file gives, if it gives one.
+    #[arg(short, long, global = true, value_name = "NAME", env = "MINIK_CLUSTER")]
+    pub cluster: Option<String>,
     /// How to print data.
     #[arg(short, long, global = true, value_name = "FORMAT", env = "MINIK_OUTPUT", default_value = "table")]
     pub output: Output,
@@ -34,6 +36,13 @@ pub struct Globals {
     /// Say more on stderr.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "MINIK_VERBOSE")]
     pub verbose: u8,
+}
+
+impl Globals {
+    /// The cluster's name.
+    pub fn cluster_name(&self) -> &str {
+        self.cluster.as_deref().unwrap_or("minik")
+    }
 }
 
 /// The forms of output.
@@ -116,6 +125,9 @@ pub struct DownArgs {
     /// Every cluster on this machine.
     #[arg(long, env = "MINIK_ALL")]
     pub all: bool,
+    /// Do not wait until the kernel has freed everything, which takes it about a tenth of a second.
+    #[arg(long, env = "MINIK_NO_WAIT")]
+    pub no_wait: bool,
 }
 
 /// The arguments of `agent`.

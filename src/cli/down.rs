@@ -1,14 +1,95 @@
-//! `minik down`.
+//! `minik down`: nothing of a cluster is left, whatever state it was in.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use super::args::{DownArgs, Globals};
-use crate::error::{Error, Kind, Result};
+use crate::agent;
+use crate::error::{Error, ErrorList, Kind, Result};
+use crate::kernel::gone::Sentinel;
+use crate::kernel::state::{self, Phase, Record};
+use crate::kernel::{features, host, netns, process, remove};
+use crate::names;
+
+/// How long to wait for another minik that is at work on the cluster.
+const LOCK_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs `minik down`.
 ///
 /// # Errors
-/// Always: the kernel's part of this command is on another branch, whose file replaces this one.
-pub fn run(_args: &DownArgs, _globals: &Globals) -> Result<ExitCode> {
-    Err(Error::new(Kind::Unsupported, "this build of minik has no `down`"))
+/// `Usage` if there is no such cluster; otherwise what could not be removed, when all the rest is.
+pub fn run(args: &DownArgs, globals: &Globals) -> Result<ExitCode> {
+    features::require_root()?;
+    process::raise_file_limit()?;
+    let clusters = if args.all { everything()? } else { vec![globals.cluster_name().to_owned()] };
+    if !args.all && !is_there(globals.cluster_name())? {
+        return Err(unknown(globals.cluster_name())?);
+    }
+    // The sentinel is set up while this process has one thread; it costs a millisecond and no wait.
+    let sentinel = Sentinel::place()?;
+    let mut errors = ErrorList::default();
+    for cluster in &clusters {
+        errors.keep(remove(cluster));
+    }
+    errors.into_result()?;
+    if !args.no_wait {
+        sentinel.wait()?;
+    }
+    for cluster in &clusters {
+        super::print::note(&format!("cluster {cluster} is gone"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every cluster that has a record, or namespaces of minik's form without one.
+fn everything() -> Result<Vec<String>> {
+    state::list()
+}
+
+fn is_there(cluster: &str) -> Result<bool> {
+    let leftovers = || remove::owned(cluster, netns::list(&names::netns_prefix(cluster))?);
+    Ok(state::dir(cluster).exists() || !leftovers()?.is_empty())
+}
+
+fn unknown(cluster: &str) -> Result<Error> {
+    // A `down` that was killed at its very end may have left the shared directories.
+    host::release()?;
+    let error = Error::new(Kind::Usage, format!("there is no cluster `{cluster}`"));
+    let others = state::list()?;
+    Ok(if others.is_empty() { error } else { error.hint(format!("there are: {}", others.join(", "))) })
+}
+
+/// Removes a cluster as soon as no other minik is at work on it.
+///
+/// # Errors
+/// If another minik is still at work after a while; what could not be removed.
+pub fn remove(cluster: &str) -> Result<()> {
+    let deadline = Instant::now() + LOCK_DEADLINE;
+    let _lock = loop {
+        if let Some(lock) = state::try_lock(cluster)? {
+            break lock;
+        }
+        if Instant::now() >= deadline {
+            let what = format!("another minik has been at work on cluster `{cluster}` for {} s", LOCK_DEADLINE.as_secs());
+            return Err(Error::new(Kind::Conflict, what).hint("end it, then try again"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    remove_locked(cluster)
+}
+
+/// Removes a cluster whose lock the caller has: the agent, the namespaces with all that is in them, the files.
+///
+/// # Errors
+/// What could not be removed. The record then stays, so that it can be tried again.
+pub fn remove_locked(cluster: &str) -> Result<()> {
+    if let Ok(Some(record)) = state::load(cluster) {
+        state::store(&Record { phase: Phase::Removing, ..record })?;
+    }
+    let mut errors = ErrorList::default();
+    errors.keep(agent::stop(cluster));
+    errors.keep(remove::namespaces(cluster));
+    errors.into_result()?;
+    state::remove(cluster)?;
+    host::release()
 }

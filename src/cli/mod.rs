@@ -5,6 +5,9 @@ pub mod print;
 
 mod agent;
 mod down;
+mod images;
+mod input;
+mod orders;
 mod up;
 
 use std::io::{ErrorKind, Write};

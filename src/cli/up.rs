@@ -1,14 +1,190 @@
-//! `minik up`.
+//! `minik up`: from a topology to a cluster through which packets pass.
 
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::args::{UpArgs, Globals};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::args::{Globals, UpArgs};
+use super::{down, input, orders};
+use crate::agent;
+use crate::cni;
 use crate::error::{Error, Kind, Result};
+use crate::kernel::state::{self, Phase, Record, SourceText};
+use crate::kernel::{apply, features, host, netns, process};
+use crate::names;
+use crate::plan::{Datapath, LinkKind, Plan, render};
+use crate::topology::{self, Cluster, Overrides, Source};
 
 /// Runs `minik up`.
 ///
 /// # Errors
-/// Always: the kernel's part of this command is on another branch, whose file replaces this one.
-pub fn run(_args: &UpArgs, _globals: &Globals) -> Result<ExitCode> {
-    Err(Error::new(Kind::Unsupported, "this build of minik has no `up`"))
+/// For bad input, before anything is touched; if a cluster of that name exists; if the kernel refuses a part,
+/// and then all of it is removed again, unless `--no-rollback`.
+pub fn run(args: &UpArgs, globals: &Globals) -> Result<ExitCode> {
+    let began = Instant::now();
+    let source = input::read(&args.topology)?;
+    let overrides = Overrides { cluster_name: globals.cluster.clone(), cni: args.cni.clone() };
+    let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
+    if args.dry_run {
+        let plan = cni::plan(&cluster, args.datapath.fixed().unwrap_or(Datapath::Kernel))?;
+        return super::print::text(&render::text(&plan)).map(|()| ExitCode::SUCCESS);
+    }
+    features::require_root()?;
+    // Ctrl-C must not leave half a cluster: from here on it waits until we look.
+    let interrupts = hold_interrupts()?;
+    let datapath = choose_datapath(args, &cluster)?;
+    let plan = cni::plan(&cluster, datapath)?;
+    let _lock = claim(&plan, args)?;
+    let record = record(&plan, args, source)?;
+    let built = build(&cluster, &plan, &record).and_then(|()| interrupted(&interrupts));
+    if let Err(error) = built {
+        return Err(undo(error, &plan.cluster, args.no_rollback));
+    }
+    state::store(&Record { phase: Phase::Ready, ..record })?;
+    report(&plan, began.elapsed()).map(|()| ExitCode::SUCCESS)
+}
+
+/// Holds Ctrl-C and the like back, on this thread and those that it starts.
+fn hold_interrupts() -> Result<SignalFd> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    signals
+        .thread_block()
+        .and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
+        .map_err(|e| Error::io("cannot hold signals back", e))
+}
+
+/// An error if one of the signals that are held back came in the meantime.
+fn interrupted(signals: &SignalFd) -> Result<()> {
+    match signals.read_signal().map_err(|e| Error::io("cannot look for signals", e))? {
+        Some(signal) => Err(Error::new(Kind::Check, format!("interrupted by signal {}", signal.ssi_signo))),
+        None => Ok(()),
+    }
+}
+
+/// Who shall carry tunnelled packets: what the user says, else the kernel if it can.
+fn choose_datapath(args: &UpArgs, cluster: &Cluster) -> Result<Datapath> {
+    if !cni::needs(cluster.network.mode).contains(&cni::Need::Ipip) {
+        return Ok(Datapath::Kernel);
+    }
+    match args.datapath.fixed() {
+        Some(Datapath::Userspace) => Ok(Datapath::Userspace),
+        Some(Datapath::Kernel) if !features::has_ipip()? => {
+            let error = Error::new(Kind::Unsupported, "this kernel has no ipip");
+            Err(error.hint("load the module ipip, or leave --datapath out: minik's agent then serves tunl0"))
+        }
+        Some(Datapath::Kernel) => Ok(Datapath::Kernel),
+        None if features::has_ipip()? => Ok(Datapath::Kernel),
+        None => Ok(Datapath::Userspace),
+    }
+}
+
+/// Takes the cluster's name for us: locked, and nothing there that bears it.
+fn claim(plan: &Plan, args: &UpArgs) -> Result<state::Lock> {
+    let cluster = &plan.cluster;
+    let busy = || Error::new(Kind::Conflict, format!("another minik is building or removing cluster `{cluster}`"));
+    if let Some(found) = state::load(cluster)? {
+        if !args.replace {
+            return Err(exists(cluster, found.phase));
+        }
+        down::remove(cluster)?;
+    }
+    let lock = state::try_lock(cluster)?.ok_or_else(busy)?;
+    // Somebody may have been quicker between our look and our lock.
+    if let Some(found) = state::load(cluster)? {
+        return Err(exists(cluster, found.phase));
+    }
+    check_names_free(plan).inspect_err(|_| {
+        // Only our own lock is in there; if it cannot be removed, the error that follows matters more.
+        let _ = state::remove(cluster);
+        let _ = host::release();
+    })?;
+    Ok(lock)
+}
+
+fn exists(cluster: &str, phase: Phase) -> Error {
+    let state = match phase {
+        Phase::Ready => "exists already",
+        Phase::Building => "is there half built (its `up` was killed, or is at work)",
+        Phase::Removing => "is there half removed (its `down` was killed, or is at work)",
+    };
+    Error::new(Kind::Conflict, format!("cluster `{cluster}` {state}"))
+        .hint(format!("remove it with `minik down -c {cluster}`, or pass --replace"))
+}
+
+/// Refuses names that are taken, and those by which one cluster's namespaces would read as another's.
+fn check_names_free(plan: &Plan) -> Result<()> {
+    let taken = netns::list(&names::netns_prefix(&plan.cluster))?;
+    if let Some(name) = taken.first() {
+        let what = format!("network namespace {name} is there, and its name says that it belongs to `{}`", plan.cluster);
+        return Err(Error::new(Kind::Conflict, what).hint("choose another name for the cluster with -c"));
+    }
+    let longer = state::list()?.into_iter().filter(|other| other.starts_with(&format!("{}-", plan.cluster)));
+    for other in longer {
+        let prefix = names::netns_prefix(&other);
+        if let Some(ns) = plan.namespaces.iter().find(|ns| ns.netns.starts_with(&prefix)) {
+            let what = format!("namespace {} would read as one of cluster `{other}`, which exists", ns.netns);
+            return Err(Error::new(Kind::Conflict, what).hint(format!("rename {}, or choose another cluster name", ns.name)));
+        }
+    }
+    Ok(())
+}
+
+fn record(plan: &Plan, args: &UpArgs, source: Source) -> Result<Record> {
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let record = Record {
+        name: plan.cluster.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        phase: Phase::Building,
+        sources: vec![SourceText { name: source.name, text: source.text }],
+        cni: args.cni.clone(),
+        datapath: plan.datapath,
+        created,
+    };
+    state::store(&record)?;
+    Ok(record)
+}
+
+/// The kernel's part and the agent's, the agent loading while the kernel works.
+fn build(cluster: &Cluster, plan: &Plan, record: &Record) -> Result<()> {
+    process::raise_file_limit()?;
+    host::prepare()?;
+    let agent = agent::spawn(&record.name)?;
+    apply::build(plan)?;
+    agent.serve(&orders::orders(cluster, plan))
+}
+
+/// Removes what a failed build left, unless the user wants to look at it.
+fn undo(error: Error, cluster: &str, keep: bool) -> Error {
+    if keep {
+        let hint = format!("what was built is still there; remove it with `minik down -c {cluster}`");
+        return error.hint(hint);
+    }
+    match down::remove_locked(cluster) {
+        Ok(()) => error,
+        Err(left) => error.hint(format!("rolling back failed as well: {left}; try `minik down -c {cluster}`")),
+    }
+}
+
+/// Says on stderr what stands, what is a replacement, and what to do next.
+fn report(plan: &Plan, took: Duration) -> Result<()> {
+    let (nodes, pods) = (plan.nodes().count(), plan.pods().count());
+    let mut stderr = anstream::stderr().lock();
+    let name = &plan.cluster;
+    let mut text = format!(
+        "cluster {name}: {} with {nodes} nodes and {pods} pods is up in {:.0} ms\n",
+        plan.mode,
+        took.as_secs_f64() * 1000.0
+    );
+    let tunnels = plan.nodes().flat_map(|node| &node.links).find(|link| link.kind == LinkKind::Ipip);
+    if let (Some(link), Datapath::Userspace) = (tunnels, plan.datapath) {
+        text += &format!("{}: no kernel ipip in use; a TUN device of that name, served by minik's agent\n", link.name);
+    }
+    if std::io::stderr().is_terminal() {
+        let flag = if name == "minik" { String::new() } else { format!(" -c {name}") };
+        text += &format!("next: minik{flag} get pods -o wide | minik{flag} verify | minik{flag} down\n");
+    }
+    stderr.write_all(text.as_bytes()).map_err(|e| Error::io("cannot write to stderr", e))
 }

@@ -2,12 +2,12 @@
 
 pub mod apply;
 pub mod etc;
+pub mod features;
 pub mod gone;
 pub mod host;
 pub mod messages;
 pub mod netlink;
 pub mod netns;
-pub mod pidfd;
 pub mod place;
 pub mod process;
 pub mod read;

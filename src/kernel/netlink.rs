@@ -187,8 +187,27 @@ fn refused(doing: &str, code: i32, header: &[u8]) -> Error {
     let kind = if -code == libc::EPERM { Kind::Permission } else { Kind::Netlink };
     let error = Error::new(kind, format!("cannot {doing}"));
     match explanation(header) {
-        Some(words) => error.because(format!("{words} ({cause})")),
+        Some(words) => error.because(Refusal { words, cause }),
         None => error.because(cause),
+    }
+}
+
+/// The kernel's own words for why it refused a request, and the error number.
+#[derive(Debug)]
+struct Refusal {
+    words: String,
+    cause: std::io::Error,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.words.trim_end_matches('.'), self.cause)
+    }
+}
+
+impl std::error::Error for Refusal {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Processes that are not our children: held by a pidfd, so that a pid that was given to another process in
 //! the meantime can never be hit.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -8,8 +9,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 
-use super::netns;
 use crate::error::{Error, Kind, Result};
 use crate::names;
 
@@ -31,7 +33,7 @@ impl Process {
         match Errno::result(fd) {
             // SAFETY: the kernel just gave us this descriptor, and nobody else knows it.
             Ok(fd) => Ok(Some(Process { pid, fd: unsafe { OwnedFd::from_raw_fd(fd as i32) } })),
-            Err(Errno::ESRCH) => Ok(None),
+            Err(Errno::ESRCH | Errno::EINVAL) => Ok(None),
             Err(e) => Err(Error::new(Kind::Io, format!("cannot watch process {pid}")).because(e)),
         }
     }
@@ -68,9 +70,17 @@ impl Process {
     /// # Errors
     /// If the kernel refuses.
     pub fn kill(&self) -> Result<()> {
+        self.signal(Signal::SIGKILL)
+    }
+
+    /// Sends it a signal; a process that has ended is no error.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         let nothing = std::ptr::null::<libc::siginfo_t>();
         // SAFETY: the descriptor is ours and open; a null siginfo asks for the default one.
-        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), libc::SIGKILL, nothing, 0) };
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), signal as i32, nothing, 0) };
         match Errno::result(sent) {
             Ok(_) | Err(Errno::ESRCH) => Ok(()),
             Err(e) => Err(Error::new(Kind::Permission, format!("cannot end process {}", self.pid)).because(e)),
@@ -78,28 +88,37 @@ impl Process {
     }
 }
 
-/// The processes that are in a network namespace whose name under /run/netns begins with `prefix`, but for the
-/// calling one: programs of `exec` and of containers, wherever their parents are.
+/// Raises this process's limit of open files to what it may have: a shell's 1,024 are too few for a thousand
+/// namespaces.
 ///
 /// # Errors
-/// If /proc or /run/netns cannot be read.
-pub fn inhabitants(prefix: &str) -> Result<Vec<Process>> {
-    let mut ours = Vec::new();
-    for name in netns::list(prefix)? {
-        let path = format!("{}/{name}", names::NETNS_DIR);
-        let there = fs::metadata(&path).map_err(|e| Error::io(format!("cannot look at {path}"), e))?;
-        ours.push((there.dev(), there.ino()));
-    }
+/// If the kernel refuses.
+pub fn raise_file_limit() -> Result<()> {
+    let cannot = |e: Errno| Error::io("cannot raise the limit of open files", e);
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(cannot)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(cannot)
+}
+
+/// The processes that are in one of these named network namespaces, but for the calling one: programs of `exec`
+/// and of containers, and whatever else was started in there.
+///
+/// # Errors
+/// If /proc cannot be read.
+pub fn inhabitants(names: &[String]) -> Result<Vec<Process>> {
+    let place = |path: String| fs::metadata(path).ok().map(|there| (there.dev(), there.ino()));
+    // A name whose namespace is not bound (yet, or any more) has nobody inside.
+    let ours: BTreeSet<_> = names.iter().filter_map(|name| place(format!("{}/{name}", names::NETNS_DIR))).collect();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").map_err(|e| Error::io("cannot read /proc", e))? {
         let entry = entry.map_err(|e| Error::io("cannot read /proc", e))?;
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let Some(process) = Process::open(pid)? else { continue };
         // Kernel threads and processes that end just now have no namespace to look at.
-        let Ok(place) = fs::metadata(format!("/proc/{pid}/ns/net")) else { continue };
-        if ours.contains(&(place.dev(), place.ino())) && pid.unsigned_abs() != std::process::id() {
-            found.push(process);
+        let inside = || place(format!("/proc/{pid}/ns/net")).is_some_and(|there| ours.contains(&there));
+        if pid.unsigned_abs() == std::process::id() || !inside() {
+            continue;
         }
+        // Looked at once more with the handle open: the pid may have passed to another process in between.
+        found.extend(Process::open(pid)?.filter(|_| inside()));
     }
     Ok(found)
 }

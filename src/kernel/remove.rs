@@ -4,20 +4,16 @@
 //! inside. Links, routes and rules go with their namespaces, all at once: no link is deleted by hand, since
 //! each such call waits for an RCU barrier.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use super::{etc, netns, pidfd, state};
+use super::{etc, netns, process, state};
 use crate::error::{Error, ErrorList, Result};
 use crate::names;
 
@@ -35,12 +31,16 @@ pub fn namespaces(cluster: &str) -> Result<()> {
     let mut errors = ErrorList::default();
     let names = owned(cluster, netns::list(&names::netns_prefix(cluster))?)?;
     errors.keep(end_processes(&names));
+    // Held until every name is gone and then let go together, so that the kernel frees them in one round. A
+    // name without a namespace behind it, or more namespaces than descriptors, only make that less good.
+    let held: Vec<File> = names.iter().filter_map(|name| File::open(Path::new(names::NETNS_DIR).join(name)).ok()).collect();
     for name in &names {
         errors.keep(unname(name));
     }
     for name in owned(cluster, etc::list(&names::netns_prefix(cluster))?)? {
         errors.keep(etc::remove(&name));
     }
+    drop(held);
     errors.into_result()
 }
 
@@ -75,69 +75,25 @@ fn unname(name: &str) -> Result<()> {
     }
 }
 
-/// Ends every process whose network namespace is one of these: SIGTERM, and SIGKILL after a grace period.
+/// Ends every process in these namespaces: SIGTERM, and SIGKILL after a grace period.
 fn end_processes(names: &[String]) -> Result<()> {
-    let inodes: BTreeSet<u64> = names
-        .iter()
-        .filter_map(|name| fs::metadata(Path::new(names::NETNS_DIR).join(name)).ok())
-        .map(|meta| meta.ino())
-        .collect();
-    let mut deadline = Instant::now() + GRACE;
-    let mut signal = Signal::SIGTERM;
+    let (mut signal, mut patience) = (Signal::SIGTERM, GRACE);
     // Processes may start others before they end, so look again until none is left.
     loop {
-        let inside = processes_in(&inodes)?;
+        let inside = process::inhabitants(names)?;
         if inside.is_empty() {
             return Ok(());
         }
-        for process in &inside {
-            pidfd::signal(process.as_fd(), signal)?;
-        }
-        if !wait_all(&inside, deadline)? {
+        inside.iter().try_for_each(|process| process.signal(signal))?;
+        let deadline = Instant::now() + patience;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let ended = inside.iter().map(|process| process.wait(left())).collect::<Result<Vec<bool>>>()?;
+        if ended.contains(&false) {
             if signal == Signal::SIGKILL {
                 let what = format!("{} processes in the namespaces did not end", inside.len());
                 return Err(Error::io(what, std::io::Error::from(ErrorKind::TimedOut)));
             }
-            signal = Signal::SIGKILL;
-            deadline = Instant::now() + KILL_DEADLINE;
+            (signal, patience) = (Signal::SIGKILL, KILL_DEADLINE);
         }
     }
-}
-
-fn processes_in(inodes: &BTreeSet<u64>) -> Result<Vec<OwnedFd>> {
-    if inodes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let own = std::process::id();
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").map_err(|e| Error::io("cannot read /proc", e))? {
-        let name = entry.map_err(|e| Error::io("cannot read /proc", e))?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let inside = || fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|meta| inodes.contains(&meta.ino()));
-        if pid == own || !inside() {
-            continue;
-        }
-        // The number may have passed to another process before the handle was open, so look once more.
-        if let Some(handle) = pidfd::open(pid)?
-            && inside()
-        {
-            found.push(handle);
-        }
-    }
-    Ok(found)
-}
-
-/// Waits until all processes have ended; false if `deadline` came first.
-fn wait_all(processes: &[OwnedFd], deadline: Instant) -> Result<bool> {
-    for process in processes {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, timeout) {
-            Ok(0) => return Ok(false),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(Error::io("cannot wait for processes to end", e)),
-        }
-    }
-    Ok(true)
 }

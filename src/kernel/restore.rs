@@ -14,8 +14,8 @@ use crate::plan::{Namespace, restore};
 /// # Errors
 /// If a tool is not installed or rejects its input; its own words are in the error.
 pub fn load(namespace: &Namespace, ns: impl AsFd + Send) -> Result<()> {
-    let sets = restore::ipset(&namespace.sets);
-    let tables = restore::iptables(&namespace.tables);
+    let sets = restore::ipset_restore(&namespace.sets);
+    let tables = restore::iptables_restore(&namespace.tables);
     netns::inside(ns, || {
         if !namespace.sets.is_empty() {
             feed(&["ipset", "restore"], &sets)?;

@@ -1,0 +1,80 @@
+//! The agent's orders for a cluster. PURE.
+
+use crate::agent::orders::{ContainerOrders, Orders, PodOrders, Port, Transport, Tunnel, Work};
+use crate::kernel::state;
+use crate::plan::{Datapath, LinkKind, Namespace, Plan, Role};
+use crate::topology::{Cluster, Pod};
+
+use super::images;
+
+/// Where minik answers for a pod in which nothing else does, so that every pod can be tried out with curl and nc.
+const ANSWERS: [Port; 2] = [Port::tcp(80), Port::udp(9376)];
+
+/// What the agent of this cluster has to do.
+pub fn orders(cluster: &Cluster, plan: &Plan) -> Orders {
+    let pods = cluster.pods.iter().filter_map(|pod| Some(pod_orders(pod, &plan.cluster, plan.namespace(&pod.key())?)));
+    Orders { cluster: plan.cluster.clone(), pods: pods.collect(), tunnels: tunnels(plan) }
+}
+
+fn pod_orders(pod: &Pod, cluster: &str, ns: &Namespace) -> PodOrders {
+    let containers: Vec<ContainerOrders> = pod
+        .containers
+        .iter()
+        .map(|container| ContainerOrders {
+            name: container.name.clone(),
+            work: images::work(container),
+            env: container.env.clone(),
+            log: log_path(cluster, pod, &container.name),
+        })
+        .collect();
+    PodOrders {
+        netns: ns.netns.clone(),
+        hostname: ns.hostname.clone(),
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        node: pod.node.clone(),
+        address: address(ns),
+        answers: answers(&containers),
+        containers,
+    }
+}
+
+/// The first IPv4 address of a namespace beside 127.0.0.1.
+pub fn address(ns: &Namespace) -> Option<std::net::Ipv4Addr> {
+    ns.addresses().find_map(|(_, address)| match address.net.addr() {
+        std::net::IpAddr::V4(address) if !address.is_loopback() => Some(address),
+        _ => None,
+    })
+}
+
+/// The file of a container's output: no name of Kubernetes has an underscore.
+pub fn log_path(cluster: &str, pod: &Pod, container: &str) -> std::path::PathBuf {
+    state::dir(cluster).join("logs").join(format!("{}_{}_{container}.log", pod.namespace, pod.name))
+}
+
+/// minik answers by TCP if no app in the pod listens by TCP, and so for UDP. A program may listen anywhere, so minik
+/// keeps out of its pod.
+fn answers(containers: &[ContainerOrders]) -> Vec<Port> {
+    let has_program = containers.iter().any(|container| matches!(container.work, Work::Program { .. }));
+    let listens = |transport: Transport| {
+        containers.iter().any(|container| match &container.work {
+            Work::App { ports, .. } => ports.iter().any(|port| port.protocol == transport),
+            _ => false,
+        })
+    };
+    ANSWERS.into_iter().filter(|port| !has_program && !listens(port.protocol)).collect()
+}
+
+/// The tunnel devices that the agent carries in place of the kernel.
+fn tunnels(plan: &Plan) -> Vec<Tunnel> {
+    if plan.datapath == Datapath::Kernel {
+        return Vec::new();
+    }
+    let nodes = plan.namespaces.iter().filter(|ns| ns.role == Role::Node);
+    let devices = nodes.flat_map(|ns| ns.links.iter().map(move |link| (ns, link)));
+    devices
+        .filter(|(_, link)| link.kind == LinkKind::Ipip)
+        .map(|(ns, link)| Tunnel { netns: ns.netns.clone(), device: link.name.clone() })
+        .collect()
+}
+
