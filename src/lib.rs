@@ -20,3 +20,4 @@ pub mod kernel;
 pub mod names;
 pub mod plan;
 pub mod topology;
+pub mod tunnel;

@@ -36,8 +36,9 @@ pub type Netns = NetNs<RunNetns>;
 /// # Errors
 /// If there is none of that name, or it cannot be opened.
 pub fn open(name: &str) -> Result<Netns> {
-    NetNs::get_from_env(name, RunNetns)
-        .map_err(|e| Error::new(Kind::Io, format!("cannot open network namespace {name}")).because(e))
+    NetNs::get_from_env(name, RunNetns).map_err(|e| {
+        Error::new(Kind::Io, format!("cannot open network namespace {name}")).because(e)
+    })
 }
 
 /// Runs `work` in the namespace `ns`, on a thread made for it, and gives back its value.
@@ -86,17 +87,35 @@ pub struct Fresh {
 /// If the name is taken, or the kernel refuses.
 pub fn create_and_enter(name: &str) -> Result<Fresh> {
     let cannot = |step: &str, e: nix::Error| {
-        let kind = if e == nix::Error::EPERM { Kind::Permission } else { Kind::Io };
+        let kind = if e == nix::Error::EPERM {
+            Kind::Permission
+        } else {
+            Kind::Io
+        };
         Error::new(kind, format!("cannot {step} network namespace {name}")).because(e)
     };
     let path = RunNetns.persist_dir().join(name);
     unshare(CloneFlags::CLONE_NEWNET).map_err(|e| cannot("make", e))?;
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o444)
+        .open(&path);
     file.map_err(|e| Error::io(format!("cannot make {}", path.display()), e))?;
     let own = "/proc/thread-self/ns/net";
-    mount(Some(own), &path, Some("none"), MsFlags::MS_BIND, None::<&str>).map_err(|e| cannot("name", e))?;
+    mount(
+        Some(own),
+        &path,
+        Some("none"),
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .map_err(|e| cannot("name", e))?;
     let fd = File::open(own).map_err(|e| Error::io(format!("cannot open {own}"), e))?;
-    Ok(Fresh { fd: fd.into(), rtnetlink: Rtnetlink::open()? })
+    Ok(Fresh {
+        fd: fd.into(),
+        rtnetlink: Rtnetlink::open()?,
+    })
 }
 
 /// Makes /run/netns ready for names, as `ip netns add` does; says whether it was not there before.
@@ -106,7 +125,11 @@ pub fn create_and_enter(name: &str) -> Result<Fresh> {
 pub fn prepare_directory() -> Result<bool> {
     let made = !RunNetns.persist_dir().exists();
     RunNetns.init().map_err(|e| {
-        Error::new(Kind::Permission, format!("cannot prepare {}", names::NETNS_DIR)).because(e)
+        Error::new(
+            Kind::Permission,
+            format!("cannot prepare {}", names::NETNS_DIR),
+        )
+        .because(e)
     })?;
     Ok(made)
 }
@@ -118,7 +141,9 @@ pub fn prepare_directory() -> Result<bool> {
 pub fn list(prefix: &str) -> Result<Vec<String>> {
     let entries = match std::fs::read_dir(names::NETNS_DIR) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|e| Error::io(format!("cannot read {}", names::NETNS_DIR), e))?,
+        entries => {
+            entries.map_err(|e| Error::io(format!("cannot read {}", names::NETNS_DIR), e))?
+        }
     };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
