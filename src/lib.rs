@@ -27,3 +27,4 @@ pub mod plan;
 pub mod predict;
 pub mod probe;
 pub mod topology;
+pub mod tunnel;

@@ -1,27 +1,47 @@
 //! The tunnels that the agent carries because the kernel lacks their devices.
 
 use super::control::TunnelStatus;
+use super::log;
 use super::orders::Tunnel;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::kernel::netns;
+use crate::tunnel::{Engine, Report};
 
-/// The tunnels in service.
-#[derive(Debug, Default)]
-pub(super) struct Tunnels {}
+/// Threads of the engine: a tunnel has two ends, and both may be busy at once.
+const WORKERS: usize = 2;
+
+/// The tunnels in service; dropping this leaves the devices without a carrier.
+pub(super) struct Tunnels {
+    engine: Option<Engine>,
+}
 
 impl Tunnels {
-    /// Attaches to every device in `orders`; each is a TUN device from then on.
+    /// Attaches to every device in `orders`; when this returns, packets pass through all of them.
     pub(super) fn start(orders: &[Tunnel]) -> Result<Tunnels> {
-        match orders.first() {
-            None => Ok(Tunnels {}),
-            Some(tunnel) => {
-                let missing = format!("cannot carry {} in {}: this minik has no tunnel engine", tunnel.device, tunnel.netns);
-                Err(Error::new(Kind::Unsupported, missing))
-            }
+        if orders.is_empty() {
+            return Ok(Tunnels { engine: None });
         }
+        let engine = Engine::start(WORKERS.min(orders.len()), |line| log::line(line))?;
+        for tunnel in orders {
+            engine.serve(&netns::open(&tunnel.netns)?, &tunnel.device)?;
+        }
+        Ok(Tunnels { engine: Some(engine) })
     }
 
     /// Their counters.
     pub(super) fn status(&self) -> Vec<TunnelStatus> {
-        Vec::new()
+        self.engine.iter().flat_map(Engine::counters).map(tunnel_status).collect()
     }
+}
+
+fn tunnel_status(report: Report) -> TunnelStatus {
+    let counters = &report.counters;
+    let mut named = vec![
+        ("sent packets".to_owned(), counters.sent.packets),
+        ("sent bytes".to_owned(), counters.sent.bytes),
+        ("received packets".to_owned(), counters.received.packets),
+        ("received bytes".to_owned(), counters.received.bytes),
+    ];
+    named.extend(counters.dropped.iter().map(|(cause, count)| (format!("dropped: {cause:?}"), *count)));
+    TunnelStatus { netns: report.netns, device: report.device, counters: named }
 }

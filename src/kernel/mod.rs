@@ -5,6 +5,7 @@ pub mod etc;
 pub mod features;
 pub mod gone;
 pub mod host;
+pub mod lookup;
 pub mod messages;
 pub mod netlink;
 pub mod netns;

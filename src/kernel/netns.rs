@@ -131,9 +131,7 @@ pub fn create_and_enter(name: &str) -> Result<Fresh> {
 /// # Errors
 /// If it cannot be made or mounted.
 pub fn prepare_directory() -> Result<()> {
-    RunNetns
-        .init()
-        .map_err(|e| Error::new(Kind::Permission, format!("cannot prepare {}", names::NETNS_DIR)).because(e))
+    RunNetns.init().map_err(|e| Error::new(Kind::Permission, format!("cannot prepare {}", names::NETNS_DIR)).because(e))
 }
 
 /// The names under /run/netns that begin with `prefix`, sorted.

@@ -71,8 +71,7 @@ pub fn create(name: &str, index: u32) -> Result<u32> {
     let file = open()?;
     if index != 0 {
         // SAFETY: the ioctl reads one unsigned int.
-        unsafe { ioctl::set_index(file.as_raw_fd(), &index) }
-            .map_err(|e| failed("choose the index of", name, e))?;
+        unsafe { ioctl::set_index(file.as_raw_fd(), &index) }.map_err(|e| failed("choose the index of", name, e))?;
     }
     let tun = attach_file(file, name)?;
     let fd = tun.file.as_raw_fd();
@@ -105,9 +104,11 @@ pub fn attach(name: &str) -> Result<Tun> {
 fn open() -> Result<File> {
     let open = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(DEVICE);
     open.map_err(|e| match e.raw_os_error() {
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => Error::new(Kind::Unsupported, format!("cannot open {DEVICE}"))
-            .because(e)
-            .hint("this kernel has no TUN devices; try `modprobe tun`"),
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
+            Error::new(Kind::Unsupported, format!("cannot open {DEVICE}"))
+                .because(e)
+                .hint("this kernel has no TUN devices; try `modprobe tun`")
+        }
         Some(libc::EACCES | libc::EPERM) => {
             Error::new(Kind::Permission, format!("cannot open {DEVICE}")).because(e).hint("run as root")
         }

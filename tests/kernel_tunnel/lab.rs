@@ -1,0 +1,277 @@
+//! Two nodes with a pod each on an Ethernet segment, made with `ip` alone, and `tunl0` in both nodes.
+//!
+//! ```text
+//!   p1 10.100.84.130 ── cali1 n1 ens33 10.1.10.9 ──┐
+//!                                                  br0 (sw)
+//!   p2 10.100.247.1  ── cali2 n2 ens33 10.1.10.10 ─┘
+//! ```
+
+use std::os::fd::AsFd;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use minik::kernel::{netns, tun};
+use minik::tunnel::Engine;
+
+pub const POD_1: &str = "10.100.84.130";
+pub const POD_2: &str = "10.100.247.1";
+
+/// The pods' nodes: number of the node, its address, its pod's address, and the other side of both.
+const SIDES: [(&str, &str, &str, &str, &str); 2] = [
+    ("1", "10.1.10.9", POD_1, "10.1.10.10", "10.100.247.0/26"),
+    ("2", "10.1.10.10", POD_2, "10.1.10.9", "10.100.84.128/26"),
+];
+
+/// What a test says when it fails.
+pub type Outcome = Result<(), String>;
+
+/// The namespaces of one test. Dropping it removes them.
+pub struct Lab {
+    prefix: String,
+    pub engine: Engine,
+}
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+impl Lab {
+    /// Builds it; when this returns, pod reaches pod.
+    pub fn new(workers: usize) -> Result<Lab, String> {
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("minik-t{}-{number}-", std::process::id());
+        let engine =
+            Engine::start(workers, |line| eprintln!("{line}")).map_err(|e| e.to_string())?;
+        let lab = Lab { prefix, engine };
+        lab.build()?;
+        for (n, ..) in SIDES {
+            let ns = netns::open(&lab.ns(&format!("n{n}"))).map_err(|e| e.to_string())?;
+            lab.engine.serve(&ns, "tunl0").map_err(|e| e.to_string())?;
+        }
+        Ok(lab)
+    }
+
+    /// Name of a namespace under /run/netns.
+    pub fn ns(&self, what: &str) -> String {
+        format!("{}{what}", self.prefix)
+    }
+
+    fn build(&self) -> Result<(), String> {
+        for ns in ["sw", "n1", "n2", "p1", "p2"] {
+            run("ip", &["netns", "add", &self.ns(ns)])?;
+            self.ip(ns, "link set lo up")?;
+        }
+        self.ip("sw", "link add br0 type bridge")?;
+        self.ip("sw", "link set br0 up")?;
+        for (n, address, pod, other, block) in SIDES {
+            let (node, pod_ns) = (format!("n{n}"), format!("p{n}"));
+            self.ip(
+                "sw",
+                &format!(
+                    "link add port{n} type veth peer name ens33 netns {}",
+                    self.ns(&node)
+                ),
+            )?;
+            self.ip("sw", &format!("link set port{n} master br0 up"))?;
+            self.ip(
+                &node,
+                &format!(
+                    "link add cali{n} type veth peer name eth0 netns {}",
+                    self.ns(&pod_ns)
+                ),
+            )?;
+            self.sysctl(&node, "net.ipv4.ip_forward=1")?;
+            self.sysctl(&node, &format!("net.ipv4.conf.cali{n}.proxy_arp=1"))?;
+            self.sysctl(&node, &format!("net.ipv4.neigh.cali{n}.proxy_delay=0"))?;
+            for command in [
+                "link set ens33 up",
+                &format!("link set cali{n} up"),
+                &format!("addr add {address}/24 dev ens33"),
+            ] {
+                self.ip(&node, command)?;
+            }
+            self.ip(&node, "route add default via 10.1.10.2")?;
+            self.ip(&node, &format!("route add {pod} dev cali{n} scope link"))?;
+            self.ip(&pod_ns, "link set eth0 mtu 1480 up")?;
+            self.ip(&node, &format!("link set cali{n} mtu 1480"))?;
+            self.ip(&pod_ns, &format!("addr add {pod}/32 dev eth0"))?;
+            self.ip(&pod_ns, "route add 169.254.1.1 dev eth0 scope link")?;
+            self.ip(&pod_ns, "route add default via 169.254.1.1 dev eth0")?;
+            self.tunl0(&node)?;
+            let tunnel_address = block
+                .replace(".0/26", ".64/32")
+                .replace(".128/26", ".191/32");
+            self.ip(&node, &format!("addr add {tunnel_address} dev tunl0"))?;
+            self.ip(&node, "link set tunl0 mtu 1480 up")?;
+            self.ip(
+                &node,
+                &format!("route add {block} via {other} dev tunl0 proto bird onlink"),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Makes the TUN device, with an index of our choice.
+    pub fn tunl0(&self, node: &str) -> Result<(), String> {
+        let ns = netns::open(&self.ns(node)).map_err(|e| e.to_string())?;
+        let made = netns::inside(ns.file().as_fd(), || tun::create("tunl0", 77));
+        let index = made.and_then(|made| made).map_err(|e| e.to_string())?;
+        if index == 77 {
+            Ok(())
+        } else {
+            Err(format!("asked for index 77, got {index}"))
+        }
+    }
+
+    /// `ip -n NS COMMAND`.
+    pub fn ip(&self, ns: &str, command: &str) -> Result<String, String> {
+        let ns = self.ns(ns);
+        let mut words = vec!["-n", &ns];
+        words.extend(command.split(' '));
+        run("ip", &words)
+    }
+
+    pub fn sysctl(&self, ns: &str, setting: &str) -> Result<String, String> {
+        self.exec(ns, &format!("sysctl -qw {setting}"))
+    }
+
+    /// A command in a namespace, which must succeed.
+    pub fn exec(&self, ns: &str, command: &str) -> Result<String, String> {
+        let output = self.try_exec(ns, command)?;
+        checked(command, &output)
+    }
+
+    /// A command in a namespace, whatever comes of it.
+    pub fn try_exec(&self, ns: &str, command: &str) -> Result<Output, String> {
+        self.command(ns, command)
+            .output()
+            .map_err(|e| format!("{command}: {e}"))
+    }
+
+    /// A command in a namespace, started.
+    pub fn spawn(&self, ns: &str, command: &str) -> Result<Running, String> {
+        let mut child = self.command(ns, command);
+        child
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = child.spawn().map_err(|e| format!("{command}: {e}"))?;
+        Ok(Running {
+            child: Some(child),
+            command: command.to_owned(),
+        })
+    }
+
+    fn command(&self, ns: &str, command: &str) -> Command {
+        let ns = self.ns(ns);
+        let mut words = command.split(' ').map(|word| word.replace('~', " "));
+        let mut child = Command::new("ip");
+        child.args(["netns", "exec", &ns]).args(&mut words);
+        child
+    }
+
+    /// A capture that ends after `count` packets, once it listens.
+    pub fn capture(
+        &self,
+        ns: &str,
+        device: &str,
+        count: u32,
+        filter: &str,
+    ) -> Result<Running, String> {
+        let filter = filter.replace(' ', "~");
+        let running = self.spawn(
+            ns,
+            &format!("timeout 8 tcpdump -nvvei {device} --immediate-mode -c {count} {filter}"),
+        )?;
+        let listening = || {
+            self.exec(ns, "cat /proc/net/packet")
+                .is_ok_and(|sockets| sockets.lines().count() > 1)
+        };
+        until("tcpdump to listen", Duration::from_secs(5), listening)?;
+        Ok(running)
+    }
+
+    /// Packets counted by the only rule of a chain.
+    pub fn packets(&self, ns: &str, table: &str, chain: &str) -> Result<u64, String> {
+        let rules = self.exec(ns, &format!("iptables -t {table} -nvxL {chain}"))?;
+        let rule = rules.lines().nth(2).ok_or("no rule")?;
+        rule.split_whitespace()
+            .next()
+            .and_then(|n| n.parse().ok())
+            .ok_or_else(|| format!("no count in {rule}"))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for ns in ["p1", "p2", "n1", "n2", "sw"] {
+            let _ = Command::new("ip")
+                .args(["netns", "del", &self.ns(ns)])
+                .output();
+        }
+    }
+}
+
+/// A started program; ended when dropped.
+pub struct Running {
+    child: Option<Child>,
+    command: String,
+}
+
+impl Running {
+    /// Waits for its end and gives what it printed.
+    pub fn output(mut self) -> Result<String, String> {
+        let child = self.child.take().ok_or("waited twice")?;
+        let output = child.wait_with_output().map_err(|e| e.to_string())?;
+        checked(&self.command, &output)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn run(program: &str, words: &[&str]) -> Result<String, String> {
+    let output = Command::new(program)
+        .args(words)
+        .output()
+        .map_err(|e| format!("{program}: {e}"))?;
+    checked(&format!("{program} {}", words.join(" ")), &output)
+}
+
+fn checked(command: &str, output: &Output) -> Result<String, String> {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    Err(format!(
+        "{command}: {}\n{text}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
+
+/// Waits until a condition holds.
+pub fn until(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) -> Outcome {
+    let end = Instant::now() + patience;
+    while !condition() {
+        if Instant::now() > end {
+            return Err(format!("waited {patience:?} in vain for {what}"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Fails with both texts unless `text` contains `wanted`.
+pub fn contains(text: &str, wanted: &str) -> Outcome {
+    if text.contains(wanted) {
+        Ok(())
+    } else {
+        Err(format!("`{wanted}` is not in:\n{text}"))
+    }
+}
