@@ -27,6 +27,9 @@ const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 20..=32;
 /// `serviceCIDR` if the file does not say it: kubeadm's.
 const SERVICE_CIDR: &str = "10.96.0.0/12";
 
+/// Whose prefix that is.
+const SERVICE_DEFAULT: &str = "the default serviceCIDR";
+
 /// A prefix with whose it is and where it was written, if it was.
 struct Claim {
     net: Ipv4Net,
@@ -97,9 +100,11 @@ fn claim(claims: &mut Vec<Claim>, new: Claim) -> Checked<()> {
             None => Complaint::anywhere(message),
         };
         let second = new.span.and(other.span);
-        return Err(complaint
-            .and(second, other.whose.clone())
-            .hint("an address must belong to one of them only: choose another prefix"));
+        let cure = match [&new, other].iter().any(|claim| claim.whose == SERVICE_DEFAULT) {
+            true => "give services a prefix apart from it, as in `serviceCIDR: 10.96.0.0/16`",
+            false => "an address must belong to one of them only: choose another prefix",
+        };
+        return Err(complaint.and(second, other.whose.clone()).hint(cure));
     }
     claims.push(new);
     Ok(())
@@ -113,14 +118,8 @@ fn service_cidr(spec: &ClusterSpec, claims: &mut Vec<Claim>) -> Checked<Ipv4Net>
             (default, None)
         }
     };
-    let whose = match span {
-        Some(_) => "serviceCIDR".to_owned(),
-        None => "serviceCIDR (the default)".to_owned(),
-    };
-    claim(claims, Claim { net, whose, span }).map_err(|complaint| match span {
-        Some(_) => complaint,
-        None => complaint.hint("give another prefix for services: `serviceCIDR: 10.96.0.0/16`"),
-    })?;
+    let whose = if span.is_some() { "serviceCIDR" } else { SERVICE_DEFAULT }.to_owned();
+    claim(claims, Claim { net, whose, span })?;
     Ok(net)
 }
 

@@ -89,19 +89,24 @@ pub(super) fn read(source: &Source, index: u32) -> Checked<Vec<Node>> {
         .map_err(|error| syntax(&error, &source.text, index))
 }
 
+/// Deepest nesting. Objects as kubectl prints them reach 18; the reader recurses, and this is half of what the
+/// 2 MiB stack of a thread bears in a debug build.
+const DEPTH_MAX: usize = 28;
+
 /// Limits that no honest topology comes near and that stop alias bombs and deep nesting early.
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         with_snippet: false,
         budget: serde_saphyr::budget! {
-            max_depth: 64,
-            flow_nesting_limit: 64,
-            max_nodes: 4_000_000,
-            max_events: 10_000_000,
+            max_depth: DEPTH_MAX,
+            flow_nesting_limit: DEPTH_MAX,
+            max_nodes: 2_000_000,
+            max_events: 4_000_000,
             max_documents: 100_000,
+            max_recorded_anchor_events: 100_000,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: 1_000_000,
+            max_total_replayed_events: 200_000,
             max_replay_stack_depth: 32,
             max_alias_expansions_per_anchor: 100_000,
         },
@@ -110,26 +115,32 @@ fn options() -> serde_saphyr::Options {
 
 /// The complaint for what the YAML reader refuses.
 fn syntax(error: &serde_saphyr::Error, text: &str, source: u32) -> Box<Complaint> {
-    let error = error.without_snippet();
     let location = error.location().unwrap_or(serde_saphyr::Location::UNKNOWN);
     let (start, end) = bytes_of(&location);
-    let span = Span { source, start, end };
-    match error {
+    syntax_at(error, text, Span { source, start, end })
+}
+
+fn syntax_at(error: &serde_saphyr::Error, text: &str, span: Span) -> Box<Complaint> {
+    match error.without_snippet() {
+        serde_saphyr::Error::AliasError { error, .. } => syntax_at(error, text, span),
         serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
             let key = key.as_deref().map(quote).unwrap_or_else(|| "a key".to_owned());
             Complaint::at(span, format!("{key} is given twice in one mapping")).hint("keep one of them")
         }
         serde_saphyr::Error::Budget { breach, .. } => Complaint::at(span, over_budget(breach))
-            .hint("minik reads at most 64 levels and a few million values; are the anchors (`&a`, `*a`) meant?"),
+            .hint(format!("minik reads at most {DEPTH_MAX} levels and a few million values")),
         serde_saphyr::Error::AliasReplayLimitExceeded { .. }
         | serde_saphyr::Error::AliasExpansionLimitExceeded { .. }
         | serde_saphyr::Error::AliasReplayStackDepthExceeded { .. } => {
             Complaint::at(span, "the YAML aliases expand to too many values").hint("write fewer `*aliases`")
         }
+        other if other.to_string().contains("recursion limit") => {
+            Complaint::at(span, "the values are nested too deep").hint(format!("minik reads at most {DEPTH_MAX} levels"))
+        }
         other => {
             let said = serde_saphyr::UserMessageFormatter.format_message(other).into_owned();
             let complaint = Complaint::at(span, format!("this is not YAML: {}", first_line(&said)));
-            let line = text.get(start as usize..).map(|_| line_at(text, start as usize)).unwrap_or_default();
+            let line = line_at(text, span.start as usize);
             match line.trim_start_matches(' ').starts_with('\t') {
                 true => complaint.hint("YAML is indented with spaces, never with tabs"),
                 false => complaint,
@@ -152,7 +163,7 @@ fn first_line(text: &str) -> &str {
 }
 
 fn line_at(text: &str, offset: usize) -> &str {
-    let start = text[..offset].rfind('\n').map_or(0, |n| n + 1);
+    let start = text[..text.floor_char_boundary(offset)].rfind('\n').map_or(0, |n| n + 1);
     text[start..].lines().next().unwrap_or_default()
 }
 
