@@ -80,6 +80,7 @@ fn errors_are_text_for_people() {
             let message = text.lines().next().unwrap_or_default();
             assert!(!message.contains(rust), "{} says {rust:?}: {message}", path.display());
         }
+        assert!(text.contains("\nhint: "), "{} says no cure", path.display());
         assert!(text.lines().all(|line| line.chars().count() <= 200), "{} has a very long line", path.display());
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::decode::{Ignored, Spanned, Unsupported};
+use super::fields::{Ignored, Spanned, Unsupported};
 
 /// A cluster: its underlay and how its pods are connected.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -17,6 +17,8 @@ pub(super) type Checked<T> = Result<T, Box<Complaint>>;
 pub(super) struct Complaint {
     message: String,
     at: Option<Span>,
+    /// Whether the place stands for the mapping that begins there, not for its first key.
+    whole: bool,
     others: Vec<(Span, String)>,
     hint: Option<String>,
     kind: Kind,
@@ -28,10 +30,15 @@ impl Complaint {
         Box::new(Complaint { at: Some(span), ..*Complaint::anywhere(message) })
     }
 
+    /// Something wrong with a mapping as a whole, at the place of its first key.
+    pub(super) fn at_whole(span: Span, message: impl Into<String>) -> Box<Complaint> {
+        Box::new(Complaint { whole: true, ..*Complaint::at(span, message) })
+    }
+
     /// Something wrong that has no place: a document that is missing.
     pub(super) fn anywhere(message: impl Into<String>) -> Box<Complaint> {
         let message = message.into();
-        Box::new(Complaint { message, at: None, others: Vec::new(), hint: None, kind: Kind::Topology })
+        Box::new(Complaint { message, at: None, whole: false, others: Vec::new(), hint: None, kind: Kind::Topology })
     }
 
     /// Something wrong with an argument of the command line.
@@ -74,7 +81,7 @@ impl Complaint {
 
     fn excerpt(&self, sources: &[Source], documents: &[(u32, Node)]) -> Option<String> {
         let at = self.at?;
-        let path = tree::path_to(documents, at).unwrap_or_default();
+        let path = tree::path_to(documents, at, self.whole).unwrap_or_default();
         let mut group = Group::with_level(Level::ERROR);
         let own = self.others.iter().filter(|(span, _)| span.source == at.source);
         let snippet = snippet_of(sources.get(at.source as usize)?)
@@ -105,8 +112,12 @@ fn range(sources: &[Source], span: Span) -> std::ops::Range<usize> {
 /// A value of the input as errors quote it: escaped, and cut if it is long.
 pub(super) fn quote(value: &str) -> String {
     const LONGEST: usize = 80;
-    let mut shown: String = value.escape_debug().take(LONGEST).collect();
-    if value.escape_debug().nth(LONGEST).is_some() {
+    let escaped = |c: char| match c {
+        '\'' | '"' => c.to_string(),
+        _ => c.escape_debug().to_string(),
+    };
+    let mut shown: String = value.chars().take(LONGEST).map(escaped).collect();
+    if value.chars().nth(LONGEST).is_some() {
         shown.push('…');
     }
     format!("`{shown}`")

@@ -3,246 +3,21 @@
 //!
 //! This is an own `Deserializer` and not the YAML reader's, for three reasons: a document's kind decides its
 //! type and may stand anywhere in it; every error must have a place, also "field missing"; and a field that
-//! minik knows but does not support ([`Unsupported`]) is refused by its name.
+//! minik knows but does not support (`Unsupported`) is refused by its name.
 
-use std::fmt;
-use std::ops::Deref;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{StrDeserializer, U32Deserializer};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
-use super::complaint::{Checked, Complaint, nearest, quote};
+use super::complaint::Checked;
+use super::fields::{SPANNED, UNSUPPORTED};
 use super::source::Span;
 use super::tree::{Key, Node, Value};
-
-const SPANNED: &str = "minik::Spanned";
-const UNSUPPORTED: &str = "minik::Unsupported";
-
-/// A value with its place in the input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Spanned<T> {
-    pub(super) value: T,
-    pub(super) span: Span,
-}
-
-
-impl<T> Deref for Spanned<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.value
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Spanned<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        T::schema_name()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<T>()
-    }
-}
-
-/// A field that Kubernetes has, whose value cannot matter to the network: anything goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ignored;
-
-impl<'de> Deserialize<'de> for Ignored {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Ignored, D::Error> {
-        de::IgnoredAny::deserialize(deserializer).map(|_| Ignored)
-    }
-}
-
-impl JsonSchema for Ignored {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Ignored".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "description": "Accepted; it cannot matter to the network." })
-    }
-}
-
-/// A field that would matter and that this version does not support: only its empty value passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unsupported;
-
-impl<'de> Deserialize<'de> for Unsupported {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unsupported, D::Error> {
-        struct Nothing;
-        impl<'de> Visitor<'de> for Nothing {
-            type Value = Unsupported;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("nothing")
-            }
-            fn visit_unit<E>(self) -> Result<Unsupported, E> {
-                Ok(Unsupported)
-            }
-        }
-        deserializer.deserialize_unit_struct(UNSUPPORTED, Nothing)
-    }
-}
-
-impl JsonSchema for Unsupported {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Unsupported".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "Not in this version of minik: only an empty value is accepted.",
-            "enum": [null, false, "", [], {}],
-        })
-    }
-}
+use super::wrong::{Reason, Wrong};
 
 /// Decodes a document or a part of one.
 pub(super) fn decode<'t, T: Deserialize<'t>>(node: &'t Node, source: u32) -> Checked<T> {
     T::deserialize(Decoder { node, source }).map_err(|wrong| wrong.into_complaint(node.span(source)))
-}
-
-/// Why a value could not be decoded.
-#[derive(Debug)]
-enum Reason {
-    UnknownField { field: String, known: &'static [&'static str] },
-    MissingField(&'static str),
-    WrongType { found: String, expected: String, number: bool },
-    OutOfRange { found: String, expected: String },
-    UnsupportedField(String),
-    Other(String),
-}
-
-/// A decoding error; the innermost value that it passes on its way up gives it its place.
-#[derive(Debug)]
-struct Wrong {
-    span: Option<Span>,
-    reason: Reason,
-}
-
-impl Wrong {
-    fn new(reason: Reason) -> Wrong {
-        Wrong { span: None, reason }
-    }
-
-    fn at(mut self, span: Span) -> Wrong {
-        self.span.get_or_insert(span);
-        self
-    }
-
-    /// Tells an unsupported value the name of its field.
-    fn under(mut self, key: &str) -> Wrong {
-        if let Reason::UnsupportedField(field) = &mut self.reason
-            && field.is_empty()
-        {
-            *field = key.to_owned();
-        }
-        self
-    }
-
-    fn into_complaint(self, whole: Span) -> Box<Complaint> {
-        let span = self.span.unwrap_or(whole);
-        match self.reason {
-            Reason::UnknownField { field, known } => {
-                let complaint = Complaint::at(span, format!("unknown field {}", quote(&field)));
-                match nearest(&field, known.iter().copied()) {
-                    Some(name) => complaint.hint(format!("did you mean `{name}`?")),
-                    None => complaint.hint(format!("the fields here are {}", known.join(", "))),
-                }
-            }
-            Reason::MissingField(field) => {
-                Complaint::at(span, format!("the field `{field}` is missing")).hint(format!("add `{field}:` here"))
-            }
-            Reason::WrongType { found, expected, number } => {
-                let complaint = Complaint::at(span, format!("{found} stands where {expected} is expected"));
-                match (number, expected.as_str()) {
-                    (true, "text") => complaint.hint("put it in quotes"),
-                    _ => complaint,
-                }
-            }
-            Reason::OutOfRange { found, expected } => {
-                Complaint::at(span, format!("{found} is out of range: {expected} is expected"))
-            }
-            Reason::UnsupportedField(field) => {
-                Complaint::at(span, format!("the field {} is not supported by this version of minik", quote(&field)))
-                    .hint("it would change what happens on the network; remove it")
-            }
-            Reason::Other(text) => Complaint::at(span, text),
-        }
-    }
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.reason)
-    }
-}
-
-impl std::error::Error for Wrong {}
-
-impl de::Error for Wrong {
-    fn custom<T: fmt::Display>(text: T) -> Wrong {
-        Wrong::new(Reason::Other(text.to_string()))
-    }
-
-    fn unknown_field(field: &str, known: &'static [&'static str]) -> Wrong {
-        Wrong::new(Reason::UnknownField { field: field.to_owned(), known })
-    }
-
-    fn missing_field(field: &'static str) -> Wrong {
-        Wrong::new(Reason::MissingField(field))
-    }
-
-    fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Wrong {
-        let number = matches!(
-            found,
-            Unexpected::Bool(_) | Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_)
-        );
-        let reason =
-            Reason::WrongType { found: found_words(found), expected: expected_words(&expected.to_string()), number };
-        Wrong::new(reason)
-    }
-
-    fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Wrong {
-        Wrong::new(Reason::OutOfRange { found: found_words(found), expected: expected_words(&expected.to_string()) })
-    }
-}
-
-fn found_words(found: Unexpected<'_>) -> String {
-    match found {
-        Unexpected::Bool(value) => format!("`{value}`"),
-        Unexpected::Unsigned(value) => format!("the number {value}"),
-        Unexpected::Signed(value) => format!("the number {value}"),
-        Unexpected::Float(value) => format!("the number {value}"),
-        Unexpected::Str(value) => format!("the text {}", quote(value)),
-        Unexpected::Unit | Unexpected::Option => "nothing".to_owned(),
-        Unexpected::Seq => "a list".to_owned(),
-        Unexpected::Map => "a mapping".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// serde's and Rust's words for what is expected, in words of YAML.
-fn expected_words(expected: &str) -> String {
-    match expected {
-        "a string" => "text".to_owned(),
-        "a boolean" => "`true` or `false`".to_owned(),
-        "a sequence" => "a list".to_owned(),
-        "a map" => "a mapping".to_owned(),
-        "u8" => "a whole number from 0 to 255".to_owned(),
-        "u16" => "a whole number from 0 to 65535".to_owned(),
-        "u32" => "a whole number from 0 to 4294967295".to_owned(),
-        "i64" => "a whole number".to_owned(),
-        other if other.starts_with("struct ") => "a mapping".to_owned(),
-        other => other.to_owned(),
-    }
 }
 
 /// The deserializer of one node.
@@ -429,26 +204,5 @@ impl<'t> SeqAccess<'t> for SpannedParts<'t> {
             _ => return Ok(None),
         }
         .map(Some)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Spanned<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Spanned<T>, D::Error> {
-        struct Parts<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Parts<T> {
-            type Value = Spanned<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value with its place")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Spanned<T>, A::Error> {
-                let short = || de::Error::custom("a place has three numbers");
-                let source = parts.next_element()?.ok_or_else(short)?;
-                let start = parts.next_element()?.ok_or_else(short)?;
-                let end = parts.next_element()?.ok_or_else(short)?;
-                let value = parts.next_element()?.ok_or_else(short)?;
-                Ok(Spanned { value, span: Span { source, start, end } })
-            }
-        }
-        deserializer.deserialize_tuple_struct(SPANNED, 4, Parts(std::marker::PhantomData))
     }
 }

@@ -137,7 +137,8 @@ fn decode_into(node: &Node, source: u32, documents: &mut Vec<Document>) -> Check
                 items.iter().try_for_each(|item| decode_into(item, source, documents))
             }
             Some((_, Value::Null)) | None => Ok(()),
-            Some((items, _)) => Err(Complaint::at(items.span(source), "the items of a List are a list")),
+            Some((items, _)) => Err(Complaint::at(items.span(source), "the items of a List are a list")
+                .hint("begin every item with `- `")),
         };
     }
     let known = KINDS.iter().find(|known| known.name == kind).ok_or_else(|| unknown_kind(kind, span))?;
@@ -167,8 +168,9 @@ fn text_field<'t>(node: &'t Node, source: u32, field: &'static str) -> Checked<(
         Some(Node { value: Value::Text(text), .. }) => {
             Ok((text, node.get(field).map_or(whole, |value| value.span(source))))
         }
-        Some(value) => Err(Complaint::at(value.span(source), format!("`{field}` is not text"))),
-        None => Err(Complaint::at(whole, format!("the field `{field}` is missing"))
+        Some(value) => Err(Complaint::at(value.span(source), format!("`{field}` is not text"))
+            .hint(format!("every document says its `{field}`"))),
+        None => Err(Complaint::at_whole(whole, format!("the field `{field}` is missing"))
             .hint(format!("every document says its `apiVersion` and `kind`; add `{field}:`"))),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::decode::{Ignored, Spanned, Unsupported};
+use super::fields::{Ignored, Spanned, Unsupported};
 use super::pod_spec::{PodSpec, Selector, Template};
 
 /// Name, namespace and labels of an object.

@@ -9,6 +9,7 @@ mod complaint;
 mod decode;
 mod documents;
 pub mod example;
+mod fields;
 mod manifests;
 mod network;
 mod parse;
@@ -21,6 +22,7 @@ mod source;
 mod tree;
 mod underlay;
 mod workloads;
+mod wrong;
 
 pub use parse::parse;
 pub use schema::schema;

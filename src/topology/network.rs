@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 
 use super::cluster_file::{ClusterSpec, NetworkEntry, PoolEntry};
 use super::complaint::{Checked, Complaint, quote};
-use super::decode::Spanned;
+use super::fields::Spanned;
 use super::manifests::IpPoolObject;
 use super::rules;
 use super::schedule::Placed;
@@ -278,13 +278,17 @@ fn check_blocks(spec: &ClusterSpec, nodes: &[Node], pools: &[(IpPool, Option<Spa
 }
 
 /// Whether the pools have room for a tunnel address per node and an address per pod.
-pub(super) fn check_room(network: &Network, spec: &ClusterSpec, nodes: &[Node], pods: &[Placed]) -> Checked<()> {
+pub(super) fn check_room(
+    network: &Network,
+    spec: &ClusterSpec,
+    objects: &[&IpPoolObject],
+    nodes: &[Node],
+    pods: &[Placed],
+) -> Checked<()> {
     let pools = || network.pools.iter().filter(|pool| !pool.disabled);
-    let place = match (&spec.network.pool, &spec.network.pools) {
-        (Some(pool), _) => pool.cidr.span,
-        (None, Some(pools)) => pools.first().map_or(pools.span, |pool| pool.cidr.span),
-        (None, None) => spec.nodes.span,
-    };
+    let listed = spec.network.pools.iter().flat_map(|pools| pools.iter());
+    let written = spec.network.pool.iter().chain(listed).map(|pool| pool.cidr.span);
+    let place = written.chain(objects.iter().map(|pool| pool.spec.cidr.span)).next().unwrap_or(spec.nodes.span);
     if pools().next().is_none() {
         return Err(Complaint::at(place, "every pool is disabled").hint("pods need one that is not"));
     }
@@ -310,7 +314,7 @@ pub(super) fn check_room(network: &Network, spec: &ClusterSpec, nodes: &[Node], 
     let wanted: u64 = addresses.values().map(|count| count.div_ceil(1 << largest)).sum();
     if have < wanted {
         let message =
-            format!("the pools have {have} blocks, but {wanted} are needed, as strictAffinity lets no node borrow");
+            format!("the pools have too few blocks: {have}, but {wanted} are needed, as strictAffinity lets no node borrow");
         return Err(Complaint::at(place, message)
             .hint("make the pool larger, or its blocks smaller by a larger `blockSize`, or drop strictAffinity"));
     }

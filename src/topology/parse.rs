@@ -43,7 +43,7 @@ fn read(sources: &[Source], trees: &mut Vec<(u32, Node)>, overrides: &Overrides)
     let namespaces = workloads::namespaces(&objects)?;
     let orders = workloads::orders(&objects, &namespaces)?;
     let (workloads, placed) = schedule::place(&orders, &underlay.nodes)?;
-    network::check_room(&network, &file.spec, &underlay.nodes, &placed)?;
+    network::check_room(&network, &file.spec, &pools, &underlay.nodes, &placed)?;
     let hosts = file.spec.nodes.iter().map(|n| &n.name).chain(file.spec.clients.iter().map(|c| &c.name));
     let hosts: Vec<(&str, Span)> = hosts.map(|name| (name.as_str(), name.span)).collect();
     let segments: Vec<Span> = file.spec.segments.iter().map(|segment| segment.name.span).collect();
@@ -82,7 +82,7 @@ fn check_netns_names(
     let mut take = |what: &str, who: String, span: Span| {
         let netns = names::netns(&cluster.name, what);
         if netns.len() > names::NETNS_NAME_MAX {
-            let message = format!("the name of {who} is too long: its network namespace would be {}", quote(&netns));
+            let message = format!("this name is too long: the network namespace would be {}", quote(&netns));
             return Err(Complaint::at(span, message)
                 .hint(format!("a namespace's name has at most {} bytes: shorten it", names::NETNS_NAME_MAX)));
         }

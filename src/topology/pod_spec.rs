@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::decode::{Ignored, Spanned, Unsupported};
+use super::fields::{Ignored, Spanned, Unsupported};
 use super::manifests::{Labels, Metadata};
 
 /// A selector of labels.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::complaint::{Checked, Complaint, quote};
-use super::decode::Spanned;
+use super::fields::Spanned;
 use super::manifests::{Labels, Metadata};
 use super::pod_spec::{ContainerEntry, EnvEntry, Expression, PodSpec, PortEntry, Selector};
 use super::rules;

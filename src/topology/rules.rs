@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::complaint::{Checked, Complaint, nearest, quote};
-use super::decode::Spanned;
+use super::fields::Spanned;
 use super::source::Span;
 use crate::names::INTERFACE_NAME_MAX;
 use crate::plan::Mac;

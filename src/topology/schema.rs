@@ -34,3 +34,95 @@ pub fn schema() -> Value {
         "$defs": generator.take_definitions(true),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use serde::Deserialize;
+    use serde::de::value::Error as PlainError;
+    use serde::de::{self, Deserializer, Visitor};
+
+    use super::super::{cluster_file, manifests, pod_spec};
+
+    /// Asks a type for the names of its fields: the list that `deny_unknown_fields` checks against.
+    struct FieldNames<'a>(&'a mut Option<(&'static str, &'static [&'static str])>);
+
+    impl<'de> Deserializer<'de> for FieldNames<'_> {
+        type Error = PlainError;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, PlainError> {
+            Err(de::Error::custom("not a struct"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            name: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, PlainError> {
+            *self.0 = Some((name, fields));
+            Err(de::Error::custom("seen"))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    fn fields_of<T: for<'de> Deserialize<'de>>(all: &mut BTreeMap<String, BTreeSet<String>>) {
+        let mut seen = None;
+        assert!(T::deserialize(FieldNames(&mut seen)).is_err());
+        let (name, fields) = seen.unwrap();
+        all.insert(name.to_owned(), fields.iter().map(|field| (*field).to_owned()).collect());
+    }
+
+    #[test]
+    fn the_schema_has_exactly_the_fields_that_are_accepted() {
+        let mut accepted = BTreeMap::new();
+        macro_rules! types {
+            ($($name:path),* $(,)?) => { $(fields_of::<$name>(&mut accepted);)* };
+        }
+        types!(
+            cluster_file::ClusterDocument,
+            cluster_file::ClusterMetadata,
+            cluster_file::ClusterSpec,
+            cluster_file::SegmentEntry,
+            cluster_file::NodeEntry,
+            cluster_file::ClientEntry,
+            cluster_file::RouteEntry,
+            cluster_file::NetworkEntry,
+            cluster_file::PoolEntry,
+            manifests::Metadata,
+            manifests::NamespaceObject,
+            manifests::PodObject,
+            manifests::DeploymentObject,
+            manifests::ReplicaSetObject,
+            manifests::DaemonSetObject,
+            manifests::StatefulSetObject,
+            manifests::DeploymentSpec,
+            manifests::ReplicaSetSpec,
+            manifests::DaemonSetSpec,
+            manifests::StatefulSetSpec,
+            manifests::IpPoolObject,
+            manifests::IpPoolSpec,
+            pod_spec::Selector,
+            pod_spec::Expression,
+            pod_spec::Template,
+            pod_spec::PodSpec,
+            pod_spec::PodSecurityContext,
+            pod_spec::ContainerEntry,
+            pod_spec::PortEntry,
+            pod_spec::EnvEntry,
+        );
+        let schema = super::schema();
+        let mut described = BTreeMap::new();
+        for (name, definition) in schema["$defs"].as_object().unwrap() {
+            assert_eq!(definition["additionalProperties"], false, "{name} takes any field");
+            let properties: BTreeSet<String> = definition["properties"].as_object().unwrap().keys().cloned().collect();
+            described.insert(name.clone(), properties);
+        }
+        assert_eq!(described, accepted);
+    }
+}

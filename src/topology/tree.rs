@@ -116,8 +116,20 @@ fn options() -> serde_saphyr::Options {
 /// The complaint for what the YAML reader refuses.
 fn syntax(error: &serde_saphyr::Error, text: &str, source: u32) -> Box<Complaint> {
     let location = error.location().unwrap_or(serde_saphyr::Location::UNKNOWN);
-    let (start, end) = bytes_of(&location);
+    let (start, end) = match location.span().byte_offset() {
+        Some(_) => bytes_of(&location),
+        None => byte_of_character(text, location.line(), location.column()),
+    };
     syntax_at(error, text, Span { source, start, end })
+}
+
+/// The byte at a line and column, both from 1. The reader gives its own errors no byte offset.
+fn byte_of_character(text: &str, line: u64, column: u64) -> (u32, u32) {
+    let (line, column) = (line.max(1) as usize - 1, column.max(1) as usize - 1);
+    let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let inside = text[before..].char_indices().take_while(|(_, c)| *c != '\n').take(column).last();
+    let at = u32::try_from(before + inside.map_or(0, |(byte, c)| byte + c.len_utf8())).unwrap_or(u32::MAX);
+    (at, at.saturating_add(1))
 }
 
 fn syntax_at(error: &serde_saphyr::Error, text: &str, span: Span) -> Box<Complaint> {
@@ -141,10 +153,10 @@ fn syntax_at(error: &serde_saphyr::Error, text: &str, span: Span) -> Box<Complai
             let said = serde_saphyr::UserMessageFormatter.format_message(other).into_owned();
             let complaint = Complaint::at(span, format!("this is not YAML: {}", first_line(&said)));
             let line = line_at(text, span.start as usize);
-            match line.trim_start_matches(' ').starts_with('\t') {
-                true => complaint.hint("YAML is indented with spaces, never with tabs"),
-                false => complaint,
-            }
+            complaint.hint(match line.trim_start_matches(' ').starts_with('\t') {
+                true => "YAML is indented with spaces, never with tabs",
+                false => "look at brackets, quotes, colons and indentation here and in the lines above",
+            })
         }
     }
 }
@@ -247,23 +259,27 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// The path of the value or key at `span`, as `spec.nodes[1].address`. Used for errors only.
-pub(super) fn path_to(documents: &[(u32, Node)], span: Span) -> Option<String> {
+/// The path of the value or key at `span`, as `spec.nodes[1].address`; if `whole`, of the mapping that begins
+/// there, `spec.nodes[1]`. Used for errors only.
+pub(super) fn path_to(documents: &[(u32, Node)], span: Span, whole: bool) -> Option<String> {
     documents.iter().filter(|(source, _)| *source == span.source).find_map(|(_, root)| {
         let mut path = String::new();
-        descend(root, span, &mut path).then_some(path)
+        descend(root, span, whole, &mut path).then_some(path)
     })
 }
 
 /// Extends `path` to the deepest value or key at `span`; false leaves it as it was.
-fn descend(node: &Node, span: Span, path: &mut String) -> bool {
+fn descend(node: &Node, span: Span, whole: bool, path: &mut String) -> bool {
+    if whole && node.span(span.source) == span {
+        return true;
+    }
     let before = path.len();
     match &node.value {
         Value::Map(entries) => {
             for (key, value) in entries {
                 path.push_str(if path.is_empty() { "" } else { "." });
                 path.push_str(&key.name);
-                if descend(value, span, path) || key.span(span.source) == span {
+                if descend(value, span, whole, path) || key.span(span.source) == span {
                     return true;
                 }
                 path.truncate(before);
@@ -272,7 +288,7 @@ fn descend(node: &Node, span: Span, path: &mut String) -> bool {
         Value::List(items) => {
             for (index, item) in items.iter().enumerate() {
                 path.push_str(&format!("[{index}]"));
-                if descend(item, span, path) {
+                if descend(item, span, whole, path) {
                     return true;
                 }
                 path.truncate(before);
@@ -300,7 +316,7 @@ mod tests {
     fn values_and_keys_know_their_place_and_path() {
         let text = "# ä\nspec:\n  nodes:\n  - name: a\n    address: 10.0.0.1\n  - {name: \"b\"}\n";
         let root = tree(text);
-        let path = |part| path_to(&[(0, root.clone())], span_of(text, part));
+        let path = |part| path_to(&[(0, root.clone())], span_of(text, part), false);
         assert_eq!(path("10.0.0.1").as_deref(), Some("spec.nodes[0].address"));
         assert_eq!(path("address").as_deref(), Some("spec.nodes[0].address"));
         assert_eq!(path("\"b\"").as_deref(), Some("spec.nodes[1].name"));

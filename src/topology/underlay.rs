@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 
 use super::cluster_file::{ClientEntry, ClusterSpec, NodeEntry, RouteEntry, SegmentEntry};
 use super::complaint::{Checked, Complaint, quote};
-use super::decode::Spanned;
+use super::fields::Spanned;
 use super::rules;
 use super::source::Span;
 use super::{Client, ClientRoute, Node, Segment};

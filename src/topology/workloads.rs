@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::complaint::{Checked, Complaint, quote};
-use super::decode::Spanned;
+use super::fields::Spanned;
 use super::documents::Document;
 use super::manifests::{Metadata, NamespaceObject};
 use super::pod_spec::{Selector, Template};
