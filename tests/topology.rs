@@ -44,7 +44,11 @@ fn every_mistake_has_its_one_error() {
     for entry in std::fs::read_dir(bad_topologies()).unwrap() {
         let path = entry.unwrap().path();
         let is_golden = path.extension().is_some_and(|extension| extension == "error");
-        if is_golden { goldens.insert(path) } else { inputs.insert(path) };
+        if is_golden {
+            goldens.insert(path)
+        } else {
+            inputs.insert(path)
+        };
     }
     assert!(inputs.len() > 100, "only {} inputs were found", inputs.len());
     for path in &inputs {
@@ -89,9 +93,11 @@ fn errors_are_text_for_people() {
 fn the_builtin_topology_is_the_articles() {
     let cluster = parse(&[builtin::find("calico-ipip").unwrap().source()], &Overrides::default()).unwrap();
     assert_eq!((cluster.name.as_str(), cluster.network.mode), ("minik", Mode::CalicoIpip));
-    let nodes: Vec<String> = cluster.nodes.iter().map(|n| format!("{} {} {} {}", n.name, n.address, n.nic, n.mac.unwrap())).collect();
+    let nodes: Vec<String> =
+        cluster.nodes.iter().map(|n| format!("{} {} {} {}", n.name, n.address, n.nic, n.mac.unwrap())).collect();
     assert_eq!(nodes, ["node-1 10.1.10.9 ens33 00:0c:29:10:a9:6c", "node-2 10.1.10.10 ens33 00:0c:29:2f:33:85"]);
-    let placed: Vec<(&str, &str)> = cluster.pods.iter().map(|p| (p.name.split('-').next().unwrap(), p.node.as_str())).collect();
+    let placed: Vec<(&str, &str)> =
+        cluster.pods.iter().map(|p| (p.name.split('-').next().unwrap(), p.node.as_str())).collect();
     assert_eq!(placed, [("test", "node-1"), ("test", "node-2"), ("test", "node-1"), ("two", "node-2")]);
     assert_eq!(cluster.network.pools[0].cidr.to_string(), "10.100.0.0/16");
     assert!(cluster.network.pools[0].nat_outgoing);
@@ -121,7 +127,8 @@ fn the_default_pool_evades_the_nodes() {
 fn a_pool_object_masquerades_only_if_it_says_so() {
     let pool = "---\napiVersion: crd.projectcalico.org/v1\nkind: IPPool\nmetadata: {name: own}\nspec: {cidr: 10.200.0.0/16, ipipMode: Always}\n";
     let cluster = cluster(&format!("{HEAD}{pool}"));
-    let names: Vec<(&str, bool)> = cluster.network.pools.iter().map(|pool| (pool.name.as_str(), pool.nat_outgoing)).collect();
+    let names: Vec<(&str, bool)> =
+        cluster.network.pools.iter().map(|pool| (pool.name.as_str(), pool.nat_outgoing)).collect();
     assert_eq!(names, [("own", false)]);
 }
 
@@ -251,8 +258,10 @@ fn a_thousand_pods_have_names_of_their_own() {
 #[test]
 fn the_schema_names_every_kind() {
     let schema = schema();
-    let titles: Vec<&str> = schema["oneOf"].as_array().unwrap().iter().map(|kind| kind["title"].as_str().unwrap()).collect();
-    let kinds = ["Cluster", "Namespace", "Pod", "Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "IPPool", "List"];
+    let titles: Vec<&str> =
+        schema["oneOf"].as_array().unwrap().iter().map(|kind| kind["title"].as_str().unwrap()).collect();
+    let kinds =
+        ["Cluster", "Namespace", "Pod", "Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "IPPool", "List"];
     assert_eq!(titles, kinds);
     let text = schema.to_string();
     for name in ["serviceCIDR", "strictAffinity", "podCIDR", "hostIP", "setHostnameAsFQDN", "disableBGPExport"] {
@@ -289,13 +298,32 @@ fn mutated() -> impl Strategy<Value = String> {
 /// A value of the good text replaced by another, so that later stages are reached.
 fn revalued() -> impl Strategy<Value = String> {
     let values = prop_oneof![
-        Just("null"), Just("[]"), Just("{}"), Just("-1"), Just("0"), Just("1e9"), Just("\"\""), Just("a"), Just("\u{feff}"),
-        Just("10.1.10.0/24"), Just("10.1.10.255"), Just("0.0.0.0/0"), Just("255.255.255.255/32"), Just("::1"), Just("4294967295"),
-        Just("32"), Just("20"), Just("10.100.0.0/31"), Just("node-1"), Just("default-test"), Just("true")
+        Just("null"),
+        Just("[]"),
+        Just("{}"),
+        Just("-1"),
+        Just("0"),
+        Just("1e9"),
+        Just("\"\""),
+        Just("a"),
+        Just("\u{feff}"),
+        Just("10.1.10.0/24"),
+        Just("10.1.10.255"),
+        Just("0.0.0.0/0"),
+        Just("255.255.255.255/32"),
+        Just("::1"),
+        Just("4294967295"),
+        Just("32"),
+        Just("20"),
+        Just("10.100.0.0/31"),
+        Just("node-1"),
+        Just("default-test"),
+        Just("true")
     ];
     (0usize..200, values).prop_map(|(line, value)| {
         let good = builtin::ALL[0].text;
-        let lines: Vec<&str> = good.lines().filter(|line| line.contains(": ") && !line.trim_start().starts_with('#')).collect();
+        let lines: Vec<&str> =
+            good.lines().filter(|line| line.contains(": ") && !line.trim_start().starts_with('#')).collect();
         let chosen = lines[line % lines.len()];
         let key = &chosen[..chosen.find(": ").unwrap_or(0)];
         good.replacen(chosen, &format!("{key}: {value}"), 1)

@@ -44,7 +44,8 @@ impl<'t> Decoder<'t> {
 
     /// A mapping; nothing is an empty one, as for Kubernetes.
     fn map<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        let entries = |entries: &'t [(Key, Node)]| Entries { entries: entries.iter(), value: None, source: self.source };
+        let entries =
+            |entries: &'t [(Key, Node)]| Entries { entries: entries.iter(), value: None, source: self.source };
         match &self.node.value {
             Value::Map(list) => visitor.visit_map(entries(list)),
             Value::Null => visitor.visit_map(entries(&[])),

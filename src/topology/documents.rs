@@ -133,12 +133,12 @@ fn decode_into(node: &Node, source: u32, documents: &mut Vec<Document>) -> Check
     if kind == "List" {
         check_version(node, source, kind, &["v1"])?;
         return match node.get("items").map(|items| (items, &items.value)) {
-            Some((_, Value::List(items))) => {
-                items.iter().try_for_each(|item| decode_into(item, source, documents))
-            }
+            Some((_, Value::List(items))) => items.iter().try_for_each(|item| decode_into(item, source, documents)),
             Some((_, Value::Null)) | None => Ok(()),
-            Some((items, _)) => Err(Complaint::at(items.span(source), "the items of a List are a list")
-                .hint("begin every item with `- `")),
+            Some((items, _)) => {
+                Err(Complaint::at(items.span(source), "the items of a List are a list")
+                    .hint("begin every item with `- `"))
+            }
         };
     }
     let known = KINDS.iter().find(|known| known.name == kind).ok_or_else(|| unknown_kind(kind, span))?;

@@ -23,7 +23,6 @@ pub(super) struct Spanned<T> {
     pub(super) span: Span,
 }
 
-
 impl<T> Deref for Spanned<T> {
     type Target = T;
     fn deref(&self) -> &T {

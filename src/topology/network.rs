@@ -181,8 +181,11 @@ fn pool_object(object: &IpPoolObject, mode: Mode) -> Checked<Written> {
     if let Some(uses) = &spec.allowed_uses
         && !["Workload", "Tunnel"].iter().all(|needed| uses.iter().any(|given| given == needed))
     {
-        return Err(Complaint::at(uses.span, "a pool for less than workloads and tunnels is not in this version of minik")
-            .hint("write `allowedUses: [Workload, Tunnel]`, or leave it out"));
+        return Err(Complaint::at(
+            uses.span,
+            "a pool for less than workloads and tunnels is not in this version of minik",
+        )
+        .hint("write `allowedUses: [Workload, Tunnel]`, or leave it out"));
     }
     let pool = IpPool {
         name: rules::dns_subdomain("a pool", name)?,
@@ -205,7 +208,11 @@ fn check_encapsulation(object: &IpPoolObject, mode: Mode) -> Checked<()> {
         if given != needed {
             let span = written.as_ref().map_or(spec.cidr.span, |mode| mode.span);
             let known = ["Always", "CrossSubnet", "Never"].contains(&given);
-            let what = if known { format!("{field} of this pool is `{given}`") } else { format!("unknown {field} {}", quote(given)) };
+            let what = if known {
+                format!("{field} of this pool is `{given}`")
+            } else {
+                format!("unknown {field} {}", quote(given))
+            };
             return Err(Complaint::at(span, format!("{what}, but the mode {mode} needs `{needed}`"))
                 .hint(format!("write `{field}: {needed}`, or choose another mode")));
         }
@@ -250,7 +257,8 @@ fn default_pool(claims: &[Claim]) -> Checked<(IpPool, Option<Span>)> {
         .filter_map(|text| text.parse::<Ipv4Net>().ok())
         .find(|net| !claims.iter().any(|claim| rules::overlap(claim.net, *net)));
     let cidr = free.ok_or_else(|| {
-        Complaint::anywhere("no prefix is free for Calico's default pool").hint("give one: `network: {pool: {cidr: …}}`")
+        Complaint::anywhere("no prefix is free for Calico's default pool")
+            .hint("give one: `network: {pool: {cidr: …}}`")
     })?;
     let pool = IpPool { name: DEFAULT_POOL.to_owned(), cidr, block_size: 26, nat_outgoing: true, disabled: false };
     Ok((pool, None))
@@ -258,15 +266,19 @@ fn default_pool(claims: &[Claim]) -> Checked<(IpPool, Option<Span>)> {
 
 /// Blocks that the file fixes for nodes: each in a pool, of its block size, of one node.
 fn check_blocks(spec: &ClusterSpec, nodes: &[Node], pools: &[(IpPool, Option<Span>)]) -> Checked<()> {
-    let fixed: Vec<_> = spec.nodes.iter().zip(nodes).filter_map(|(e, n)| Some((e.block.as_ref()?, n.block?, n))).collect();
+    let fixed: Vec<_> =
+        spec.nodes.iter().zip(nodes).filter_map(|(e, n)| Some((e.block.as_ref()?, n.block?, n))).collect();
     for (index, (written, block, _)) in fixed.iter().enumerate() {
         let Some((pool, _)) = pools.iter().find(|(pool, _)| pool.cidr.contains(block) && !pool.disabled) else {
             return Err(Complaint::at(written.span, format!("the block {block} is in no pool that is in use"))
                 .hint("choose a block of a pool, or leave `block` out: Calico's algorithm chooses one"));
         };
         if block.prefix_len() != pool.block_size {
-            return Err(Complaint::at(written.span, format!("blocks of the pool `{}` are /{}", pool.name, pool.block_size))
-                .hint(format!("write {}/{}", block.addr(), pool.block_size)));
+            return Err(Complaint::at(
+                written.span,
+                format!("blocks of the pool `{}` are /{}", pool.name, pool.block_size),
+            )
+            .hint(format!("write {}/{}", block.addr(), pool.block_size)));
         }
         if let Some((first, _, node)) = fixed[..index].iter().find(|(_, other, _)| other == block) {
             return Err(Complaint::at(written.span, format!("the block {block} is given to two nodes"))
@@ -313,8 +325,9 @@ pub(super) fn check_room(
     }
     let wanted: u64 = addresses.values().map(|count| count.div_ceil(1 << largest)).sum();
     if have < wanted {
-        let message =
-            format!("the pools have too few blocks: {have}, but {wanted} are needed, as strictAffinity lets no node borrow");
+        let message = format!(
+            "the pools have too few blocks: {have}, but {wanted} are needed, as strictAffinity lets no node borrow"
+        );
         return Err(Complaint::at(place, message)
             .hint("make the pool larger, or its blocks smaller by a larger `blockSize`, or drop strictAffinity"));
     }

@@ -38,7 +38,8 @@ fn read(sources: &[Source], trees: &mut Vec<(u32, Node)>, overrides: &Overrides)
     let (file, objects) = documents::take_cluster(documents::decode_all(trees)?)?;
     let name = cluster_name(file.metadata.name.as_ref().map(|name| (name.as_str(), name.span)), overrides)?;
     let underlay = underlay::resolve(&file.spec)?;
-    let pools: Vec<_> = objects.iter().filter_map(|o| if let Document::IpPool(pool) = o { Some(&**pool) } else { None }).collect();
+    let pools: Vec<_> =
+        objects.iter().filter_map(|o| if let Document::IpPool(pool) = o { Some(&**pool) } else { None }).collect();
     let (network, service_cidr) = network::resolve(&file.spec, &pools, &underlay, overrides.cni.as_deref())?;
     let namespaces = workloads::namespaces(&objects)?;
     let orders = workloads::orders(&objects, &namespaces)?;
@@ -72,12 +73,7 @@ fn cluster_name(written: Option<(&str, Span)>, overrides: &Overrides) -> Checked
 }
 
 /// Every namespace of the cluster has a name of its own under /run/netns, and one that a file can have.
-fn check_netns_names(
-    cluster: &Cluster,
-    segments: &[Span],
-    hosts: &[(&str, Span)],
-    pods: &[Placed],
-) -> Checked<()> {
+fn check_netns_names(cluster: &Cluster, segments: &[Span], hosts: &[(&str, Span)], pods: &[Placed]) -> Checked<()> {
     let mut taken: BTreeMap<String, (String, Span)> = BTreeMap::new();
     let mut take = |what: &str, who: String, span: Span| {
         let netns = names::netns(&cluster.name, what);
@@ -97,7 +93,9 @@ fn check_netns_names(
     };
     for (segment, span) in cluster.segments.iter().zip(segments) {
         take(&cluster.switch_name(segment), format!("the switch of segment `{}`", segment.name), *span)?;
-        take(&cluster.router_name(segment), format!("the router of segment `{}`", segment.name), *span)?;
+    }
+    if let Some(span) = segments.first() {
+        take(cluster.router_name(), "the router of the segments".to_owned(), *span)?;
     }
     for (name, span) in hosts {
         take(name, format!("host `{name}`"), *span)?;
@@ -111,18 +109,14 @@ fn check_netns_names(
 impl Cluster {
     /// Name inside the cluster of a segment's switch: `switch`, and with several segments `switch-lan`.
     pub fn switch_name(&self, segment: &Segment) -> String {
-        self.segment_part("switch", segment)
-    }
-
-    /// Name inside the cluster of a segment's router: `gateway`, and with several segments `gateway-lan`.
-    pub fn router_name(&self, segment: &Segment) -> String {
-        self.segment_part("gateway", segment)
-    }
-
-    fn segment_part(&self, part: &str, segment: &Segment) -> String {
         match self.segments.len() {
-            1 => part.to_owned(),
-            _ => format!("{part}-{}", segment.name),
+            1 => "switch".to_owned(),
+            _ => format!("switch-{}", segment.name),
         }
+    }
+
+    /// Name inside the cluster of the router, which is one for all segments and so joins them.
+    pub fn router_name(&self) -> &'static str {
+        "gateway"
     }
 }

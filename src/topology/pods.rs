@@ -73,8 +73,11 @@ pub(super) fn refuse_address_annotations(annotations: &Labels) -> Checked<()> {
         if let Some(name) = key.strip_prefix("cni.projectcalico.org/")
             && !HARMLESS.contains(&name)
         {
-            return Err(Complaint::at(value.span, format!("the annotation {} is not supported by this version of minik", quote(key)))
-                .hint("it would change the pod's addresses; remove it"));
+            return Err(Complaint::at(
+                value.span,
+                format!("the annotation {} is not supported by this version of minik", quote(key)),
+            )
+            .hint("it would change the pod's addresses; remove it"));
         }
     }
     Ok(())
@@ -152,7 +155,11 @@ fn variable(entry: &EnvEntry) -> Checked<(String, String)> {
 }
 
 /// Checks that a controller's selector chooses the pods of its own template, as the API server does.
-pub(super) fn check_selector(kind: &str, selector: &Spanned<Selector>, labels: &BTreeMap<String, String>) -> Checked<()> {
+pub(super) fn check_selector(
+    kind: &str,
+    selector: &Spanned<Selector>,
+    labels: &BTreeMap<String, String>,
+) -> Checked<()> {
     if selector.match_labels.is_empty() && selector.match_expressions.is_empty() {
         return Err(Complaint::at(selector.span, format!("the selector of a {kind} is empty"))
             .hint("write `matchLabels:` with the labels of the template"));
@@ -167,14 +174,16 @@ pub(super) fn check_selector(kind: &str, selector: &Spanned<Selector>, labels: &
                 return Err(Complaint::at(wanted.span, message).hint(cure));
             }
             None => {
-                let message = format!("the selector wants {key}={}, which the template's labels do not have", wanted.value);
+                let message =
+                    format!("the selector wants {key}={}, which the template's labels do not have", wanted.value);
                 return Err(Complaint::at(wanted.span, message).hint(cure));
             }
         }
     }
     for expression in &selector.match_expressions {
         if !holds(expression, labels)? {
-            let message = format!("the condition on {} does not hold for the template's labels", quote(&expression.key));
+            let message =
+                format!("the condition on {} does not hold for the template's labels", quote(&expression.key));
             return Err(Complaint::at(expression.key.span, message).hint(cure));
         }
     }

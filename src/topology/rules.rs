@@ -23,10 +23,7 @@ const LABEL_CURE: &str =
 /// Whether `text` is a DNS-1123 label.
 pub(super) fn is_dns_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=LABEL_MAX).contains(&text.len())
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    (1..=LABEL_MAX).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 /// A name that must be a DNS-1123 label; `what` is whose name it is: "a node".
@@ -101,8 +98,11 @@ pub(super) fn nic_name(name: Option<&Spanned<String>>) -> Checked<String> {
     }
     let taken = ["lo", "tunl0", "vxlan.calico", "flannel.1", "flannel0", "cni0", "cbr0", "docker0", "kube-bridge"];
     if taken.contains(&name.as_str()) || name.starts_with("cali") || name.starts_with("veth") {
-        return Err(Complaint::at(name.span, format!("{} cannot be a NIC: Linux or a CNI names its own so", quote(name)))
-            .hint("call it `ens33` or `eth0`"));
+        return Err(Complaint::at(
+            name.span,
+            format!("{} cannot be a NIC: Linux or a CNI names its own so", quote(name)),
+        )
+        .hint("call it `ens33` or `eth0`"));
     }
     Ok(name.value.clone())
 }
@@ -189,8 +189,11 @@ pub(super) fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
 pub(super) fn in_range(what: &str, number: &Spanned<u32>, range: std::ops::RangeInclusive<u32>) -> Checked<u32> {
     match range.contains(&number.value) {
         true => Ok(number.value),
-        false => Err(Complaint::at(number.span, format!("{} is out of range for {what}", number.value))
-            .hint(format!("write a number from {} to {}", range.start(), range.end()))),
+        false => Err(Complaint::at(number.span, format!("{} is out of range for {what}", number.value)).hint(format!(
+            "write a number from {} to {}",
+            range.start(),
+            range.end()
+        ))),
     }
 }
 

@@ -88,7 +88,12 @@ impl Schedule<'_> {
             Some(WorkloadKind::DaemonSet) => {
                 for (index, node) in (0u32..).zip(&candidates) {
                     let name = self.generate(&order.namespace, &order.name, index);
-                    self.add(order, name, *node, &[("controller-revision-hash", &hash), ("pod-template-generation", "1")]);
+                    self.add(
+                        order,
+                        name,
+                        *node,
+                        &[("controller-revision-hash", &hash), ("pod-template-generation", "1")],
+                    );
                 }
             }
             Some(WorkloadKind::StatefulSet) => self.fill_stateful_set(order, &candidates, &hash)?,
@@ -100,8 +105,11 @@ impl Schedule<'_> {
         for index in 0..order.replicas {
             let name = format!("{}-{index}", order.name);
             if !rules::is_dns_label(&name) {
-                return Err(Complaint::at(order.name_span, format!("{} is no name for a pod of a StatefulSet", quote(&name)))
-                    .hint("its pods' names are host names: at most 63 characters with the number, no dots"));
+                return Err(Complaint::at(
+                    order.name_span,
+                    format!("{} is no name for a pod of a StatefulSet", quote(&name)),
+                )
+                .hint("its pods' names are host names: at most 63 characters with the number, no dots"));
             }
             if !self.names.insert((order.namespace.clone(), name.clone())) {
                 return Err(Complaint::at(order.name_span, format!("another pod is called `{name}` already"))
@@ -194,9 +202,10 @@ fn label_cure(key: &str, wanted: &str, nodes: &[Node]) -> String {
 
 /// FNV-1a, 32 bits: what Kubernetes hashes templates with.
 fn fnv1a(parts: &[&[u8]]) -> u32 {
-    parts.iter().flat_map(|part| part.iter().chain(&[0])).fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
+    parts
+        .iter()
+        .flat_map(|part| part.iter().chain(&[0]))
+        .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 /// The `pod-template-hash` of a template: a number's decimal digits, each as a letter of the alphabet.
@@ -205,7 +214,8 @@ fn template_hash(template: &PodTemplate) -> String {
     let labels: Vec<String> = template.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let containers = format!("{:?}", template.containers);
     let node = template.node_name.as_ref().map(|(name, _)| name.as_str()).unwrap_or_default();
-    let wishes: BTreeMap<&str, &str> = template.node_selector.iter().map(|(k, v, _)| (k.as_str(), v.as_str())).collect();
+    let wishes: BTreeMap<&str, &str> =
+        template.node_selector.iter().map(|(k, v, _)| (k.as_str(), v.as_str())).collect();
     let wishes = format!("{wishes:?}");
     let text = [labels.join(","), containers, node.to_owned(), wishes, template.service_account.clone()];
     let parts: Vec<&[u8]> = text.iter().map(String::as_bytes).collect();

@@ -146,9 +146,8 @@ fn syntax_at(error: &serde_saphyr::Error, text: &str, span: Span) -> Box<Complai
         | serde_saphyr::Error::AliasReplayStackDepthExceeded { .. } => {
             Complaint::at(span, "the YAML aliases expand to too many values").hint("write fewer `*aliases`")
         }
-        other if other.to_string().contains("recursion limit") => {
-            Complaint::at(span, "the values are nested too deep").hint(format!("minik reads at most {DEPTH_MAX} levels"))
-        }
+        other if other.to_string().contains("recursion limit") => Complaint::at(span, "the values are nested too deep")
+            .hint(format!("minik reads at most {DEPTH_MAX} levels")),
         other => {
             let said = serde_saphyr::UserMessageFormatter.format_message(other).into_owned();
             let complaint = Complaint::at(span, format!("this is not YAML: {}", first_line(&said)));
@@ -325,7 +324,8 @@ mod tests {
 
     #[test]
     fn scalars_are_what_kubernetes_takes_them_for() {
-        let root = tree("a: 1\nb: -1\nc: 1.5\nd: yes\ne: \"1\"\nf: ~\ng: 00:0c:29:10:a9:6c\nh: 10:10:10:10:10:10\n80: x");
+        let root =
+            tree("a: 1\nb: -1\nc: 1.5\nd: yes\ne: \"1\"\nf: ~\ng: 00:0c:29:10:a9:6c\nh: 10:10:10:10:10:10\n80: x");
         let get = |key| root.get(key).map(|node| node.value.clone()).unwrap();
         assert_eq!(get("a"), Value::Natural(1));
         assert_eq!(get("b"), Value::Negative(-1));
@@ -341,7 +341,10 @@ mod tests {
     #[test]
     fn json_with_tabs_anchors_and_windows_line_ends_are_yaml() {
         assert_eq!(tree("{\n\t\"a\": [1,\n\t2]\n}").get("a").map(|n| matches!(n.value, Value::List(_))), Some(true));
-        assert_eq!(tree("a: &x\r\n  b: 1\r\nc: *x\r\n").get("c").unwrap().get("b").map(|n| n.value.clone()), Some(Value::Natural(1)));
+        assert_eq!(
+            tree("a: &x\r\n  b: 1\r\nc: *x\r\n").get("c").unwrap().get("b").map(|n| n.value.clone()),
+            Some(Value::Natural(1))
+        );
     }
 
     #[test]

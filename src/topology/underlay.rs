@@ -104,9 +104,12 @@ fn segments(entries: &[SegmentEntry], hosts: &mut Hosts) -> Checked<Vec<Segment>
                     .hint("give it another name"));
             }
             if rules::overlap(earlier.subnet, subnet) {
-                return Err(Complaint::at(entry.subnet.span, format!("{subnet} overlaps the segment `{}`", earlier.name))
-                    .and(Some(other.subnet.span), format!("{} is here", earlier.subnet))
-                    .hint("segments are different networks: choose another subnet"));
+                return Err(Complaint::at(
+                    entry.subnet.span,
+                    format!("{subnet} overlaps the segment `{}`", earlier.name),
+                )
+                .and(Some(other.subnet.span), format!("{} is here", earlier.subnet))
+                .hint("segments are different networks: choose another subnet"));
             }
         }
         let router = router(entry, subnet, hosts)?;
@@ -160,7 +163,8 @@ fn attach(nic: &Nic<'_>, segments: &[Segment], hosts: &mut Hosts) -> Checked<(St
     let segment = match nic.segment {
         Some(wanted) => segments.iter().find(|segment| segment.name == wanted.value).ok_or_else(|| {
             let names: Vec<&str> = segments.iter().map(|segment| segment.name.as_str()).collect();
-            Complaint::at(wanted.span, format!("there is no segment {}", quote(wanted))).hint(rules::one_of(wanted, &names))
+            Complaint::at(wanted.span, format!("there is no segment {}", quote(wanted)))
+                .hint(rules::one_of(wanted, &names))
         })?,
         None => segments.iter().find(|segment| segment.subnet.contains(&address)).ok_or_else(|| {
             let nets: Vec<String> = segments.iter().map(|s| format!("`{}` is {}", s.name, s.subnet)).collect();
@@ -207,9 +211,8 @@ fn client(entry: &ClientEntry, segments: &[Segment], hosts: &mut Hosts) -> Check
         mac: entry.mac.as_ref(),
     };
     let (name, address, segment, mac) = attach(&nic, segments, hosts)?;
-    let route = |route: &RouteEntry| {
-        Ok(ClientRoute { to: rules::prefix(&route.to)?, via: rules::address(&route.via)? })
-    };
+    let route =
+        |route: &RouteEntry| Ok(ClientRoute { to: rules::prefix(&route.to)?, via: rules::address(&route.via)? });
     let routes = entry.routes.iter().map(route).collect::<Checked<_>>()?;
     Ok(Client { name, address, segment, nic: rules::nic_name(entry.nic.as_ref())?, mac, routes })
 }

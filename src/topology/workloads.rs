@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::complaint::{Checked, Complaint, quote};
-use super::fields::Spanned;
 use super::documents::Document;
+use super::fields::Spanned;
 use super::manifests::{Metadata, NamespaceObject};
 use super::pod_spec::{Selector, Template};
 use super::pods::{self, PodTemplate};
@@ -126,7 +126,12 @@ fn order(document: &Document, namespaces: &[KubeNamespace]) -> Checked<Option<Or
 }
 
 /// An object's name and namespace, both checked.
-fn identity(what: &str, metadata: &Metadata, place: Span, known: &[KubeNamespace]) -> Checked<(Spanned<String>, String)> {
+fn identity(
+    what: &str,
+    metadata: &Metadata,
+    place: Span,
+    known: &[KubeNamespace],
+) -> Checked<(Spanned<String>, String)> {
     let Some(name) = &metadata.name else {
         return Err(Complaint::at(place, format!("this {what} has no name")).hint("add `metadata: {name: …}`"));
     };

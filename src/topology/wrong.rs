@@ -56,9 +56,8 @@ impl Wrong {
                     None => complaint.hint(format!("the fields here are {}", known.join(", "))),
                 }
             }
-            Reason::MissingField(field) => {
-                Complaint::at_whole(span, format!("the field `{field}` is missing")).hint(format!("add `{field}:` here"))
-            }
+            Reason::MissingField(field) => Complaint::at_whole(span, format!("the field `{field}` is missing"))
+                .hint(format!("add `{field}:` here")),
             Reason::WrongType { found, expected, number } => {
                 let cure = match (number, expected.as_str()) {
                     (true, "text") => "put it in quotes",
