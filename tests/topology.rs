@@ -269,6 +269,11 @@ fn the_schema_names_every_kind() {
     }
 }
 
+/// The last character boundary at or before a byte.
+fn boundary(text: &str, byte: usize) -> usize {
+    (0..=byte.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
 /// Good text with some of it replaced, cut out or doubled.
 fn mutated() -> impl Strategy<Value = String> {
     let good = builtin::ALL[0].text;
@@ -288,8 +293,8 @@ fn mutated() -> impl Strategy<Value = String> {
     ];
     proptest::collection::vec((0..good.len(), 0usize..40, pieces), 1..4).prop_map(move |edits| {
         edits.iter().fold(good.to_owned(), |text, (at, length, piece)| {
-            let start = text.floor_char_boundary((*at).min(text.len()));
-            let end = text.ceil_char_boundary((start + length).min(text.len()));
+            let start = boundary(&text, *at);
+            let end = boundary(&text, start + length);
             format!("{}{piece}{}", &text[..start], &text[end..])
         })
     })

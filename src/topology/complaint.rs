@@ -103,10 +103,16 @@ fn snippet_of<'a, T: Clone>(source: &'a Source) -> Snippet<'a, T> {
 /// The span as a range that lies in its text, on character boundaries, not empty unless at a line's end.
 fn range(sources: &[Source], span: Span) -> std::ops::Range<usize> {
     let text = sources.get(span.source as usize).map(|source| source.text.as_str()).unwrap_or_default();
-    let start = text.floor_char_boundary(span.start as usize);
+    let start = boundary_before(text, span.start as usize);
     let line_end = text[start..].find('\n').map_or(text.len(), |n| start + n);
-    let end = text.ceil_char_boundary(span.end as usize).clamp(start, line_end);
+    let end = boundary_before(text, span.end as usize).clamp(start, line_end);
     start..end
+}
+
+/// The last character boundary at or before a byte.
+pub(super) fn boundary_before(text: &str, byte: usize) -> usize {
+    let byte = byte.min(text.len());
+    (0..=byte).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// A value of the input as errors quote it: escaped, and cut if it is long.

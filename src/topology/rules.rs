@@ -198,7 +198,7 @@ pub(super) fn in_range(what: &str, number: &Spanned<u32>, range: std::ops::Range
 }
 
 /// The hint for a word that is none of `candidates`.
-pub(super) fn one_of<'a>(word: &str, candidates: &[&'a str]) -> String {
+pub(super) fn one_of(word: &str, candidates: &[&str]) -> String {
     match nearest(word, candidates.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("choose one of {}", candidates.join(", ")),

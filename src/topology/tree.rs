@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_saphyr::budget::BudgetBreach;
 
-use super::complaint::{Checked, Complaint, quote};
+use super::complaint::{Checked, Complaint, boundary_before, quote};
 use super::source::{SOURCE_BYTES_MAX, Source, Span};
 
 /// A value and where it is.
@@ -174,7 +174,7 @@ fn first_line(text: &str) -> &str {
 }
 
 fn line_at(text: &str, offset: usize) -> &str {
-    let start = text[..text.floor_char_boundary(offset)].rfind('\n').map_or(0, |n| n + 1);
+    let start = text[..boundary_before(text, offset)].rfind('\n').map_or(0, |n| n + 1);
     text[start..].lines().next().unwrap_or_default()
 }
 
