@@ -64,7 +64,7 @@ pub(super) fn sets(local: &Local) -> Vec<IpSet> {
 /// Every address of the `local` table that is not a pod's link's, without its prefix length: of 127.0.0.1/8 the
 /// kernel's table holds 127.0.0.0/8 and 127.0.0.1 (felix: ifacemonitor, host_ip_mgr.go).
 fn this_host(links: &[Link]) -> impl Iterator<Item = Ipv4Net> {
-    let loopback = [[127, 0, 0, 0], [127, 0, 0, 1]].map(|octets| std::net::Ipv4Addr::from(octets));
+    let loopback = [[127, 0, 0, 0], [127, 0, 0, 1]].map(std::net::Ipv4Addr::from);
     let own = links.iter().flat_map(|link| &link.addresses).filter_map(|address| match address.net {
         IpNet::V4(net) => Some(net.addr()),
         IpNet::V6(_) => None,

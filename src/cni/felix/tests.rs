@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::cni;
 use crate::plan::{Datapath, Namespace};
-use crate::topology::example;
 
 /// Ids of a chain's rules on a node of the document's cluster.
 fn ids(node: &Namespace, table: TableName, chain: &str) -> Vec<String> {
@@ -13,7 +12,7 @@ fn ids(node: &Namespace, table: TableName, chain: &str) -> Vec<String> {
 }
 
 fn node_1(random_fully: bool) -> Namespace {
-    let mut cluster = example::calico_ipip();
+    let mut cluster = cni::tests::article();
     cluster.network.random_fully = random_fully;
     cni::plan(&cluster, Datapath::Kernel).unwrap().namespace("node-1").unwrap().clone()
 }
