@@ -28,14 +28,17 @@ fn routes(ns: &Namespace) -> Vec<String> {
 #[test]
 fn a_node_routes_as_the_document_shows() {
     let plan = planned(&article());
-    assert_eq!(routes(plan.namespace("node-2").unwrap()), [
-        "default via 10.1.10.2 dev ens33",
-        "10.100.84.128/26 via 10.1.10.9 dev tunl0 proto bird onlink",
-        "blackhole 10.100.247.0/26 proto bird",
-        "10.100.247.1 dev cali813929a4a7b scope link",
-        "10.100.247.2 dev calieb588c579e3 scope link",
-        "10.100.247.3 dev cali84261f2dfa9 scope link",
-    ]);
+    assert_eq!(
+        routes(plan.namespace("node-2").unwrap()),
+        [
+            "default via 10.1.10.2 dev ens33",
+            "10.100.84.128/26 via 10.1.10.9 dev tunl0 proto bird onlink",
+            "blackhole 10.100.247.0/26 proto bird",
+            "10.100.247.1 dev cali813929a4a7b scope link",
+            "10.100.247.2 dev calieb588c579e3 scope link",
+            "10.100.247.3 dev cali84261f2dfa9 scope link",
+        ]
+    );
     let tunnel = plan.namespace("node-2").unwrap().link("tunl0").unwrap();
     assert_eq!((tunnel.addresses[0].net.to_string().as_str(), tunnel.mtu), ("10.100.247.0/32", Some(1480)));
 }
@@ -109,7 +112,9 @@ fn one_router_stands_on_every_segment_and_mtus_follow_the_segment() {
 fn plans_are_consistent_also_with_long_and_awkward_names() {
     let mut cluster = article();
     assert_consistent(&planned(&cluster));
-    for (number, name) in ["br0", "worker.eu-west.example.com", "worker.eu-west.example.org", "lo"].into_iter().enumerate() {
+    for (number, name) in
+        ["br0", "worker.eu-west.example.com", "worker.eu-west.example.org", "lo"].into_iter().enumerate()
+    {
         let address = Ipv4Addr::new(10, 1, 10, 20 + number as u8);
         let node = Node { name: name.into(), address, ..cluster.nodes[0].clone() };
         cluster.nodes.push(node);
@@ -120,7 +125,8 @@ fn plans_are_consistent_also_with_long_and_awkward_names() {
 #[test]
 fn a_borrowed_address_is_a_host_route_everywhere_else() {
     let mut cluster = article();
-    cluster.network.pools[0] = IpPool { cidr: "10.100.0.0/28".parse().unwrap(), block_size: 29, ..cluster.network.pools[0].clone() };
+    cluster.network.pools[0] =
+        IpPool { cidr: "10.100.0.0/28".parse().unwrap(), block_size: 29, ..cluster.network.pools[0].clone() };
     let pod = cluster.pods[0].clone();
     cluster.pods = (0..9).map(|n| Pod { name: format!("p{n}"), node: "node-1".into(), ..pod.clone() }).collect();
     let used = ipam(&cluster).unwrap();

@@ -48,7 +48,8 @@ pub(super) struct Local<'a> {
 /// `all-hosts-net` with IPIP.
 pub(super) fn sets(local: &Local) -> Vec<IpSet> {
     let pools = &local.cluster.network.pools;
-    let prefixes = |nat_only: bool| pools.iter().filter(move |pool| pool.nat_outgoing || !nat_only).map(|pool| pool.cidr.trunc());
+    let prefixes =
+        |nat_only: bool| pools.iter().filter(move |pool| pool.nat_outgoing || !nat_only).map(|pool| pool.cidr.trunc());
     let mut sets = vec![
         set("all-ipam-pools", "hash:net", prefixes(false)),
         set("masq-ipam-pools", "hash:net", prefixes(true)),
