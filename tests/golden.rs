@@ -8,21 +8,20 @@ use std::path::{Path, PathBuf};
 
 use minik::cni;
 use minik::plan::{Datapath, Plan, render, shell};
-use minik::topology::{Cluster, Mode, example};
+use minik::topology::{Cluster, Mode, Overrides, builtin, parse};
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
 /// The cluster of a mode's built-in topology.
-fn cluster(mode: Mode) -> Cluster {
-    match mode {
-        Mode::CalicoIpip => example::calico_ipip(),
-    }
+fn cluster(mode: Mode, overrides: &Overrides) -> Cluster {
+    let builtin = builtin::find(mode.name()).unwrap_or_else(|error| panic!("{error}"));
+    parse(&[builtin.source()], overrides).unwrap_or_else(|error| panic!("{mode}: {error}"))
 }
 
 fn plan(mode: Mode) -> Plan {
-    cni::plan(&cluster(mode), Datapath::Kernel).unwrap_or_else(|error| panic!("{mode}: {error}"))
+    cni::plan(&cluster(mode, &Overrides::default()), Datapath::Kernel).unwrap_or_else(|error| panic!("{mode}: {error}"))
 }
 
 /// File name and content of every printed form.
@@ -76,11 +75,14 @@ fn equal_input_gives_equal_output() {
 
 #[test]
 fn the_cluster_s_name_is_in_every_namespace_and_mac() {
-    let mut other = cluster(Mode::CalicoIpip);
-    other.name = "other".into();
+    let other = Overrides { cluster_name: Some("other".into()), ..Overrides::default() };
+    let other = cluster(Mode::CalicoIpip, &other);
     let other = cni::plan(&other, Datapath::Kernel).unwrap();
     for (a, b) in plan(Mode::CalicoIpip).namespaces.iter().zip(&other.namespaces) {
         assert_ne!(a.netns, b.netns);
+        for (a, b) in a.links.iter().zip(&b.links).filter(|(a, _)| a.mac.is_some() && a.name.starts_with("eth")) {
+            assert_ne!(a.mac, b.mac);
+        }
         assert_eq!(a.name, b.name);
         assert_eq!(a.routes, b.routes);
     }

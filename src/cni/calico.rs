@@ -14,7 +14,9 @@ use super::{felix, underlay};
 use crate::error::{Error, Kind, Result};
 use crate::ipam::{Ipam, Owner};
 use crate::names;
-use crate::plan::{Address, Datapath, Ipv4Conf, Link, LinkKind, Mac, Namespace, Plan, Protocol, Role, Route, Scope, Sysctl};
+use crate::plan::{
+    Address, Datapath, Ipv4Conf, Link, LinkKind, Mac, Namespace, Plan, Protocol, Role, Route, Scope, Sysctl,
+};
 use crate::topology::{Cluster, Mode, Node, Pod};
 
 /// The next hop of every pod.
@@ -124,7 +126,8 @@ fn node_namespace(cluster: &Cluster, flavour: &Flavour, addressing: &Addressing,
     }));
     ns.routes.extend(block_routes(cluster, flavour, &addressing.ipam, node));
     ns.routes.sort_by_key(|route| (route.dst.addr(), route.dst.prefix_len()));
-    let local = felix::Local { cluster, pods: &pods, tunnel: flavour.tunnel.as_ref().map(|t| t.device), links: &ns.links };
+    let local =
+        felix::Local { cluster, pods: &pods, tunnel: flavour.tunnel.as_ref().map(|t| t.device), links: &ns.links };
     ns.sets = felix::sets(&local);
     ns.tables = felix::tables(&local);
     Ok(ns)
@@ -150,12 +153,8 @@ fn tunnel_link(flavour: &Flavour, addressing: &Addressing, node: &Node, mtu: u32
 
 /// The node's end of a pod's veth.
 fn host_end(pod: &Pod, mtu: u32) -> Link {
-    let ipv4 = Ipv4Conf {
-        proxy_arp: Some(true),
-        forwarding: Some(true),
-        route_localnet: Some(true),
-        proxy_delay: Some(0),
-    };
+    let ipv4 =
+        Ipv4Conf { proxy_arp: Some(true), forwarding: Some(true), route_localnet: Some(true), proxy_delay: Some(0) };
     let kind = LinkKind::Veth { peer_namespace: pod.key(), peer: POD_NIC.to_string() };
     Link { mac: Some(HOST_MAC), mtu: Some(mtu), ipv4, ..Link::new(&felix::names::veth(pod), kind) }
 }
@@ -164,9 +163,7 @@ fn host_end(pod: &Pod, mtu: u32) -> Link {
 /// its own, which beats the owner's blackhole; blocks of one address get no blackhole.
 fn block_routes(cluster: &Cluster, flavour: &Flavour, ipam: &Ipam, node: &Node) -> Vec<Route> {
     let by_name: BTreeMap<&str, &Node> = cluster.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
-    let remote = |prefix, owner: &str| {
-        by_name.get(owner).map(|node| (flavour.remote_route)(&Remote { prefix, node }))
-    };
+    let remote = |prefix, owner: &str| by_name.get(owner).map(|node| (flavour.remote_route)(&Remote { prefix, node }));
     let mut routes = Vec::new();
     for block in ipam.blocks() {
         if block.node != node.name {

@@ -9,11 +9,8 @@ mod calico_ipip;
 pub mod felix;
 mod underlay;
 
-use std::collections::BTreeMap;
-
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::ipam::Ipam;
-use crate::names;
 use crate::plan::{Datapath, Plan};
 use crate::topology::{Cluster, Mode};
 
@@ -42,11 +39,9 @@ pub fn needs(mode: Mode) -> &'static [Need] {
 /// The plan of a cluster, made by its CNI mode.
 ///
 /// # Errors
-/// `Topology` if addresses do not suffice, or two things would have the same name.
+/// `Topology` if addresses do not suffice, or a fixed block is none of a pool's.
 pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
-    let plan = calico::plan(cluster, datapath, flavour(cluster.network.mode))?;
-    check_names(&plan)?;
-    Ok(plan)
+    calico::plan(cluster, datapath, flavour(cluster.network.mode))
 }
 
 /// The addresses of a cluster: its pools' blocks, whose they are, and what is in use.
@@ -62,22 +57,6 @@ fn flavour(mode: Mode) -> &'static calico::Flavour {
     match mode {
         Mode::CalicoIpip => &calico_ipip::FLAVOUR,
     }
-}
-
-/// Refuses a plan in which two namespaces would share a name under /run/netns, or one is too long for a file.
-fn check_names(plan: &Plan) -> Result<()> {
-    let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
-    for ns in &plan.namespaces {
-        if ns.netns.len() > names::NETNS_NAME_MAX {
-            let long = format!("{}: the namespace name {} is longer than {} bytes", ns.name, ns.netns, names::NETNS_NAME_MAX);
-            return Err(Error::new(Kind::Topology, long).hint("shorten the name of the cluster or of the pod"));
-        }
-        if let Some(other) = taken.insert(&ns.netns, &ns.name) {
-            let clash = format!("{other} and {} would both be the namespace {}", ns.name, ns.netns);
-            return Err(Error::new(Kind::Topology, clash).hint("rename one of them"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

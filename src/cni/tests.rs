@@ -2,8 +2,20 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::*;
+use crate::names;
 use crate::plan::{Namespace, Route};
-use crate::topology::{IpPool, Node, Pod, Segment, example};
+use crate::topology::{IpPool, Node, Overrides, Pod, Segment, builtin, parse};
+
+/// The built-in cluster with the pods of the article, whose names and veths are published together.
+pub(super) fn article() -> Cluster {
+    let source = builtin::find("calico-ipip").unwrap().source();
+    let mut cluster = parse(&[source], &Overrides::default()).unwrap();
+    let pods = [("kx4hp", "node-1"), ("jr2w9", "node-2"), ("xkhlz", "node-2")];
+    for (pod, (suffix, node)) in cluster.pods.iter_mut().zip(pods) {
+        (pod.name, pod.node) = (format!("test-7999578869-{suffix}"), node.into());
+    }
+    cluster
+}
 
 fn planned(cluster: &Cluster) -> Plan {
     plan(cluster, Datapath::Kernel).unwrap()
@@ -15,21 +27,25 @@ fn routes(ns: &Namespace) -> Vec<String> {
 
 #[test]
 fn a_node_routes_as_the_document_shows() {
-    let plan = planned(&example::calico_ipip());
-    assert_eq!(routes(plan.namespace("node-2").unwrap()), [
-        "default via 10.1.10.2 dev ens33",
-        "10.100.84.128/26 via 10.1.10.9 dev tunl0 proto bird onlink",
-        "blackhole 10.100.247.0/26 proto bird",
-        "10.100.247.1 dev cali813929a4a7b scope link",
-        "10.100.247.2 dev calieb588c579e3 scope link",
-    ]);
+    let plan = planned(&article());
+    assert_eq!(
+        routes(plan.namespace("node-2").unwrap()),
+        [
+            "default via 10.1.10.2 dev ens33",
+            "10.100.84.128/26 via 10.1.10.9 dev tunl0 proto bird onlink",
+            "blackhole 10.100.247.0/26 proto bird",
+            "10.100.247.1 dev cali813929a4a7b scope link",
+            "10.100.247.2 dev calieb588c579e3 scope link",
+            "10.100.247.3 dev cali84261f2dfa9 scope link",
+        ]
+    );
     let tunnel = plan.namespace("node-2").unwrap().link("tunl0").unwrap();
     assert_eq!((tunnel.addresses[0].net.to_string().as_str(), tunnel.mtu), ("10.100.247.0/32", Some(1480)));
 }
 
 #[test]
 fn a_pod_reaches_everything_through_169_254_1_1() {
-    let plan = planned(&example::calico_ipip());
+    let plan = planned(&article());
     let pod = plan.namespace("default/test-7999578869-kx4hp").unwrap();
     assert_eq!(routes(pod), ["169.254.1.1 dev eth0 scope link", "default via 169.254.1.1 dev eth0"]);
     let eth0 = pod.link("eth0").unwrap();
@@ -40,7 +56,7 @@ fn a_pod_reaches_everything_through_169_254_1_1() {
 
 #[test]
 fn the_file_s_mtu_holds_for_pods_and_tunnel() {
-    let mut cluster = example::calico_ipip();
+    let mut cluster = article();
     cluster.network.mtu = Some(1440);
     let plan = planned(&cluster);
     for link in plan.namespaces.iter().flat_map(|ns| &ns.links) {
@@ -69,7 +85,7 @@ fn assert_consistent(plan: &Plan) {
 }
 
 fn two_segments() -> Cluster {
-    let mut cluster = example::calico_ipip();
+    let mut cluster = article();
     cluster.segments.push(Segment {
         name: "dmz".into(),
         subnet: "10.2.0.0/24".parse().unwrap(),
@@ -94,9 +110,11 @@ fn one_router_stands_on_every_segment_and_mtus_follow_the_segment() {
 
 #[test]
 fn plans_are_consistent_also_with_long_and_awkward_names() {
-    let mut cluster = example::calico_ipip();
+    let mut cluster = article();
     assert_consistent(&planned(&cluster));
-    for (number, name) in ["br0", "worker.eu-west.example.com", "worker.eu-west.example.org", "lo"].into_iter().enumerate() {
+    for (number, name) in
+        ["br0", "worker.eu-west.example.com", "worker.eu-west.example.org", "lo"].into_iter().enumerate()
+    {
         let address = Ipv4Addr::new(10, 1, 10, 20 + number as u8);
         let node = Node { name: name.into(), address, ..cluster.nodes[0].clone() };
         cluster.nodes.push(node);
@@ -105,22 +123,10 @@ fn plans_are_consistent_also_with_long_and_awkward_names() {
 }
 
 #[test]
-fn namespaces_of_one_name_are_refused() {
-    let mut cluster = example::calico_ipip();
-    let twin = |namespace: &str, name: &str, pod: &Pod| Pod { namespace: namespace.into(), name: name.into(), ..pod.clone() };
-    let pod = cluster.pods[0].clone();
-    cluster.pods = vec![twin("a", "b-c", &pod), twin("a-b", "c", &pod)];
-    let error = plan(&cluster, Datapath::Kernel).unwrap_err();
-    assert_eq!(error.kind(), Kind::Topology);
-    assert!(error.to_string().contains("a/b-c and a-b/c would both be the namespace minik-minik-a-b-c"), "{error}");
-    cluster.pods = vec![twin("a", &"x".repeat(250), &pod)];
-    assert!(plan(&cluster, Datapath::Kernel).unwrap_err().to_string().contains("longer than 255 bytes"));
-}
-
-#[test]
 fn a_borrowed_address_is_a_host_route_everywhere_else() {
-    let mut cluster = example::calico_ipip();
-    cluster.network.pools[0] = IpPool { cidr: "10.100.0.0/28".parse().unwrap(), block_size: 29, ..cluster.network.pools[0].clone() };
+    let mut cluster = article();
+    cluster.network.pools[0] =
+        IpPool { cidr: "10.100.0.0/28".parse().unwrap(), block_size: 29, ..cluster.network.pools[0].clone() };
     let pod = cluster.pods[0].clone();
     cluster.pods = (0..9).map(|n| Pod { name: format!("p{n}"), node: "node-1".into(), ..pod.clone() }).collect();
     let used = ipam(&cluster).unwrap();
@@ -137,17 +143,17 @@ fn a_borrowed_address_is_a_host_route_everywhere_else() {
 
 #[test]
 fn blocks_of_one_address_have_no_blackhole() {
-    let mut cluster = example::calico_ipip();
+    let mut cluster = article();
     cluster.network.pools[0].block_size = 32;
     let plan = planned(&cluster);
     let node = routes(plan.namespace("node-1").unwrap());
     assert!(node.iter().all(|route| !route.starts_with("blackhole")), "{node:?}");
-    assert_eq!(node.iter().filter(|route| route.contains("dev tunl0")).count(), 3, "two pods and a tunnel: {node:?}");
+    assert_eq!(node.iter().filter(|route| route.contains("dev tunl0")).count(), 4, "three pods and a tunnel: {node:?}");
 }
 
 #[test]
 fn a_pod_on_no_node_is_refused() {
-    let mut cluster = example::calico_ipip();
+    let mut cluster = article();
     cluster.pods[0].node = "nowhere".into();
     let error = plan(&cluster, Datapath::Kernel).unwrap_err().to_string();
     assert!(error.contains("there is no node nowhere"), "{error}");

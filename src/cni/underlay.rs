@@ -15,8 +15,6 @@ use crate::names;
 use crate::plan::{Address, Link, LinkKind, Mac, Namespace, Role, Route, Scope, Sysctl};
 use crate::topology::{Client, Cluster, Node, Segment};
 
-/// The router's name.
-const ROUTER: &str = "gateway";
 /// The bridge of a switch.
 const BRIDGE: &str = "br0";
 
@@ -72,16 +70,17 @@ pub(super) fn host(cluster: &Cluster, host: &Host, role: Role) -> Result<Namespa
 }
 
 fn router(cluster: &Cluster) -> Namespace {
-    let mut ns = Namespace::new(&cluster.name, ROUTER, ROUTER, Role::Router);
+    let name = cluster.router_name();
+    let mut ns = Namespace::new(&cluster.name, name, name, Role::Router);
     ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "1"), no_ipv6()];
     for (number, segment) in cluster.segments.iter().enumerate() {
-        ns.links.push(nic(cluster, segment, ROUTER, &format!("eth{number}"), segment.router));
+        ns.links.push(nic(cluster, segment, name, &format!("eth{number}"), segment.router));
     }
     ns
 }
 
 fn switch(cluster: &Cluster, segment: &Segment) -> Namespace {
-    let name = switch_name(segment);
+    let name = cluster.switch_name(segment);
     let mut ns = Namespace::new(&cluster.name, &name, &name, Role::Switch { segment: segment.name.clone() });
     ns.sysctls = vec![no_ipv6()];
     let mac = Some(names::mac(&[&cluster.name, &name, BRIDGE]));
@@ -103,13 +102,9 @@ fn plugged(cluster: &Cluster, segment: &Segment) -> Vec<(String, String)> {
     let number = cluster.segments.iter().take_while(|other| other.name != segment.name).count();
     let clients = cluster.clients.iter().map(Host::client);
     let hosts = clients.chain(cluster.nodes.iter().map(Host::node)).filter(|host| host.segment == segment.name);
-    let mut all = vec![(ROUTER.to_string(), format!("eth{number}"))];
+    let mut all = vec![(cluster.router_name().to_string(), format!("eth{number}"))];
     all.extend(hosts.map(|host| (host.name.to_string(), host.nic.to_string())));
     all
-}
-
-fn switch_name(segment: &Segment) -> String {
-    format!("switch-{}", segment.name)
 }
 
 /// A switch's port is called after the machine that it leads to. Where that is too long for a link, or taken by the
@@ -133,7 +128,7 @@ fn nic(cluster: &Cluster, segment: &Segment, host: &str, name: &str, address: Ip
         mac: Some(names::mac(&[&cluster.name, host, name])),
         mtu: Some(segment.mtu),
         addresses: vec![Address { net: net.into(), broadcast: Some(net.broadcast()), scope: Scope::Global }],
-        ..Link::new(name, LinkKind::Veth { peer_namespace: switch_name(segment), peer })
+        ..Link::new(name, LinkKind::Veth { peer_namespace: cluster.switch_name(segment), peer })
     }
 }
 

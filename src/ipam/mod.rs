@@ -54,12 +54,18 @@ impl Ipam {
                 .hint(format!("take a prefix of one of these pools: {}", pools.join(", "))));
         };
         if pool.disabled {
-            return Err(Error::new(Kind::Topology, format!("node {node}: {block} is in pool {}, which is disabled", pool.name))
-                .hint("choose a block of an enabled pool, or enable that one"));
+            return Err(Error::new(
+                Kind::Topology,
+                format!("node {node}: {block} is in pool {}, which is disabled", pool.name),
+            )
+            .hint("choose a block of an enabled pool, or enable that one"));
         }
         if let Some(taken) = self.blocks.get(&block) {
-            return Err(Error::new(Kind::Topology, format!("node {node}: block {block} belongs to node {}", taken.node))
-                .hint("give each node a block of its own"));
+            return Err(Error::new(
+                Kind::Topology,
+                format!("node {node}: block {block} belongs to node {}", taken.node),
+            )
+            .hint("give each node a block of its own"));
         }
         let pool = pool.name.clone();
         self.insert(Block::new(pool, node, block));
@@ -83,7 +89,10 @@ impl Ipam {
 
     /// Takes an address back; it goes to the end of its block's queue. False if it was not handed out.
     pub fn release(&mut self, address: Ipv4Addr) -> bool {
-        self.blocks.values_mut().find(|block| block.prefix.contains(&address)).is_some_and(|block| block.release(address))
+        self.blocks
+            .values_mut()
+            .find(|block| block.prefix.contains(&address))
+            .is_some_and(|block| block.release(address))
     }
 
     /// Every claimed block, by address.

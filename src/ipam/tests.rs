@@ -30,7 +30,10 @@ fn nodes_get_the_published_blocks() {
     for (node, cidr, block) in cases {
         assert_eq!(walk(&pool(cidr, 26), node).next().unwrap().to_string(), block, "{node}");
     }
-    assert_eq!([start_index("node-1", 1024), start_index("node-2", 1024), start_index("node-3", 1024)], [338, 988, 557]);
+    assert_eq!(
+        [start_index("node-1", 1024), start_index("node-2", 1024), start_index("node-3", 1024)],
+        [338, 988, 557]
+    );
 }
 
 fn assign(ipam: &mut Ipam, node: &str, count: usize) -> Vec<String> {
@@ -56,10 +59,10 @@ fn a_full_block_is_followed_by_the_next_free_one() {
     assert_eq!(addresses[0], "10.100.84.128");
     assert_eq!(addresses[63], "10.100.84.191");
     assert_eq!(addresses[64], "10.100.84.192");
-    assert_eq!(ipam.blocks_of("node-1").map(|b| b.prefix.to_string()).collect::<Vec<_>>(), [
-        "10.100.84.128/26",
-        "10.100.84.192/26"
-    ]);
+    assert_eq!(
+        ipam.blocks_of("node-1").map(|b| b.prefix.to_string()).collect::<Vec<_>>(),
+        ["10.100.84.128/26", "10.100.84.192/26"]
+    );
 }
 
 #[test]
@@ -108,7 +111,8 @@ fn an_exhausted_pool_is_named_with_the_cure() {
 #[test]
 fn pools_are_tried_in_order_and_disabled_ones_not_at_all() {
     let named = |name: &str, cidr: &str, disabled| IpPool { name: name.into(), disabled, ..pool(cidr, 31) };
-    let pools = [named("off", "10.0.0.0/24", true), named("one", "10.1.0.0/31", false), named("two", "10.2.0.0/31", false)];
+    let pools =
+        [named("off", "10.0.0.0/24", true), named("one", "10.1.0.0/31", false), named("two", "10.2.0.0/31", false)];
     let mut ipam = Ipam::new(&pools, false);
     assert_eq!(assign(&mut ipam, "node-1", 4), ["10.1.0.0", "10.1.0.1", "10.2.0.0", "10.2.0.1"]);
     let error = Ipam::new(&pools[..1], false).assign("node-1", pod(0)).unwrap_err().to_string();

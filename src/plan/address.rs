@@ -67,10 +67,7 @@ impl FromStr for Mac {
         }
         for (byte, part) in bytes.iter_mut().zip(parts) {
             let hex = part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
-            *byte = u8::from_str_radix(part, 16)
-                .ok()
-                .filter(|_| hex)
-                .ok_or_else(wrong)?;
+            *byte = u8::from_str_radix(part, 16).ok().filter(|_| hex).ok_or_else(wrong)?;
         }
         Ok(Mac(bytes))
     }

@@ -2,7 +2,7 @@
 
 use super::Namespace;
 
-/// Name and content of each file of /etc/netns/<netns>/: its own host name, a hosts file without surprises, and a
+/// Name and content of each file of `/etc/netns/<netns>/`: its own host name, a hosts file without surprises, and a
 /// resolv.conf without servers, so that nothing in a lab waits for the machine's DNS.
 pub fn etc_files(ns: &Namespace) -> Vec<(&'static str, String)> {
     let mut hosts = "127.0.0.1\tlocalhost\n".to_string();

@@ -117,10 +117,7 @@ pub struct Sysctl {
 impl Sysctl {
     /// A sysctl from its key and value.
     pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
-        Sysctl {
-            key: key.into(),
-            value: value.into(),
-        }
+        Sysctl { key: key.into(), value: value.into() }
     }
 
     /// The file under /proc/sys that holds it.
@@ -223,9 +220,7 @@ impl Plan {
 
     /// The namespaces of the pods.
     pub fn pods(&self) -> impl Iterator<Item = &Namespace> {
-        self.namespaces
-            .iter()
-            .filter(|ns| matches!(ns.role, Role::Pod { .. }))
+        self.namespaces.iter().filter(|ns| matches!(ns.role, Role::Pod { .. }))
     }
 }
 
@@ -258,8 +253,6 @@ impl Namespace {
 
     /// All of this namespace's addresses with the link that has them, in order.
     pub fn addresses(&self) -> impl Iterator<Item = (&Link, &Address)> {
-        self.links
-            .iter()
-            .flat_map(|link| link.addresses.iter().map(move |address| (link, address)))
+        self.links.iter().flat_map(|link| link.addresses.iter().map(move |address| (link, address)))
     }
 }

@@ -34,7 +34,11 @@ pub fn namespace(ns: &Namespace) -> String {
         rows.extend(link_rows(link));
     }
     for neighbour in &ns.neighbours {
-        rows.push(row("neighbour", &neighbour.address.to_string(), &format!("{} dev {}", neighbour.mac, neighbour.dev)));
+        rows.push(row(
+            "neighbour",
+            &neighbour.address.to_string(),
+            &format!("{} dev {}", neighbour.mac, neighbour.dev),
+        ));
     }
     let width = rows.iter().map(|[_, name, _]| name.len()).max().unwrap_or(0);
     for [what, name, rest] in rows {

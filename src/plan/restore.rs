@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_dump_becomes_what_was_restored() {
-        let accept = Rule { matches: vec![Match::Protocol { number: 4 }], target: Some(Target::Accept), ..Rule::default() };
+        let accept =
+            Rule { matches: vec![Match::Protocol { number: 4 }], target: Some(Target::Accept), ..Rule::default() };
         let chains = vec![
             Chain { name: "INPUT".into(), policy: Some(Policy::Drop), rules: vec![accept] },
             Chain { name: "x".into(), policy: None, rules: vec![] },

@@ -198,7 +198,9 @@ mod tests {
     fn a_tunnel_without_the_kernel_s_is_a_tun_device_and_the_script_says_who_serves_it() {
         let (kernel, userspace) = (script(&plan(Datapath::Kernel)), script(&plan(Datapath::Userspace)));
         assert!(kernel.contains("ip -n minik-c-node-1 link add tunl0 type ipip") && !kernel.contains("tuntap"));
-        assert!(userspace.contains("ip -n minik-c-node-1 tuntap add dev tunl0 mode tun") && userspace.contains("agent"));
+        assert!(
+            userspace.contains("ip -n minik-c-node-1 tuntap add dev tunl0 mode tun") && userspace.contains("agent")
+        );
     }
 
     #[test]

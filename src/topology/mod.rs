@@ -8,7 +8,6 @@ mod cluster_file;
 mod complaint;
 mod decode;
 mod documents;
-pub mod example;
 mod fields;
 mod manifests;
 mod network;

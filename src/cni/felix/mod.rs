@@ -48,7 +48,8 @@ pub(super) struct Local<'a> {
 /// `all-hosts-net` with IPIP.
 pub(super) fn sets(local: &Local) -> Vec<IpSet> {
     let pools = &local.cluster.network.pools;
-    let prefixes = |nat_only: bool| pools.iter().filter(move |pool| pool.nat_outgoing || !nat_only).map(|pool| pool.cidr.trunc());
+    let prefixes =
+        |nat_only: bool| pools.iter().filter(move |pool| pool.nat_outgoing || !nat_only).map(|pool| pool.cidr.trunc());
     let mut sets = vec![
         set("all-ipam-pools", "hash:net", prefixes(false)),
         set("masq-ipam-pools", "hash:net", prefixes(true)),
@@ -64,7 +65,7 @@ pub(super) fn sets(local: &Local) -> Vec<IpSet> {
 /// Every address of the `local` table that is not a pod's link's, without its prefix length: of 127.0.0.1/8 the
 /// kernel's table holds 127.0.0.0/8 and 127.0.0.1 (felix: ifacemonitor, host_ip_mgr.go).
 fn this_host(links: &[Link]) -> impl Iterator<Item = Ipv4Net> {
-    let loopback = [[127, 0, 0, 0], [127, 0, 0, 1]].map(|octets| std::net::Ipv4Addr::from(octets));
+    let loopback = [[127, 0, 0, 0], [127, 0, 0, 1]].map(std::net::Ipv4Addr::from);
     let own = links.iter().flat_map(|link| &link.addresses).filter_map(|address| match address.net {
         IpNet::V4(net) => Some(net.addr()),
         IpNet::V6(_) => None,

@@ -233,7 +233,11 @@ fn filter_output(facts: &Facts) -> Vec<Rule> {
     let mut rules = vec![rule([marked(mark::ACCEPT)], Target::Accept), rule([to("cali+")], Target::Return)];
     if facts.tunnel.is_some() {
         let hosts = in_set("all-hosts-net", Side::Dst);
-        rules.push(noted("Allow IPIP packets to other Calico hosts", [ipip(), hosts, local(Side::Src)], Target::Accept));
+        rules.push(noted(
+            "Allow IPIP packets to other Calico hosts",
+            [ipip(), hosts, local(Side::Src)],
+            Target::Accept,
+        ));
     }
     let untranslated = Match::CtState { states: vec![CtState::Dnat], invert: true };
     rules.extend([
@@ -245,8 +249,5 @@ fn filter_output(facts: &Facts) -> Vec<Rule> {
 }
 
 fn workload_to_host() -> Vec<Rule> {
-    vec![
-        rule([], jump("cali-from-wl-dispatch")),
-        noted("Configured DefaultEndpointToHostAction", [], Target::Accept),
-    ]
+    vec![rule([], jump("cali-from-wl-dispatch")), noted("Configured DefaultEndpointToHostAction", [], Target::Accept)]
 }

@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::cni;
 use crate::plan::{Datapath, Namespace};
-use crate::topology::example;
 
 /// Ids of a chain's rules on a node of the document's cluster.
 fn ids(node: &Namespace, table: TableName, chain: &str) -> Vec<String> {
@@ -13,7 +12,7 @@ fn ids(node: &Namespace, table: TableName, chain: &str) -> Vec<String> {
 }
 
 fn node_1(random_fully: bool) -> Namespace {
-    let mut cluster = example::calico_ipip();
+    let mut cluster = cni::tests::article();
     cluster.network.random_fully = random_fully;
     cni::plan(&cluster, Datapath::Kernel).unwrap().namespace("node-1").unwrap().clone()
 }
@@ -36,18 +35,40 @@ fn every_static_rule_has_the_published_id() {
         (
             Filter,
             "cali-FORWARD",
-            &["vjrMJCRpqwy5oRoX", "A_sPAO0mcxbT9mOV", "8ZoYfO5HKXWbB3pk", "jdEuaPBe14V2hutn", "12bc6HljsMKsmfr-", "NOSxoaGx8OIstr1z"],
+            &[
+                "vjrMJCRpqwy5oRoX",
+                "A_sPAO0mcxbT9mOV",
+                "8ZoYfO5HKXWbB3pk",
+                "jdEuaPBe14V2hutn",
+                "12bc6HljsMKsmfr-",
+                "NOSxoaGx8OIstr1z",
+            ],
         ),
         (
             Filter,
             "cali-INPUT",
-            &["PajejrV4aFdkZojI", "_wjq-Yrma8Ly1Svo", "8TZGxLWh_Eiz66wc", "6McIeIDvPdL6PE1T", "YGPbrUms7NId8xVa", "2gmY7Bg2i0i84Wk_", "q-Vz2ZT9iGE331LL"],
+            &[
+                "PajejrV4aFdkZojI",
+                "_wjq-Yrma8Ly1Svo",
+                "8TZGxLWh_Eiz66wc",
+                "6McIeIDvPdL6PE1T",
+                "YGPbrUms7NId8xVa",
+                "2gmY7Bg2i0i84Wk_",
+                "q-Vz2ZT9iGE331LL",
+            ],
         ),
         (Filter, "cali-wl-to-host", &["Ee9Sbo10IpVujdIY", "nSZbcOoG1xPONxb8"]),
         (
             Filter,
             "cali-OUTPUT",
-            &["Mq1_rAdXXH3YkrzW", "69FkRTJDvD5Vu6Vl", "AnEsmO6bDZbQntWW", "9e9Uf3GU5tX--Lxy", "0f3LDz_VKuHFaA2K", "OgU2f8BVEAZ_fwkq"],
+            &[
+                "Mq1_rAdXXH3YkrzW",
+                "69FkRTJDvD5Vu6Vl",
+                "AnEsmO6bDZbQntWW",
+                "9e9Uf3GU5tX--Lxy",
+                "0f3LDz_VKuHFaA2K",
+                "OgU2f8BVEAZ_fwkq",
+            ],
         ),
         (Nat, "cali-PREROUTING", &["r6XmIziWUJsdOK6Z"]),
         (Nat, "cali-OUTPUT", &["GBTAv2p5CwevEyJm"]),
@@ -88,4 +109,75 @@ fn only_chains_that_something_calls_exist() {
         let user: Vec<&str> = table.chains.iter().filter(|c| c.policy.is_none()).map(|c| c.name.as_str()).collect();
         assert_eq!(called.keys().copied().collect::<Vec<_>>(), user, "{}", table.name.as_str());
     }
+}
+
+/// The last id of a chain made of these rules.
+fn last_id(chain: &str, rules: Vec<Rule>) -> String {
+    let last = text::with_ids(chain, rules).pop().unwrap();
+    last.comments[0].trim_start_matches("cali:").to_string()
+}
+
+/// Rules of other versions and settings, of which ids are published too: the text is hashed rightly, not by chance.
+#[test]
+fn rules_that_minik_does_not_program_would_have_the_published_ids_too() {
+    use super::static_chains::{Facts, filter, jump, marked, nat, noted, raw, rule};
+    use crate::plan::netfilter::Target;
+    let facts = |tunnel, random_fully| Facts { tunnel: Some(tunnel), nat_outgoing: true, random_fully };
+    let rules = |draft: Draft, chain: &str| draft.user.into_iter().find(|(name, _)| name == chain).unwrap().1;
+
+    let mut to_host = rules(filter(&facts("tunl0", false)), "cali-wl-to-host");
+    to_host[1].target = Some(Target::Return);
+    assert_eq!(last_id("cali-wl-to-host", to_host), "sO1YJiY1b553biDi", "DefaultEndpointToHostAction: RETURN");
+
+    let vxlan = rules(nat(&facts("vxlan.calico", true)), "cali-POSTROUTING");
+    assert_eq!(last_id("cali-POSTROUTING", vxlan), "e9dnSgSVNmIcpVhP", "VXLAN, --random-fully");
+
+    let mut output = rules(filter(&facts("tunl0", false)), "cali-OUTPUT");
+    output[4].matches.clear();
+    assert_eq!(last_id("cali-OUTPUT", output.clone()), "tvSSMDBWrme3CUqM", "up to 3.17, last rule");
+    output.pop();
+    assert_eq!(last_id("cali-OUTPUT", output), "OB2pzPrvQn6PC89t", "up to 3.17, no --ctstate");
+
+    let mut forward = rules(filter(&facts("tunl0", false)), "cali-FORWARD");
+    forward[5] = noted("Policy explicitly accepted packet.", [marked(mark::ACCEPT)], Target::Accept);
+    assert_eq!(last_id("cali-FORWARD", forward), "MH9kMp5aNICL-Olv", "up to 3.15");
+
+    let mut prerouting = rules(raw(), "cali-PREROUTING");
+    prerouting.truncate(2);
+    prerouting.push(rule([marked(mark::SCRATCH0)], jump("cali-rpf-skip")));
+    assert_eq!(last_id("cali-PREROUTING", prerouting), "PWuxTAIaFCtsg5Qa", "from 3.23 on");
+}
+
+#[test]
+fn interfaces_are_dispatched_by_the_first_character_that_differs() {
+    use crate::plan::netfilter::{Match, Target};
+    let cluster = cni::tests::article();
+    // Veths: cali14de3927136, cali813929a4a7b, cali84261f2dfa9, calieb588c579e3, of which two begin with `cali8`.
+    let pods: Vec<&Pod> = cluster.pods.iter().collect();
+    let chains: BTreeMap<String, Vec<Rule>> = endpoints::chains(&pods).into_iter().collect();
+    let shape = |chain: &str| -> Vec<String> {
+        let words = |rule: &Rule| match (&rule.matches[..], &rule.target) {
+            ([Match::InInterface { name }], Some(Target::Goto { chain })) => format!("{name} {chain}"),
+            ([], Some(Target::Drop)) => "drop".to_string(),
+            other => panic!("{other:?}"),
+        };
+        chains[chain].iter().map(words).collect()
+    };
+    assert_eq!(
+        shape("cali-from-wl-dispatch"),
+        [
+            "cali14de3927136 cali-fw-cali14de3927136",
+            "cali8+ cali-from-wl-dispatch-8",
+            "calieb588c579e3 cali-fw-calieb588c579e3",
+            "drop"
+        ]
+    );
+    assert_eq!(
+        shape("cali-from-wl-dispatch-8"),
+        ["cali813929a4a7b cali-fw-cali813929a4a7b", "cali84261f2dfa9 cali-fw-cali84261f2dfa9", "drop"]
+    );
+    let one: BTreeMap<String, Vec<Rule>> = endpoints::chains(&pods[..1]).into_iter().collect();
+    assert_eq!(one["cali-from-wl-dispatch"].len(), 2);
+    let none: BTreeMap<String, Vec<Rule>> = endpoints::chains(&[]).into_iter().collect();
+    assert_eq!(none["cali-to-wl-dispatch"].len(), 1);
 }
