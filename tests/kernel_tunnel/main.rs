@@ -16,9 +16,7 @@ fn main() {
     let tests: [(&str, fn() -> Outcome); 1] = [("ping_of_every_size", ping_of_every_size)];
     let trials = tests.into_iter().map(|(name, test)| match &missing {
         None => Trial::test(name, move || test().map_err(Failed::from)),
-        Some(reason) => {
-            Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true)
-        }
+        Some(reason) => Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true),
     });
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
@@ -38,10 +36,7 @@ fn ping(lab: &Lab, arguments: &str) -> Result<String, String> {
 fn ping_of_every_size() -> Outcome {
     let lab = Lab::new(1)?;
     for size in [56, 1, 1000, 1451, 1452] {
-        contains(
-            &ping(&lab, &format!("-M do -c 3 -s {size}"))?,
-            " 0% packet loss",
-        )?;
+        contains(&ping(&lab, &format!("-M do -c 3 -s {size}"))?, " 0% packet loss")?;
     }
     contains(&ping(&lab, "-c 3 -s 1453")?, " 0% packet loss")?;
     contains(&ping(&lab, "-c 3 -s 60000")?, " 0% packet loss")?;
