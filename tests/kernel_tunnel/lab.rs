@@ -6,13 +6,15 @@
 //!   p2 10.100.247.1  ── cali2 n2 ens33 10.1.10.10 ─┘
 //! ```
 
-use std::os::fd::AsFd;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use minik::kernel::{netns, tun};
-use minik::tunnel::Engine;
+use minik::tunnel::{Cause, Engine};
 
 pub const POD_1: &str = "10.100.84.130";
 pub const POD_2: &str = "10.100.247.1";
@@ -42,11 +44,67 @@ impl Lab {
         let engine = Engine::start(workers, |line| eprintln!("{line}")).map_err(|e| e.to_string())?;
         let lab = Lab { prefix, engine };
         lab.build()?;
-        for (n, ..) in SIDES {
-            let ns = netns::open(&lab.ns(&format!("n{n}"))).map_err(|e| e.to_string())?;
-            lab.engine.serve(&ns, "tunl0").map_err(|e| e.to_string())?;
-        }
+        lab.serve()?;
         Ok(lab)
+    }
+
+    /// Serves tunl0 of both nodes.
+    pub fn serve(&self) -> Outcome {
+        for (n, ..) in SIDES {
+            let ns = netns::open(&self.ns(&format!("n{n}"))).map_err(|e| e.to_string())?;
+            self.engine.serve(&ns, "tunl0").map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Ends the engine and starts another, which serves nothing yet.
+    pub fn restart_engine(&mut self) -> Outcome {
+        self.engine = Engine::start(1, |line| eprintln!("{line}")).map_err(|e| e.to_string())?;
+        Ok(())
+    }
+
+    /// Pings pod 2 from pod 1; every packet must be answered.
+    pub fn ping(&self, arguments: &str) -> Outcome {
+        let said = self.exec("p1", &format!("ping -n -i 0.01 -W 2 {arguments} {POD_2}"))?;
+        contains(&said, " 0% packet loss")
+    }
+
+    /// Pings pod 2 from pod 1; no packet may be answered, nor anything be said about it.
+    pub fn no_ping(&self, arguments: &str) -> Outcome {
+        let output = self.try_exec("p1", &format!("ping -n -i 0.01 {arguments} {POD_2}"))?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        contains(&said, " 0 received, 100% packet loss")
+    }
+
+    /// What both tunnels have dropped, by cause.
+    pub fn dropped(&self) -> Vec<(Cause, u64)> {
+        let mut dropped = BTreeMap::<Cause, u64>::new();
+        for (cause, count) in self.engine.counters().into_iter().flat_map(|report| report.counters.dropped) {
+            *dropped.entry(cause).or_default() += count;
+        }
+        dropped.into_iter().collect()
+    }
+
+    /// Something opened inside a namespace.
+    pub fn within<T: Send>(&self, ns: &str, open: impl FnOnce() -> std::io::Result<T> + Send) -> Result<T, String> {
+        let ns = netns::open(&self.ns(ns)).map_err(|e| e.to_string())?;
+        netns::inside(ns.file().as_fd(), open).map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+    }
+
+    /// A raw socket for protocol 4 in a namespace, beside the engine's.
+    pub fn raw_ipip(&self, ns: &str) -> Result<OwnedFd, String> {
+        self.within(ns, || {
+            // SAFETY: no memory is involved; the descriptor is owned from here on.
+            let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 4) };
+            if fd < 0 { Err(std::io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) }
+        })
+    }
+
+    /// Sends one packet on it.
+    pub fn send(&self, socket: &OwnedFd, packet: &[u8], to: SocketAddr) -> Outcome {
+        use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
+        let sent = sendto(socket.as_raw_fd(), packet, &SockaddrStorage::from(to), MsgFlags::empty());
+        sent.map(drop).map_err(|e| e.to_string())
     }
 
     /// Name of a namespace under /run/netns.
@@ -82,7 +140,7 @@ impl Lab {
             self.ip(&pod_ns, "route add 169.254.1.1 dev eth0 scope link")?;
             self.ip(&pod_ns, "route add default via 169.254.1.1 dev eth0")?;
             self.tunl0(&node)?;
-            let tunnel_address = block.replace(".0/26", ".64/32").replace(".128/26", ".191/32");
+            let tunnel_address = if n == "1" { "10.100.84.128/32" } else { "10.100.247.0/32" };
             self.ip(&node, &format!("addr add {tunnel_address} dev tunl0"))?;
             self.ip(&node, "link set tunl0 mtu 1480 up")?;
             self.ip(&node, &format!("route add {block} via {other} dev tunl0 proto bird onlink"))?;
@@ -215,4 +273,9 @@ pub fn until(what: &str, patience: Duration, mut condition: impl FnMut() -> bool
 /// Fails with both texts unless `text` contains `wanted`.
 pub fn contains(text: &str, wanted: &str) -> Outcome {
     if text.contains(wanted) { Ok(()) } else { Err(format!("`{wanted}` is not in:\n{text}")) }
+}
+
+/// Fails unless two values are equal.
+pub fn equal<T: PartialEq + std::fmt::Debug + ?Sized>(what: &str, is: &T, wanted: &T) -> Outcome {
+    if is == wanted { Ok(()) } else { Err(format!("{what}: {is:?} instead of {wanted:?}")) }
 }
