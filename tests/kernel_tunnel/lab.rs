@@ -198,9 +198,11 @@ impl Lab {
     /// A capture that ends after `count` packets, once it listens.
     pub fn capture(&self, ns: &str, device: &str, count: u32, filter: &str) -> Result<Running, String> {
         let filter = filter.replace(' ', "~");
+        let sockets = || self.exec(ns, "cat /proc/net/packet").map_or(0, |sockets| sockets.lines().count());
+        let before = sockets();
         let running =
             self.spawn(ns, &format!("timeout 8 tcpdump -nvvei {device} --immediate-mode -c {count} {filter}"))?;
-        let listening = || self.exec(ns, "cat /proc/net/packet").is_ok_and(|sockets| sockets.lines().count() > 1);
+        let listening = || sockets() > before;
         until("tcpdump to listen", Duration::from_secs(5), listening)?;
         Ok(running)
     }
