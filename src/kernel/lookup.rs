@@ -47,18 +47,11 @@ impl Lookup {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind_auto()?;
             socket.connect(&SocketAddr::new(0, 0))?;
-            setsockopt(
-                &socket,
-                sockopt::ReceiveTimeout,
-                &TimeVal::seconds(PATIENCE),
-            )?;
+            setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(PATIENCE))?;
             Ok(socket)
         };
         let socket = open().map_err(|e| Error::io("cannot open an rtnetlink socket", e))?;
-        Ok(Lookup {
-            socket,
-            sequence: 0,
-        })
+        Ok(Lookup { socket, sequence: 0 })
     }
 
     /// How a packet to `destination` would go, through `device` only if that is given (an interface index). What
@@ -70,9 +63,7 @@ impl Lookup {
         let mut question = RouteMessage::default();
         question.header.address_family = AddressFamily::Inet;
         question.header.destination_prefix_length = 32;
-        question
-            .attributes
-            .push(RouteAttribute::Destination(RouteAddress::Inet(destination)));
+        question.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(destination)));
         question.attributes.extend(device.map(RouteAttribute::Oif));
         match self.ask(RouteNetlinkMessage::GetRoute(question))? {
             RouteNetlinkMessage::NewRoute(route) => Ok(read_route(&route)),
@@ -87,18 +78,10 @@ impl Lookup {
     pub fn link_mtu(&mut self, index: u32) -> std::io::Result<u32> {
         let mut question = LinkMessage::default();
         question.header.index = index;
-        let RouteNetlinkMessage::NewLink(link) =
-            self.ask(RouteNetlinkMessage::GetLink(question))?
-        else {
+        let RouteNetlinkMessage::NewLink(link) = self.ask(RouteNetlinkMessage::GetLink(question))? else {
             return Err(std::io::Error::from_raw_os_error(libc::ENODEV));
         };
-        let mtu = link.attributes.iter().find_map(|a| {
-            if let LinkAttribute::Mtu(mtu) = a {
-                Some(*mtu)
-            } else {
-                None
-            }
-        });
+        let mtu = link.attributes.iter().find_map(|a| if let LinkAttribute::Mtu(mtu) = a { Some(*mtu) } else { None });
         mtu.ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENODEV))
     }
 
@@ -115,10 +98,8 @@ impl Lookup {
         let mut buffer = vec![0u8; 16 * 1024];
         loop {
             let size = self.socket.recv(&mut &mut buffer[..], 0)?;
-            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(
-                &buffer[..size.min(buffer.len())],
-            )
-            .map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e.to_string()))?;
+            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&buffer[..size.min(buffer.len())])
+                .map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e.to_string()))?;
             // An answer that came after its question had been given up.
             if answer.header.sequence_number != self.sequence {
                 continue;
@@ -126,35 +107,21 @@ impl Lookup {
             return match answer.payload {
                 NetlinkPayload::InnerMessage(inner) => Ok(inner),
                 NetlinkPayload::Error(error) => Err(error.to_io()),
-                other => Err(std::io::Error::new(
-                    std::io::ErrorKind::InvalidData,
-                    format!("{other:?}"),
-                )),
+                other => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, format!("{other:?}"))),
             };
         }
     }
 }
 
 fn read_route(route: &RouteMessage) -> Answer {
-    let mut answer = Answer {
-        gateway: None,
-        source: None,
-        device: 0,
-        mtu: None,
-    };
+    let mut answer = Answer { gateway: None, source: None, device: 0, mtu: None };
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => answer.gateway = Some(*gateway),
             RouteAttribute::PrefSource(RouteAddress::Inet(source)) => answer.source = Some(*source),
             RouteAttribute::Oif(index) => answer.device = *index,
             RouteAttribute::Metrics(metrics) => {
-                answer.mtu = metrics.iter().find_map(|m| {
-                    if let RouteMetric::Mtu(mtu) = m {
-                        Some(*mtu)
-                    } else {
-                        None
-                    }
-                });
+                answer.mtu = metrics.iter().find_map(|m| if let RouteMetric::Mtu(mtu) = m { Some(*mtu) } else { None });
             }
             _ => {}
         }
@@ -163,10 +130,7 @@ fn read_route(route: &RouteMessage) -> Answer {
 }
 
 fn unexpected(answer: &RouteNetlinkMessage) -> std::io::Error {
-    std::io::Error::new(
-        std::io::ErrorKind::InvalidData,
-        format!("unexpected answer of rtnetlink: {answer:?}"),
-    )
+    std::io::Error::new(std::io::ErrorKind::InvalidData, format!("unexpected answer of rtnetlink: {answer:?}"))
 }
 
 /// Hears of every change to a namespace's IPv4 routes, rules, addresses, next hops and links.
@@ -197,15 +161,11 @@ impl Watch {
         let open = || -> std::io::Result<Socket> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind_auto()?;
-            groups
-                .iter()
-                .try_for_each(|group| socket.add_membership(*group))?;
+            groups.iter().try_for_each(|group| socket.add_membership(*group))?;
             socket.set_non_blocking(true)?;
             Ok(socket)
         };
-        open()
-            .map(|socket| Watch { socket })
-            .map_err(|e| Error::io("cannot watch routes", e))
+        open().map(|socket| Watch { socket }).map_err(|e| Error::io("cannot watch routes", e))
     }
 
     /// Takes all the news there are: whether there were any. Never blocks.
@@ -215,12 +175,7 @@ impl Watch {
         loop {
             // SAFETY: the buffer is valid for its length; longer messages are cut off, which is as good here.
             let size = unsafe {
-                libc::recv(
-                    self.socket.as_raw_fd(),
-                    buffer.as_mut_ptr().cast(),
-                    buffer.len(),
-                    libc::MSG_DONTWAIT,
-                )
+                libc::recv(self.socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
             };
             if size >= 0 {
                 news = true;

@@ -53,10 +53,7 @@ pub struct Coalescer {
 impl Coalescer {
     /// Room for `packets`. Nothing is allocated later.
     pub fn new(packets: usize) -> Coalescer {
-        Coalescer {
-            groups: Vec::with_capacity(packets),
-            next: vec![0; packets],
-        }
+        Coalescer { groups: Vec::with_capacity(packets), next: vec![0; packets] }
     }
 
     /// Forgets all packets.
@@ -82,17 +79,11 @@ impl Coalescer {
     pub fn push<'a>(&mut self, index: u16, bytes: impl Fn(u16) -> &'a [u8]) {
         let packet = bytes(index);
         let parsed = parse(packet);
-        let flow = parsed.map(|(ip, tcp)| Flow {
-            addresses: (ip.source, ip.destination),
-            ports: (tcp.source, tcp.destination),
-        });
+        let flow = parsed
+            .map(|(ip, tcp)| Flow { addresses: (ip.source, ip.destination), ports: (tcp.source, tcp.destination) });
         let segment = parsed.filter(|(ip, tcp)| is_joinable(packet, ip, tcp));
         if let Some(flow) = flow
-            && let Some(group) = self
-                .groups
-                .iter_mut()
-                .rev()
-                .find(|group| group.flow == Some(flow))
+            && let Some(group) = self.groups.iter_mut().rev().find(|group| group.flow == Some(flow))
         {
             if let (Some(growing), Some((ip, tcp))) = (group.open, segment) {
                 let head = bytes(group.first);
@@ -109,25 +100,14 @@ impl Coalescer {
             group.open = None;
         }
         let open = segment.and_then(|(ip, tcp)| Growing::begin(&ip, &tcp));
-        self.groups.push(Group {
-            first: index,
-            count: 1,
-            last: index,
-            flow,
-            open,
-        });
+        self.groups.push(Group { first: index, count: 1, last: index, flow, open });
     }
 }
 
 impl Growing {
     fn begin(ip: &Ipv4, tcp: &Tcp) -> Option<Growing> {
         let size = ip.total - ip.header - tcp.header;
-        let growing = Growing {
-            next_sequence: tcp.sequence,
-            next_id: ip.id,
-            size,
-            total: ip.header + tcp.header,
-        };
+        let growing = Growing { next_sequence: tcp.sequence, next_id: ip.id, size, total: ip.header + tcp.header };
         growing.after(size, tcp)
     }
 
@@ -150,8 +130,7 @@ impl Growing {
 
 /// A packet that belongs to a TCP flow.
 fn parse(packet: &[u8]) -> Option<(Ipv4, Tcp)> {
-    let ip =
-        Ipv4::parse(packet).filter(|ip| ip.protocol == protocol::TCP && !ip.is_later_fragment())?;
+    let ip = Ipv4::parse(packet).filter(|ip| ip.protocol == protocol::TCP && !ip.is_later_fragment())?;
     Tcp::parse(&packet[ip.header..ip.total]).map(|tcp| (ip, tcp))
 }
 
@@ -165,12 +144,7 @@ fn is_joinable(packet: &[u8], ip: &Ipv4, tcp: &Tcp) -> bool {
         && tcp.flags & !flag::PSH == flag::ACK
         && Sum::default().bytes(&packet[..ip.header]).partial() == 0xffff
         && Sum::default()
-            .pseudo_header(
-                ip.source,
-                ip.destination,
-                protocol::TCP,
-                (ip.total - ip.header) as u16,
-            )
+            .pseudo_header(ip.source, ip.destination, protocol::TCP, (ip.total - ip.header) as u16)
             .bytes(&packet[ip.header..])
             .partial()
             == 0xffff
@@ -204,15 +178,10 @@ pub fn join(first: &mut [u8], total: usize, push: bool) -> ([u8; vnet::LENGTH], 
         first[ip.header + 13] |= flag::PSH;
     }
     let length = (total - ip.header) as u16;
-    let sum = Sum::default()
-        .pseudo_header(ip.source, ip.destination, protocol::TCP, length)
-        .partial();
+    let sum = Sum::default().pseudo_header(ip.source, ip.destination, protocol::TCP, length).partial();
     packet::put16(first, ip.header + 16, sum);
     let size = ip.total - headers;
-    (
-        vnet::joined_tcp4(ip.header as u16, tcp.header as u16, size as u16),
-        headers,
-    )
+    (vnet::joined_tcp4(ip.header as u16, tcp.header as u16, size as u16), headers)
 }
 
 /// Bytes of IP and TCP headers of a packet that was joined to another: where its payload begins.
@@ -229,7 +198,7 @@ pub fn has_push(packet: &[u8]) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::segment::Super;
+    use super::super::segment::{Super, complete_checksum};
     use super::super::segment::tests::{tcp, transport_sum};
     use super::*;
 
@@ -239,28 +208,17 @@ mod tests {
             coalescer.push(index as u16, |i| &packets[usize::from(i)]);
         }
         let groups = coalescer.groups().iter();
-        groups
-            .map(|g| {
-                std::iter::once(g.first)
-                    .chain(coalescer.followers(g))
-                    .collect()
-            })
-            .collect()
+        groups.map(|g| std::iter::once(g.first).chain(coalescer.followers(g)).collect()).collect()
     }
 
     fn joined(packets: &[Vec<u8>], members: &[u16]) -> (Vec<u8>, [u8; vnet::LENGTH]) {
         let mut bytes = packets[usize::from(members[0])].clone();
-        let followers: Vec<&Vec<u8>> = members[1..]
-            .iter()
-            .map(|i| &packets[usize::from(*i)])
-            .collect();
+        let followers: Vec<&Vec<u8>> = members[1..].iter().map(|i| &packets[usize::from(*i)]).collect();
         let payload: usize = followers.iter().map(|p| p.len() - headers(p)).sum();
         let push = followers.iter().any(|p| has_push(p));
         let total = bytes.len() + payload;
         let (vnet, _) = join(&mut bytes, total, push);
-        followers
-            .iter()
-            .for_each(|p| bytes.extend_from_slice(&p[headers(p)..]));
+        followers.iter().for_each(|p| bytes.extend_from_slice(&p[headers(p)..]));
         (bytes, vnet)
     }
 
@@ -280,9 +238,7 @@ mod tests {
         assert_eq!((ip.total, bytes.len()), (292, 292));
         assert_eq!(bytes[33], A | flag::PSH);
         assert_eq!(vnet, vnet::joined_tcp4(20, 32, 100));
-        let pseudo = Sum::default()
-            .pseudo_header(ip.source, ip.destination, 6, 272)
-            .partial();
+        let pseudo = Sum::default().pseudo_header(ip.source, ip.destination, 6, 272).partial();
         assert_eq!(packet::be16(&bytes, 36), pseudo);
     }
 
@@ -313,12 +269,8 @@ mod tests {
 
     #[test]
     fn nothing_overtakes_within_a_flow() {
-        let packets = [
-            tcp(1000, 5, A, &[1; 100]),
-            tcp(1100, 6, A, &[]),
-            tcp(1100, 7, A, &[2; 100]),
-            tcp(1200, 8, A, &[2; 100]),
-        ];
+        let packets =
+            [tcp(1000, 5, A, &[1; 100]), tcp(1100, 6, A, &[]), tcp(1100, 7, A, &[2; 100]), tcp(1200, 8, A, &[2; 100])];
         assert_eq!(groups(&packets), [vec![0], vec![1], vec![2, 3]]);
     }
 
@@ -332,12 +284,7 @@ mod tests {
             packet::put16(&mut packet, 36, !sum);
             packet
         };
-        let packets = [
-            tcp(1000, 5, A, &[1; 100]),
-            other(7, 9),
-            tcp(1100, 6, A, &[1; 100]),
-            other(107, 10),
-        ];
+        let packets = [tcp(1000, 5, A, &[1; 100]), other(7, 9), tcp(1100, 6, A, &[1; 100]), other(107, 10)];
         assert_eq!(groups(&packets), [vec![0, 2], vec![1, 3]]);
     }
 
@@ -371,7 +318,8 @@ mod tests {
             let (mut bytes, vnet) = joined(&segments, &groups[0]);
             if segments.len() > 1 {
                 prop_assert_eq!(vnet, vnet::joined_tcp4(20, 32, size));
-                prop_assert!(super::super::segment::complete_checksum(&mut bytes, vnet::Partial { start: 20, offset: 16 }));
+                let completed = complete_checksum(&mut bytes, vnet::Partial { start: 20, offset: 16 });
+                prop_assert!(completed);
                 prop_assert_eq!(bytes, whole);
             }
         }

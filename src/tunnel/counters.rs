@@ -90,13 +90,8 @@ impl Counters {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let traffic = |pair: &[AtomicU64; 2]| Traffic {
-            packets: read(&pair[0]),
-            bytes: read(&pair[1]),
-        };
-        let dropped = Cause::ALL
-            .into_iter()
-            .map(|cause| (cause, read(&self.dropped[cause as usize])));
+        let traffic = |pair: &[AtomicU64; 2]| Traffic { packets: read(&pair[0]), bytes: read(&pair[1]) };
+        let dropped = Cause::ALL.into_iter().map(|cause| (cause, read(&self.dropped[cause as usize])));
         Snapshot {
             sent: traffic(&self.sent),
             received: traffic(&self.received),
@@ -120,18 +115,8 @@ mod tests {
         counters.sent(2, 168);
         counters.dropped(Cause::Undelivered, 3);
         let snapshot = counters.snapshot();
-        assert_eq!(
-            snapshot.sent,
-            Traffic {
-                packets: 2,
-                bytes: 168
-            }
-        );
+        assert_eq!(snapshot.sent, Traffic { packets: 2, bytes: 168 });
         assert_eq!(snapshot.dropped, BTreeMap::from([(Cause::Undelivered, 3)]));
-        assert_eq!(
-            Cause::ALL.map(|cause| cause as usize),
-            std::array::from_fn(|i| i),
-            "the table is complete"
-        );
+        assert_eq!(Cause::ALL.map(|cause| cause as usize), std::array::from_fn(|i| i), "the table is complete");
     }
 }

@@ -78,23 +78,12 @@ impl Endpoint {
         let tun = tun::attach(device)?;
         let paths = Paths::open(tun.index)?;
         let device = File::from(OwnedFd::from(tun));
-        Ok(Endpoint {
-            device,
-            raw,
-            paths,
-            counters,
-            id: 1,
-            careful: 0,
-        })
+        Ok(Endpoint { device, raw, paths, counters, id: 1, careful: 0 })
     }
 
     /// The descriptors to wait on: of the device, of the raw socket, and of news about routes.
     pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
-        [
-            self.device.as_fd(),
-            self.raw.as_fd(),
-            self.paths.watch().as_fd(),
-        ]
+        [self.device.as_fd(), self.raw.as_fd(), self.paths.watch().as_fd()]
     }
 
     /// Takes notice of changed routes.
@@ -147,12 +136,7 @@ impl Endpoint {
         }
     }
 
-    fn queue_whole(
-        &mut self,
-        buffers: &mut Buffers,
-        place: &Place,
-        now: Instant,
-    ) -> Result<(), Cause> {
+    fn queue_whole(&mut self, buffers: &mut Buffers, place: &Place, now: Instant) -> Result<(), Cause> {
         let packet = buffers.outbox.packet(place);
         let inner = Ipv4::parse(packet).ok_or(Cause::NotIpv4)?;
         let path = self.paths.find(inner.destination, now)?;
@@ -161,9 +145,7 @@ impl Endpoint {
                 if buffers.outbox.is_full() {
                     self.flush(buffers, now);
                 }
-                buffers
-                    .outbox
-                    .push_whole(place, outer, &path, self.next_id());
+                buffers.outbox.push_whole(place, outer, &path, self.next_id());
                 Ok(())
             }
             Fate::InFragments(outer) => {
@@ -176,13 +158,7 @@ impl Endpoint {
         }
     }
 
-    fn queue_cut(
-        &mut self,
-        buffers: &mut Buffers,
-        place: &Place,
-        size: u16,
-        now: Instant,
-    ) -> Result<(), Cause> {
+    fn queue_cut(&mut self, buffers: &mut Buffers, place: &Place, size: u16, now: Instant) -> Result<(), Cause> {
         let packet = buffers.outbox.packet(place);
         let cut = Super::parse(packet, size).ok_or(Cause::NotIpv4)?;
         let path = self.paths.find(cut.ip().destination, now)?;
@@ -196,9 +172,7 @@ impl Endpoint {
             if in_fragments || buffers.outbox.is_full() {
                 self.flush(buffers, now);
             }
-            buffers
-                .outbox
-                .push_segment(place, &cut, index, outer, &path, self.next_id());
+            buffers.outbox.push_segment(place, &cut, index, outer, &path, self.next_id());
             if in_fragments {
                 self.send_in_fragments(buffers.outbox.inner(0), outer, &path);
                 buffers.outbox.clear_messages();
@@ -212,18 +186,11 @@ impl Endpoint {
         let outbox = &buffers.outbox;
         let mut next = 0;
         while next < outbox.len() {
-            let count = if self.careful > 0 {
-                1
-            } else {
-                outbox.len() - next
-            };
-            let batch =
-                (next..next + count).map(|index| (outbox.outer(index), outbox.destination(index)));
+            let count = if self.careful > 0 { 1 } else { outbox.len() - next };
+            let batch = (next..next + count).map(|index| (outbox.outer(index), outbox.destination(index)));
             match buffers.messages.send(&self.raw, batch) {
                 Ok(sent) => {
-                    let bytes: usize = (next..next + sent)
-                        .map(|index| outbox.inner_length(index))
-                        .sum();
+                    let bytes: usize = (next..next + sent).map(|index| outbox.inner_length(index)).sum();
                     self.counters.sent(sent as u64, bytes as u64);
                     self.careful = self.careful.saturating_sub(sent as u32);
                     next += sent;
@@ -272,9 +239,7 @@ impl Endpoint {
 
     fn send_in_fragments(&mut self, inner: [&[u8]; 2], outer: Outer, path: &Path) {
         match self.raw.send_in_fragments(inner, outer, path) {
-            Ok(()) => self
-                .counters
-                .sent(1, (inner[0].len() + inner[1].len()) as u64),
+            Ok(()) => self.counters.sent(1, (inner[0].len() + inner[1].len()) as u64),
             Err(e) => {
                 let cause = self.cause(&e);
                 self.counters.dropped(cause, 1);
@@ -290,8 +255,7 @@ impl Endpoint {
         quoted[..head].copy_from_slice(&inner[0][..head]);
         quoted[head..head + body].copy_from_slice(&inner[1][..body]);
         let mut message = [0u8; icmp::MESSAGE_MAX];
-        let length =
-            icmp::fragmentation_needed(&quoted[..head + body], mtu, ICMP_TTL, &mut message);
+        let length = icmp::fragmentation_needed(&quoted[..head + body], mtu, ICMP_TTL, &mut message);
         if let (Some(length), Some(source)) = (length, quoted.get(12..16)) {
             let source = std::net::Ipv4Addr::new(source[0], source[1], source[2], source[3]);
             // That the message itself is refused (a firewall, no route back) changes nothing for the packet.
@@ -307,13 +271,7 @@ impl Endpoint {
                 Cause::Filtered
             }
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Cause::NoBuffer,
-            Some(
-                libc::ENETUNREACH
-                | libc::EHOSTUNREACH
-                | libc::ENETDOWN
-                | libc::EINVAL
-                | libc::EACCES,
-            ) => {
+            Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EINVAL | libc::EACCES) => {
                 self.paths.forget();
                 Cause::NoRoute
             }
@@ -352,18 +310,11 @@ impl Endpoint {
     }
 
     fn unwrap(&self, buffers: &mut Buffers, index: usize) {
-        let Buffers {
-            inbox,
-            inner,
-            coalescer,
-            ..
-        } = buffers;
+        let Buffers { inbox, inner, coalescer, .. } = buffers;
         match ipip::decapsulate(inbox.packet_mut(index)) {
             Ok(place) => {
                 inner[index] = place;
-                coalescer.push(index as u16, |i| {
-                    &inbox.packet(usize::from(i))[inner[usize::from(i)].clone()]
-                });
+                coalescer.push(index as u16, |i| &inbox.packet(usize::from(i))[inner[usize::from(i)].clone()]);
             }
             Err(Refused::Malformed) => self.counters.dropped(Cause::Malformed, 1),
             Err(Refused::Congestion) => self.counters.dropped(Cause::Congestion, 1),
@@ -372,12 +323,7 @@ impl Endpoint {
 
     /// Writes one packet, or several joined, to the device.
     fn deliver(&self, buffers: &mut Buffers, group: &Group) -> Result<(), Gone> {
-        let Buffers {
-            inbox,
-            inner,
-            coalescer,
-            ..
-        } = buffers;
+        let Buffers { inbox, inner, coalescer, .. } = buffers;
         let first = usize::from(group.first);
         let place = inner[first].clone();
         let mut total = place.len();
@@ -395,10 +341,7 @@ impl Endpoint {
         let mut parts = [IoSlice::new(&[]); Inbox::SLOTS + 1];
         parts[0] = IoSlice::new(&header);
         parts[1] = IoSlice::new(&inbox.packet(first)[place]);
-        for (part, follower) in parts[2..]
-            .iter_mut()
-            .zip(coalescer.followers(group).map(usize::from))
-        {
+        for (part, follower) in parts[2..].iter_mut().zip(coalescer.followers(group).map(usize::from)) {
             *part = IoSlice::new(&inbox.packet(follower)[inner[follower].clone()][headers..]);
         }
         let written = (&self.device).write_vectored(&parts[..1 + usize::from(group.count)]);

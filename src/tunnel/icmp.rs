@@ -21,12 +21,7 @@ const TOS: u8 = 0x1e;
 /// Writes "fragmentation needed and DF set" with the next hop's `mtu`, about the packet at the start of
 /// `offending`, and gives its length in bytes. The source address is left 0 and the header's checksum and
 /// identification too: the kernel fills them in. None if such a packet is not answered.
-pub fn fragmentation_needed(
-    offending: &[u8],
-    mtu: u16,
-    ttl: u8,
-    out: &mut [u8; MESSAGE_MAX],
-) -> Option<usize> {
+pub fn fragmentation_needed(offending: &[u8], mtu: u16, ttl: u8, out: &mut [u8; MESSAGE_MAX]) -> Option<usize> {
     let ip = parse_start(offending).filter(|ip| is_answered(ip, offending))?;
     let quoted = offending.len().min(MESSAGE_MAX - IPV4_HEADER - ICMP_HEADER);
     let total = IPV4_HEADER + ICMP_HEADER + quoted;
@@ -61,8 +56,7 @@ fn is_answered(ip: &Ipv4, bytes: &[u8]) -> bool {
     let group = ip.destination.is_multicast() || ip.destination.is_broadcast();
     let nobody = ip.source.is_unspecified() || ip.source.is_multicast() || ip.source.is_broadcast();
     let header = usize::from(bytes[0] & 0x0f) * 4;
-    let about_error =
-        ip.protocol == protocol::ICMP && bytes.get(header).is_none_or(|kind| is_error(*kind));
+    let about_error = ip.protocol == protocol::ICMP && bytes.get(header).is_none_or(|kind| is_error(*kind));
     !ip.is_later_fragment() && !group && !nobody && !about_error
 }
 
@@ -79,9 +73,8 @@ mod tests {
 
     fn udp(length: usize) -> Vec<u8> {
         let mut bytes = vec![7u8; length];
-        bytes[..20].copy_from_slice(&[
-            0x45, 0x1c, 0, 0, 0, 1, 0x40, 0, 63, 17, 0, 0, 10, 100, 84, 130, 10, 100, 247, 1,
-        ]);
+        bytes[..20]
+            .copy_from_slice(&[0x45, 0x1c, 0, 0, 0, 1, 0x40, 0, 63, 17, 0, 0, 10, 100, 84, 130, 10, 100, 247, 1]);
         packet::put16(&mut bytes, 2, length as u16);
         bytes
     }
@@ -90,27 +83,11 @@ mod tests {
     fn the_message_about_a_datagram() {
         let datagram = udp(1480);
         let mut out = [0xff; MESSAGE_MAX];
-        assert_eq!(
-            fragmentation_needed(&datagram, 1380, 64, &mut out),
-            Some(576)
-        );
-        assert_eq!(
-            out[..20],
-            [
-                0x45, 0xdc, 2, 0x40, 0, 0, 0, 0, 64, 1, 0, 0, 0, 0, 0, 0, 10, 100, 84, 130
-            ]
-        );
-        assert_eq!(
-            (out[20], out[21], &out[24..28]),
-            (3, 4, &[0u8, 0, 5, 100][..]),
-            "type, code, unused, MTU 1380"
-        );
+        assert_eq!(fragmentation_needed(&datagram, 1380, 64, &mut out), Some(576));
+        assert_eq!(out[..20], [0x45, 0xdc, 2, 0x40, 0, 0, 0, 0, 64, 1, 0, 0, 0, 0, 0, 0, 10, 100, 84, 130]);
+        assert_eq!((out[20], out[21], &out[24..28]), (3, 4, &[0u8, 0, 5, 100][..]), "type, code, unused, MTU 1380");
         assert_eq!(out[28..], datagram[..548]);
-        assert_eq!(
-            Sum::default().bytes(&out[20..]).partial(),
-            0xffff,
-            "the checksum holds"
-        );
+        assert_eq!(Sum::default().bytes(&out[20..]).partial(), 0xffff, "the checksum holds");
     }
 
     #[test]

@@ -56,16 +56,10 @@ pub struct Outer {
 
 /// Decides about an inner packet of `length` bytes.
 pub fn encapsulate(inner: &Ipv4, length: usize, path: &Path) -> Fate {
-    let outer = Outer {
-        tos: ecn_encapsulate(0, inner.tos),
-        ttl: inner.ttl,
-        df: inner.df(),
-    };
+    let outer = Outer { tos: ecn_encapsulate(0, inner.tos), ttl: inner.ttl, df: inner.df() };
     let total = length + IPV4_HEADER;
     if inner.df() && total > path.mtu as usize {
-        return Fate::TooBig {
-            mtu: (path.mtu as usize).saturating_sub(IPV4_HEADER).min(0xffff) as u16,
-        };
+        return Fate::TooBig { mtu: (path.mtu as usize).saturating_sub(IPV4_HEADER).min(0xffff) as u16 };
     }
     if total > 0xffff {
         Fate::Oversize
@@ -78,13 +72,7 @@ pub fn encapsulate(inner: &Ipv4, length: usize, path: &Path) -> Fate {
 
 /// Writes the outer header before `payload` bytes. The header's checksum is left to the kernel, which fills it
 /// in for every packet of a raw socket.
-pub fn write_outer(
-    header: &mut [u8; IPV4_HEADER],
-    outer: Outer,
-    path: &Path,
-    id: u16,
-    payload: usize,
-) {
+pub fn write_outer(header: &mut [u8; IPV4_HEADER], outer: Outer, path: &Path, id: u16, payload: usize) {
     *header = [0; IPV4_HEADER];
     header[0] = 0x45;
     header[1] = outer.tos;
@@ -129,11 +117,7 @@ pub fn decapsulate(bytes: &mut [u8]) -> Result<Range<usize>, Refused> {
 
 /// The outer TOS: the outer DSCP, the inner ECN, but CE becomes ECT(0) (Linux `INET_ECN_encapsulate`).
 fn ecn_encapsulate(outer: u8, inner: u8) -> u8 {
-    let ecn = if inner & ECN == CE {
-        ECT_0
-    } else {
-        inner & ECN
-    };
+    let ecn = if inner & ECN == CE { ECT_0 } else { inner & ECN };
     (outer & !ECN) | ecn
 }
 
@@ -183,66 +167,34 @@ mod tests {
 
     #[test]
     fn the_outer_header_of_a_ping() {
-        let Fate::Whole(outer) = fate(84, true, &PATH) else {
-            panic!("a ping fits")
-        };
+        let Fate::Whole(outer) = fate(84, true, &PATH) else { panic!("a ping fits") };
         let mut header = [0u8; 20];
         write_outer(&mut header, outer, &PATH, 0x1234, 84);
-        let expected = [
-            0x45, 0, 0, 104, 0x12, 0x34, 0x40, 0, 63, 4, 0, 0, 10, 1, 10, 9, 10, 1, 10, 10,
-        ];
+        let expected = [0x45, 0, 0, 104, 0x12, 0x34, 0x40, 0, 63, 4, 0, 0, 10, 1, 10, 9, 10, 1, 10, 10];
         assert_eq!(header, expected);
     }
 
     #[test]
     fn size_decides() {
-        let lower = Path {
-            mtu: 1400,
-            device_mtu: 1400,
-            ..PATH
-        };
+        let lower = Path { mtu: 1400, device_mtu: 1400, ..PATH };
         assert!(matches!(fate(1480, true, &PATH), Fate::Whole(_)));
         assert_eq!(fate(1481, true, &PATH), Fate::TooBig { mtu: 1480 });
-        assert!(matches!(
-            fate(1481, false, &PATH),
-            Fate::InFragments(Outer { df: false, .. })
-        ));
+        assert!(matches!(fate(1481, false, &PATH), Fate::InFragments(Outer { df: false, .. })));
         assert_eq!(fate(1480, true, &lower), Fate::TooBig { mtu: 1380 });
         assert!(matches!(fate(1480, false, &lower), Fate::InFragments(_)));
         // A path MTU below the device's: a packet without DF is the kernel's to cut, one with DF is refused.
         let discovered = Path { mtu: 1400, ..PATH };
         assert!(matches!(fate(1480, false, &discovered), Fate::Whole(_)));
-        assert_eq!(
-            fate(1380 + 1, true, &discovered),
-            Fate::TooBig { mtu: 1380 }
-        );
-        assert_eq!(
-            fate(
-                65516,
-                false,
-                &Path {
-                    device_mtu: 65535,
-                    mtu: 65535,
-                    ..PATH
-                }
-            ),
-            Fate::Oversize
-        );
+        assert_eq!(fate(1380 + 1, true, &discovered), Fate::TooBig { mtu: 1380 });
+        assert_eq!(fate(65516, false, &Path { device_mtu: 65535, mtu: 65535, ..PATH }), Fate::Oversize);
     }
 
     #[test]
     fn ecn_as_linux_has_it() {
-        let encapsulated: Vec<u8> = (0..4)
-            .map(|inner| ecn_encapsulate(0, 0xb8 | inner))
-            .collect();
-        assert_eq!(
-            encapsulated,
-            [0, ECT_1, ECT_0, ECT_0],
-            "DSCP is not inherited"
-        );
-        let table: Vec<Option<u8>> = (0..4)
-            .flat_map(|outer| (0..4).map(move |inner| ecn_decapsulate(outer, inner)))
-            .collect();
+        let encapsulated: Vec<u8> = (0..4).map(|inner| ecn_encapsulate(0, 0xb8 | inner)).collect();
+        assert_eq!(encapsulated, [0, ECT_1, ECT_0, ECT_0], "DSCP is not inherited");
+        let table: Vec<Option<u8>> =
+            (0..4).flat_map(|outer| (0..4).map(move |inner| ecn_decapsulate(outer, inner))).collect();
         let expected = [
             [Some(0), Some(1), Some(2), Some(3)],
             [Some(0), Some(1), Some(1), Some(3)],
@@ -254,18 +206,8 @@ mod tests {
 
     fn wrapped(inner: &[u8], outer_tos: u8) -> Vec<u8> {
         let mut bytes = vec![0u8; 20];
-        let outer = Outer {
-            tos: outer_tos,
-            ttl: 63,
-            df: true,
-        };
-        write_outer(
-            bytes.first_chunk_mut().expect("20 bytes"),
-            outer,
-            &PATH,
-            1,
-            inner.len(),
-        );
+        let outer = Outer { tos: outer_tos, ttl: 63, df: true };
+        write_outer(bytes.first_chunk_mut().expect("20 bytes"), outer, &PATH, 1, inner.len());
         bytes.extend_from_slice(inner);
         bytes
     }
@@ -281,14 +223,8 @@ mod tests {
 
     #[test]
     fn what_is_not_ipv4_is_refused() {
-        assert_eq!(
-            decapsulate(&mut wrapped(&[0x60; 40], 0)),
-            Err(Refused::Malformed)
-        );
-        assert_eq!(
-            decapsulate(&mut wrapped(&[0x45; 19], 0)),
-            Err(Refused::Malformed)
-        );
+        assert_eq!(decapsulate(&mut wrapped(&[0x60; 40], 0)), Err(Refused::Malformed));
+        assert_eq!(decapsulate(&mut wrapped(&[0x45; 19], 0)), Err(Refused::Malformed));
         let mut other = wrapped(&ping(84, true, 0), 0);
         other[9] = 47;
         assert_eq!(decapsulate(&mut other), Err(Refused::Malformed));

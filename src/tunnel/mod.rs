@@ -122,14 +122,9 @@ impl Engine {
     pub fn start(workers: usize, log: impl Fn(&str) + Send + Sync + 'static) -> Result<Engine> {
         let log: Log = Arc::new(log);
         let start = |number| Handle::start(number, Arc::clone(&log));
-        let workers = (0..workers.max(1))
-            .map(start)
-            .collect::<io::Result<Vec<Handle>>>();
+        let workers = (0..workers.max(1)).map(start).collect::<io::Result<Vec<Handle>>>();
         let workers = workers.map_err(|e| Error::io("cannot start the tunnel engine", e))?;
-        Ok(Engine {
-            workers,
-            tunnels: Mutex::default(),
-        })
+        Ok(Engine { workers, tunnels: Mutex::default() })
     }
 
     /// Serves `device`, a TUN device made by [`crate::kernel::tun::create`] in `netns`. When this returns, packets
@@ -138,17 +133,11 @@ impl Engine {
     /// # Errors
     /// If there is no such device, it is served already, or the kernel refuses a socket.
     pub fn serve(&self, netns: &Netns, device: &str) -> Result<TunnelId> {
-        let name = netns
-            .path()
-            .file_name()
-            .map(|n| n.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let name = netns.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let failed = |e: Error| e.within(format!("cannot serve {device} in {name}"));
         let counters = Arc::new(Counters::default());
         let open = || Endpoint::open(device, Arc::clone(&counters));
-        let endpoint = netns::inside(netns.file().as_fd(), open)
-            .and_then(|opened| opened)
-            .map_err(failed)?;
+        let endpoint = netns::inside(netns.file().as_fd(), open).and_then(|opened| opened).map_err(failed)?;
         let (id, tunnel) = self.register(name.clone(), device.to_owned(), counters);
         let served = self.workers[tunnel.worker]
             .ask(|answer| Command::Serve(id, tunnel, Box::new(endpoint), answer))
@@ -165,8 +154,7 @@ impl Engine {
     /// If there is no such tunnel.
     pub fn stop(&self, id: TunnelId) -> Result<()> {
         let tunnel = self.lock().known.remove(&id);
-        let tunnel = tunnel
-            .ok_or_else(|| Error::new(Kind::Usage, format!("there is no tunnel {}", id.0)))?;
+        let tunnel = tunnel.ok_or_else(|| Error::new(Kind::Usage, format!("there is no tunnel {}", id.0)))?;
         self.workers[tunnel.worker].ask(|answer| Command::Stop(id, answer))
     }
 
@@ -184,28 +172,11 @@ impl Engine {
     }
 
     /// Gives the tunnel a number, and to the worker with the fewest.
-    fn register(
-        &self,
-        netns: String,
-        device: String,
-        counters: Arc<Counters>,
-    ) -> (TunnelId, Arc<Tunnel>) {
+    fn register(&self, netns: String, device: String, counters: Arc<Counters>) -> (TunnelId, Arc<Tunnel>) {
         let mut tunnels = self.lock();
-        let load = |worker: &usize| {
-            tunnels
-                .known
-                .values()
-                .filter(|tunnel| tunnel.worker == *worker)
-                .count()
-        };
+        let load = |worker: &usize| tunnels.known.values().filter(|tunnel| tunnel.worker == *worker).count();
         let worker = (0..self.workers.len()).min_by_key(load).unwrap_or(0);
-        let tunnel = Arc::new(Tunnel {
-            netns,
-            device,
-            worker,
-            serving: AtomicBool::new(true),
-            counters,
-        });
+        let tunnel = Arc::new(Tunnel { netns, device, worker, serving: AtomicBool::new(true), counters });
         tunnels.last += 1;
         let id = TunnelId(tunnels.last);
         tunnels.known.insert(id, Arc::clone(&tunnel));
@@ -243,17 +214,9 @@ impl Handle {
                 let _ = ready.send(Err(e));
             }
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("minik-tunnel-{number}"))
-            .spawn(run)?;
-        started
-            .recv()
-            .map_err(|_| io::Error::other("the thread ended"))??;
-        Ok(Handle {
-            commands,
-            wake,
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name(format!("minik-tunnel-{number}")).spawn(run)?;
+        started.recv().map_err(|_| io::Error::other("the thread ended"))??;
+        Ok(Handle { commands, wake, thread: Some(thread) })
     }
 
     /// Gives a command and waits until it has been carried out.
@@ -261,9 +224,7 @@ impl Handle {
         let dead = || Error::new(Kind::Io, "the tunnel's worker has ended");
         let (answer, answered) = sync_channel(1);
         self.commands.send(command(answer)).map_err(|_| dead())?;
-        self.wake
-            .write(1)
-            .map_err(|e| Error::io("cannot wake the tunnel's worker", e))?;
+        self.wake.write(1).map_err(|e| Error::io("cannot wake the tunnel's worker", e))?;
         let done = answered.recv().map_err(|_| dead())?;
         done.map_err(|e| Error::io("cannot wait on the device", e))
     }

@@ -52,11 +52,7 @@ pub struct Outbox {
 impl Outbox {
     /// Allocates it.
     pub fn new() -> Outbox {
-        Outbox {
-            bytes: vec![0; BYTES],
-            free: ROOM,
-            messages: Vec::with_capacity(MESSAGES),
-        }
+        Outbox { bytes: vec![0; BYTES], free: ROOM, messages: Vec::with_capacity(MESSAGES) }
     }
 
     /// Room for a packet behind its offload header, if enough is left for the longest.
@@ -97,23 +93,11 @@ impl Outbox {
         if let Some(header) = self.bytes[start..].first_chunk_mut() {
             ipip::write_outer(header, outer, path, id, place.len());
         }
-        self.messages.push(Message {
-            head: start..place.end,
-            body: 0..0,
-            destination: path.destination,
-        });
+        self.messages.push(Message { head: start..place.end, body: 0..0, destination: path.destination });
     }
 
     /// Adds a segment of the packet at `place`. The outbox must not be full.
-    pub fn push_segment(
-        &mut self,
-        place: &Place,
-        cut: &Super,
-        index: usize,
-        outer: Outer,
-        path: &Path,
-        id: u16,
-    ) {
+    pub fn push_segment(&mut self, place: &Place, cut: &Super, index: usize, outer: Outer, path: &Path, id: u16) {
         let (slots, room) = self.bytes.split_at_mut(ROOM);
         let packet = &room[place.start - ROOM..place.end - ROOM];
         let start = self.messages.len() * SLOT;
@@ -125,11 +109,7 @@ impl Outbox {
         }
         let head = start..start + IPV4_HEADER + cut.headers();
         let body = place.start + payload.start..place.start + payload.end;
-        self.messages.push(Message {
-            head,
-            body,
-            destination: path.destination,
-        });
+        self.messages.push(Message { head, body, destination: path.destination });
     }
 
     /// How many messages wait.
@@ -145,10 +125,7 @@ impl Outbox {
     /// A message's bytes, with the outer header, in two pieces.
     pub fn outer(&self, index: usize) -> [&[u8]; 2] {
         let message = &self.messages[index];
-        [
-            &self.bytes[message.head.clone()],
-            &self.bytes[message.body.clone()],
-        ]
+        [&self.bytes[message.head.clone()], &self.bytes[message.body.clone()]]
     }
 
     /// A message's bytes behind the outer header.
@@ -187,20 +164,13 @@ mod tests {
         mtu: 1500,
         device_mtu: 1500,
     };
-    const OUTER: Outer = Outer {
-        tos: 0,
-        ttl: 63,
-        df: true,
-    };
+    const OUTER: Outer = Outer { tos: 0, ttl: 63, df: true };
 
     fn read(outbox: &mut Outbox, packet: &[u8]) -> Place {
         let room = outbox.room().expect("room");
         room[..vnet::LENGTH].fill(0);
         room[vnet::LENGTH..vnet::LENGTH + packet.len()].copy_from_slice(packet);
-        outbox
-            .take(vnet::LENGTH + packet.len())
-            .expect("a packet")
-            .1
+        outbox.take(vnet::LENGTH + packet.len()).expect("a packet").1
     }
 
     #[test]
@@ -212,8 +182,7 @@ mod tests {
         let second = read(&mut outbox, &large);
         outbox.push_whole(&first, OUTER, &PATH, 11);
         let cut = Super::parse(outbox.packet(&second), 100).expect("TCP");
-        (0..cut.count())
-            .for_each(|index| outbox.push_segment(&second, &cut, index, OUTER, &PATH, 12));
+        (0..cut.count()).for_each(|index| outbox.push_segment(&second, &cut, index, OUTER, &PATH, 12));
         assert_eq!(outbox.len(), 4);
         assert_eq!(outbox.inner(0).concat(), small);
         let lengths: Vec<usize> = (0..4).map(|index| outbox.inner_length(index)).collect();

@@ -181,10 +181,7 @@ mod tests {
         let mut packet = [0u8; 28];
         packet[0] = 0x45;
         put16(&mut packet, 2, 28);
-        assert_eq!(
-            Ipv4::parse(&packet).map(|ip| (ip.header, ip.total)),
-            Some((20, 28))
-        );
+        assert_eq!(Ipv4::parse(&packet).map(|ip| (ip.header, ip.total)), Some((20, 28)));
         assert_eq!(Ipv4::parse(&packet[..27]), None, "cut off");
         put16(&mut packet, 2, 19);
         assert_eq!(Ipv4::parse(&packet), None, "total shorter than the header");

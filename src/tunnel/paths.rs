@@ -43,13 +43,7 @@ impl Paths {
     /// If the kernel refuses a socket.
     pub fn open(device: u32) -> Result<Paths> {
         let (watch, lookup) = (Watch::open()?, Lookup::open()?);
-        Ok(Paths {
-            device,
-            lookup,
-            watch,
-            known: HashMap::new(),
-            last: None,
-        })
+        Ok(Paths { device, lookup, watch, known: HashMap::new(), last: None })
     }
 
     /// What to wait on for changes.
@@ -81,10 +75,7 @@ impl Paths {
         {
             return Ok(path);
         }
-        let remembered = self
-            .known
-            .get(&destination)
-            .filter(|(_, since)| now.duration_since(*since) < TRUSTED);
+        let remembered = self.known.get(&destination).filter(|(_, since)| now.duration_since(*since) < TRUSTED);
         let (known, since) = match remembered.copied() {
             Some((Err(cause), since)) => {
                 // Before a packet is dropped for what was so a moment ago, the news are heard.
@@ -113,10 +104,7 @@ impl Paths {
 
     fn ask(&mut self, destination: Ipv4Addr) -> Known {
         let no_route = |_| Cause::NoRoute;
-        let inner = self
-            .lookup
-            .route(destination, Some(self.device))
-            .map_err(no_route)?;
+        let inner = self.lookup.route(destination, Some(self.device)).map_err(no_route)?;
         let next_hop = inner.gateway.unwrap_or(destination);
         let outer = self.lookup.route(next_hop, None).map_err(no_route)?;
         if outer.device == self.device {
@@ -125,11 +113,6 @@ impl Paths {
         let device_mtu = self.lookup.link_mtu(outer.device).map_err(no_route)?;
         let source = outer.source.ok_or(Cause::NoRoute)?;
         let mtu = outer.mtu.map_or(device_mtu, |mtu| mtu.min(device_mtu));
-        Ok(Path {
-            source,
-            destination: next_hop,
-            mtu,
-            device_mtu,
-        })
+        Ok(Path { source, destination: next_hop, mtu, device_mtu })
     }
 }

@@ -38,11 +38,7 @@ impl RawSocket {
     /// If the kernel refuses, which it does without CAP_NET_RAW and CAP_NET_ADMIN.
     pub fn open() -> Result<RawSocket> {
         RawSocket::try_open().map_err(|e| {
-            let kind = if e.raw_os_error() == Some(libc::EPERM) {
-                Kind::Permission
-            } else {
-                Kind::Io
-            };
+            let kind = if e.raw_os_error() == Some(libc::EPERM) { Kind::Permission } else { Kind::Io };
             Error::new(kind, "cannot open a raw socket for protocol 4").because(e)
         })
     }
@@ -73,13 +69,7 @@ impl RawSocket {
     pub fn send(&self, parts: [&[u8]; 2], destination: Ipv4Addr) -> io::Result<()> {
         let parts = parts.map(IoSlice::new);
         let to = SockaddrIn::from(std::net::SocketAddrV4::new(destination, 0));
-        sendmsg(
-            self.fd.as_raw_fd(),
-            &parts,
-            &[],
-            MsgFlags::MSG_DONTWAIT,
-            Some(&to),
-        )?;
+        sendmsg(self.fd.as_raw_fd(), &parts, &[], MsgFlags::MSG_DONTWAIT, Some(&to))?;
         Ok(())
     }
 
@@ -87,12 +77,7 @@ impl RawSocket {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn send_in_fragments(
-        &self,
-        inner: [&[u8]; 2],
-        outer: Outer,
-        path: &Path,
-    ) -> io::Result<()> {
+    pub fn send_in_fragments(&self, inner: [&[u8]; 2], outer: Outer, path: &Path) -> io::Result<()> {
         self.option(libc::IP_HDRINCL, 0)?;
         let sent = self.send_payload(inner, outer, path);
         self.option(libc::IP_HDRINCL, 1)?;
@@ -104,20 +89,12 @@ impl RawSocket {
         self.option(libc::IP_TOS, libc::c_int::from(outer.tos))?;
         let source = libc::in_pktinfo {
             ipi_ifindex: 0,
-            ipi_spec_dst: libc::in_addr {
-                s_addr: u32::from_ne_bytes(path.source.octets()),
-            },
+            ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(path.source.octets()) },
             ipi_addr: libc::in_addr { s_addr: 0 },
         };
         let to = SockaddrIn::from(std::net::SocketAddrV4::new(path.destination, 0));
         let control = [ControlMessage::Ipv4PacketInfo(&source)];
-        sendmsg(
-            self.fd.as_raw_fd(),
-            &inner.map(IoSlice::new),
-            &control,
-            MsgFlags::MSG_DONTWAIT,
-            Some(&to),
-        )?;
+        sendmsg(self.fd.as_raw_fd(), &inner.map(IoSlice::new), &control, MsgFlags::MSG_DONTWAIT, Some(&to))?;
         Ok(())
     }
 
@@ -126,19 +103,9 @@ impl RawSocket {
         // SAFETY: the kernel reads one int.
         let result = unsafe {
             let value: *const libc::c_int = &value;
-            libc::setsockopt(
-                self.fd.as_raw_fd(),
-                libc::IPPROTO_IP,
-                name,
-                value.cast(),
-                size,
-            )
+            libc::setsockopt(self.fd.as_raw_fd(), libc::IPPROTO_IP, name, value.cast(), size)
         };
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }
 
@@ -171,8 +138,7 @@ impl Messages {
     ) -> io::Result<usize> {
         self.clear();
         for (parts, destination) in messages {
-            self.vectors
-                .extend(parts.map(|part| vector(part.as_ptr().cast_mut(), part.len())));
+            self.vectors.extend(parts.map(|part| vector(part.as_ptr().cast_mut(), part.len())));
             self.addresses.push(address(destination));
         }
         self.build_headers();
@@ -180,12 +146,7 @@ impl Messages {
         // which live until the call returns; the kernel only reads them.
         let sent = unsafe {
             let count = self.headers.len() as libc::c_uint;
-            libc::sendmmsg(
-                socket.fd.as_raw_fd(),
-                self.headers.as_mut_ptr(),
-                count,
-                libc::MSG_DONTWAIT,
-            )
+            libc::sendmmsg(socket.fd.as_raw_fd(), self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT)
         };
         self.clear();
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
@@ -245,11 +206,7 @@ impl Inbox {
     /// # Errors
     /// The kernel's; `WouldBlock` if there is nothing.
     pub fn receive(&mut self, socket: &RawSocket) -> io::Result<usize> {
-        self.vectors.extend(
-            self.bytes
-                .chunks_exact_mut(STRIDE)
-                .map(|slot| vector(slot.as_mut_ptr(), slot.len())),
-        );
+        self.vectors.extend(self.bytes.chunks_exact_mut(STRIDE).map(|slot| vector(slot.as_mut_ptr(), slot.len())));
         for vector in &mut self.vectors {
             // SAFETY: an mmsghdr is plain data, valid when all bytes are zero.
             let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
@@ -262,22 +219,12 @@ impl Inbox {
         let received = unsafe {
             let count = self.headers.len() as libc::c_uint;
             let headers = self.headers.as_mut_ptr();
-            libc::recvmmsg(
-                socket.fd.as_raw_fd(),
-                headers,
-                count,
-                libc::MSG_DONTWAIT,
-                std::ptr::null_mut(),
-            )
+            libc::recvmmsg(socket.fd.as_raw_fd(), headers, count, libc::MSG_DONTWAIT, std::ptr::null_mut())
         };
         let result = usize::try_from(received).map_err(|_| io::Error::last_os_error());
         let count = *result.as_ref().unwrap_or(&0);
         self.lengths.clear();
-        self.lengths.extend(
-            self.headers[..count]
-                .iter()
-                .map(|header| (header.msg_len as usize).min(STRIDE)),
-        );
+        self.lengths.extend(self.headers[..count].iter().map(|header| (header.msg_len as usize).min(STRIDE)));
         self.headers.clear();
         self.vectors.clear();
         result
@@ -297,19 +244,14 @@ impl Inbox {
 }
 
 fn vector(start: *mut u8, length: usize) -> libc::iovec {
-    libc::iovec {
-        iov_base: start.cast(),
-        iov_len: length,
-    }
+    libc::iovec { iov_base: start.cast(), iov_len: length }
 }
 
 fn address(destination: Ipv4Addr) -> libc::sockaddr_in {
     libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: 0,
-        sin_addr: libc::in_addr {
-            s_addr: u32::from_ne_bytes(destination.octets()),
-        },
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(destination.octets()) },
         sin_zero: [0; 8],
     }
 }

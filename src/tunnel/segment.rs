@@ -24,14 +24,9 @@ impl Super {
     /// Looks at a packet with `size` bytes of payload per segment; none if it is not whole TCP over IPv4, or
     /// has nothing to be cut.
     pub fn parse(bytes: &[u8], size: u16) -> Option<Super> {
-        let ip =
-            Ipv4::parse(bytes).filter(|ip| ip.protocol == protocol::TCP && !ip.is_fragment())?;
+        let ip = Ipv4::parse(bytes).filter(|ip| ip.protocol == protocol::TCP && !ip.is_fragment())?;
         let tcp = Tcp::parse(&bytes[ip.header..ip.total])?;
-        let cut = Super {
-            ip,
-            tcp,
-            size: usize::from(size),
-        };
+        let cut = Super { ip, tcp, size: usize::from(size) };
         (size > 0 && cut.headers() < ip.total).then_some(cut)
     }
 
@@ -81,12 +76,7 @@ impl Super {
         }
         packet::put16(tcp, 16, 0);
         let length = (self.tcp.header + payload.len()) as u16;
-        let sum = Sum::default().pseudo_header(
-            self.ip.source,
-            self.ip.destination,
-            protocol::TCP,
-            length,
-        );
+        let sum = Sum::default().pseudo_header(self.ip.source, self.ip.destination, protocol::TCP, length);
         let checksum = sum.bytes(tcp).bytes(&bytes[payload]).checksum();
         packet::put16(tcp, 16, checksum);
     }
@@ -166,19 +156,11 @@ pub(super) mod tests {
         let flags = flag::ACK | flag::PSH | flag::FIN | flag::CWR;
         let segments = cut(&tcp(u32::MAX - 49, 0xffff, flags, &payload), 100);
         let expected = [
-            tcp(
-                u32::MAX - 49,
-                0xffff,
-                flag::ACK | flag::CWR,
-                &payload[..100],
-            ),
+            tcp(u32::MAX - 49, 0xffff, flag::ACK | flag::CWR, &payload[..100]),
             tcp(50, 0, flag::ACK, &payload[100..200]),
             tcp(150, 1, flag::ACK | flag::PSH | flag::FIN, &payload[200..]),
         ];
-        assert_eq!(
-            segments, expected,
-            "sequence numbers and identification wrap"
-        );
+        assert_eq!(segments, expected, "sequence numbers and identification wrap");
     }
 
     #[test]
@@ -186,10 +168,7 @@ pub(super) mod tests {
         let packet = tcp(1, 1, flag::ACK, &[0; 300]);
         assert!(Super::parse(&packet, 0).is_none(), "no size");
         assert!(Super::parse(&packet[..200], 100).is_none(), "cut off");
-        assert!(
-            Super::parse(&tcp(1, 1, flag::ACK, &[]), 100).is_none(),
-            "no payload"
-        );
+        assert!(Super::parse(&tcp(1, 1, flag::ACK, &[]), 100).is_none(), "no payload");
         let mut udp = packet.clone();
         udp[9] = 17;
         assert!(Super::parse(&udp, 100).is_none(), "not TCP");
@@ -199,28 +178,11 @@ pub(super) mod tests {
     fn a_partial_checksum_is_completed() {
         let whole = tcp(9, 9, flag::ACK, b"hello");
         let mut partial = whole.clone();
-        let pseudo = Sum::default()
-            .pseudo_header([10, 100, 84, 130].into(), [10, 100, 247, 1].into(), 6, 37)
-            .partial();
+        let pseudo = Sum::default().pseudo_header([10, 100, 84, 130].into(), [10, 100, 247, 1].into(), 6, 37).partial();
         packet::put16(&mut partial, 36, pseudo);
-        assert!(complete_checksum(
-            &mut partial,
-            Partial {
-                start: 20,
-                offset: 16
-            }
-        ));
+        assert!(complete_checksum(&mut partial, Partial { start: 20, offset: 16 }));
         assert_eq!(partial, whole);
-        assert!(
-            !complete_checksum(
-                &mut partial,
-                Partial {
-                    start: 50,
-                    offset: 6
-                }
-            ),
-            "behind the end"
-        );
+        assert!(!complete_checksum(&mut partial, Partial { start: 50, offset: 6 }), "behind the end");
     }
 
     proptest! {

@@ -44,10 +44,9 @@ impl Offload {
     pub fn decode(bytes: &[u8; LENGTH]) -> Offload {
         let number = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
         match bytes[1] & !GSO_ECN {
-            GSO_NONE if bytes[0] & NEEDS_CHECKSUM != 0 => Offload::Packet(Some(Partial {
-                start: number(6),
-                offset: number(8),
-            })),
+            GSO_NONE if bytes[0] & NEEDS_CHECKSUM != 0 => {
+                Offload::Packet(Some(Partial { start: number(6), offset: number(8) }))
+            }
             GSO_NONE => Offload::Packet(None),
             GSO_TCPV4 => Offload::Tcp4 { size: number(4) },
             other => Offload::Unknown(other),
@@ -78,21 +77,12 @@ mod tests {
     #[test]
     fn reads_what_the_kernel_writes() {
         assert_eq!(Offload::decode(&COMPLETE), Offload::Packet(None));
-        assert_eq!(
-            Offload::decode(&joined_tcp4(20, 32, 1428)),
-            Offload::Tcp4 { size: 1428 }
-        );
+        assert_eq!(Offload::decode(&joined_tcp4(20, 32, 1428)), Offload::Tcp4 { size: 1428 });
         let mut partial = COMPLETE;
         partial[0] = 1;
         partial[6..8].copy_from_slice(&20u16.to_ne_bytes());
         partial[8..10].copy_from_slice(&6u16.to_ne_bytes());
-        assert_eq!(
-            Offload::decode(&partial),
-            Offload::Packet(Some(Partial {
-                start: 20,
-                offset: 6
-            }))
-        );
+        assert_eq!(Offload::decode(&partial), Offload::Packet(Some(Partial { start: 20, offset: 6 })));
         let mut udp = COMPLETE;
         udp[1] = 5;
         assert_eq!(Offload::decode(&udp), Offload::Unknown(5));

@@ -21,12 +21,7 @@ const WAKE: u64 = u64::MAX;
 /// What a worker is told.
 pub(super) enum Command {
     /// Serve this tunnel, and say so.
-    Serve(
-        TunnelId,
-        Arc<Tunnel>,
-        Box<Endpoint>,
-        SyncSender<io::Result<()>>,
-    ),
+    Serve(TunnelId, Arc<Tunnel>, Box<Endpoint>, SyncSender<io::Result<()>>),
     /// Serve it no more, and say so.
     Stop(TunnelId, SyncSender<io::Result<()>>),
     /// End.
@@ -50,9 +45,7 @@ impl Side {
     }
 
     fn from_token(token: u64) -> Option<(TunnelId, Side)> {
-        Side::ALL
-            .get((token % 4) as usize)
-            .map(|side| (TunnelId(token / 4), *side))
+        Side::ALL.get((token % 4) as usize).map(|side| (TunnelId(token / 4), *side))
     }
 }
 
@@ -67,21 +60,10 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(
-        wake: Arc<EventFd>,
-        commands: Receiver<Command>,
-        log: Log,
-    ) -> io::Result<Worker> {
+    pub(super) fn new(wake: Arc<EventFd>, commands: Receiver<Command>, log: Log) -> io::Result<Worker> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(wake.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
-        Ok(Worker {
-            epoll,
-            wake,
-            commands,
-            log,
-            buffers: Buffers::new(),
-            served: BTreeMap::new(),
-        })
+        Ok(Worker { epoll, wake, commands, log, buffers: Buffers::new(), served: BTreeMap::new() })
     }
 
     /// Serves until told to end.
@@ -92,9 +74,7 @@ impl Worker {
                 Ok(count) => count,
                 Err(nix::Error::EINTR) => continue,
                 Err(e) => {
-                    return (self.log)(&format!(
-                        "tunnels are no longer served: cannot wait for packets: {e}"
-                    ));
+                    return (self.log)(&format!("tunnels are no longer served: cannot wait for packets: {e}"));
                 }
             };
             let happened = events[..count].iter().map(EpollEvent::data);
@@ -125,10 +105,7 @@ impl Worker {
             Side::Routes => Ok(()),
         };
         if let Err(Gone(reason)) = carried {
-            (self.log)(&format!(
-                "{} in {} is no longer served: {reason}",
-                tunnel.device, tunnel.netns
-            ));
+            (self.log)(&format!("{} in {} is no longer served: {reason}", tunnel.device, tunnel.netns));
             tunnel.ended();
             self.served.remove(&id);
         }
@@ -162,10 +139,7 @@ impl Worker {
 
     fn add(&self, id: TunnelId, endpoint: &Endpoint) -> io::Result<()> {
         for (descriptor, side) in endpoint.descriptors().into_iter().zip(Side::ALL) {
-            self.epoll.add(
-                descriptor,
-                EpollEvent::new(EpollFlags::EPOLLIN, side.token(id)),
-            )?;
+            self.epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, side.token(id)))?;
         }
         Ok(())
     }

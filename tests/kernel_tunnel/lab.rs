@@ -6,13 +6,15 @@
 //!   p2 10.100.247.1  ── cali2 n2 ens33 10.1.10.10 ─┘
 //! ```
 
-use std::os::fd::AsFd;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use minik::kernel::{netns, tun};
-use minik::tunnel::Engine;
+use minik::tunnel::{Cause, Engine};
 
 pub const POD_1: &str = "10.100.84.130";
 pub const POD_2: &str = "10.100.247.1";
@@ -39,15 +41,70 @@ impl Lab {
     pub fn new(workers: usize) -> Result<Lab, String> {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("minik-t{}-{number}-", std::process::id());
-        let engine =
-            Engine::start(workers, |line| eprintln!("{line}")).map_err(|e| e.to_string())?;
+        let engine = Engine::start(workers, |line| eprintln!("{line}")).map_err(|e| e.to_string())?;
         let lab = Lab { prefix, engine };
         lab.build()?;
-        for (n, ..) in SIDES {
-            let ns = netns::open(&lab.ns(&format!("n{n}"))).map_err(|e| e.to_string())?;
-            lab.engine.serve(&ns, "tunl0").map_err(|e| e.to_string())?;
-        }
+        lab.serve()?;
         Ok(lab)
+    }
+
+    /// Serves tunl0 of both nodes.
+    pub fn serve(&self) -> Outcome {
+        for (n, ..) in SIDES {
+            let ns = netns::open(&self.ns(&format!("n{n}"))).map_err(|e| e.to_string())?;
+            self.engine.serve(&ns, "tunl0").map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Ends the engine and starts another, which serves nothing yet.
+    pub fn restart_engine(&mut self) -> Outcome {
+        self.engine = Engine::start(1, |line| eprintln!("{line}")).map_err(|e| e.to_string())?;
+        Ok(())
+    }
+
+    /// Pings pod 2 from pod 1; every packet must be answered.
+    pub fn ping(&self, arguments: &str) -> Outcome {
+        let said = self.exec("p1", &format!("ping -n -i 0.01 -W 2 {arguments} {POD_2}"))?;
+        contains(&said, " 0% packet loss")
+    }
+
+    /// Pings pod 2 from pod 1; no packet may be answered, nor anything be said about it.
+    pub fn no_ping(&self, arguments: &str) -> Outcome {
+        let output = self.try_exec("p1", &format!("ping -n -i 0.01 {arguments} {POD_2}"))?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        contains(&said, " 0 received, 100% packet loss")
+    }
+
+    /// What both tunnels have dropped, by cause.
+    pub fn dropped(&self) -> Vec<(Cause, u64)> {
+        let mut dropped = BTreeMap::<Cause, u64>::new();
+        for (cause, count) in self.engine.counters().into_iter().flat_map(|report| report.counters.dropped) {
+            *dropped.entry(cause).or_default() += count;
+        }
+        dropped.into_iter().collect()
+    }
+
+    /// Something opened inside a namespace.
+    pub fn within<T: Send>(&self, ns: &str, open: impl FnOnce() -> std::io::Result<T> + Send) -> Result<T, String> {
+        let ns = netns::open(&self.ns(ns)).map_err(|e| e.to_string())?;
+        netns::inside(ns.file().as_fd(), open).map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+    }
+
+    /// A raw socket for protocol 4 in a namespace, beside the engine's.
+    pub fn raw_ipip(&self, ns: &str) -> Result<OwnedFd, String> {
+        self.within(ns, || {
+            // SAFETY: no memory is involved; the descriptor is owned from here on.
+            let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 4) };
+            if fd < 0 { Err(std::io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) }
+        })
+    }
+
+    /// Sends one packet on it.
+    pub fn send(&self, socket: &OwnedFd, packet: &[u8], to: SocketAddr) -> Outcome {
+        use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
+        let sent = sendto(socket.as_raw_fd(), packet, &SockaddrStorage::from(to), MsgFlags::empty());
+        sent.map(drop).map_err(|e| e.to_string())
     }
 
     /// Name of a namespace under /run/netns.
@@ -64,29 +121,15 @@ impl Lab {
         self.ip("sw", "link set br0 up")?;
         for (n, address, pod, other, block) in SIDES {
             let (node, pod_ns) = (format!("n{n}"), format!("p{n}"));
-            self.ip(
-                "sw",
-                &format!(
-                    "link add port{n} type veth peer name ens33 netns {}",
-                    self.ns(&node)
-                ),
-            )?;
+            self.ip("sw", &format!("link add port{n} type veth peer name ens33 netns {}", self.ns(&node)))?;
             self.ip("sw", &format!("link set port{n} master br0 up"))?;
-            self.ip(
-                &node,
-                &format!(
-                    "link add cali{n} type veth peer name eth0 netns {}",
-                    self.ns(&pod_ns)
-                ),
-            )?;
+            self.ip(&node, &format!("link add cali{n} type veth peer name eth0 netns {}", self.ns(&pod_ns)))?;
             self.sysctl(&node, "net.ipv4.ip_forward=1")?;
             self.sysctl(&node, &format!("net.ipv4.conf.cali{n}.proxy_arp=1"))?;
             self.sysctl(&node, &format!("net.ipv4.neigh.cali{n}.proxy_delay=0"))?;
-            for command in [
-                "link set ens33 up",
-                &format!("link set cali{n} up"),
-                &format!("addr add {address}/24 dev ens33"),
-            ] {
+            for command in
+                ["link set ens33 up", &format!("link set cali{n} up"), &format!("addr add {address}/24 dev ens33")]
+            {
                 self.ip(&node, command)?;
             }
             self.ip(&node, "route add default via 10.1.10.2")?;
@@ -97,15 +140,10 @@ impl Lab {
             self.ip(&pod_ns, "route add 169.254.1.1 dev eth0 scope link")?;
             self.ip(&pod_ns, "route add default via 169.254.1.1 dev eth0")?;
             self.tunl0(&node)?;
-            let tunnel_address = block
-                .replace(".0/26", ".64/32")
-                .replace(".128/26", ".191/32");
+            let tunnel_address = if n == "1" { "10.100.84.128/32" } else { "10.100.247.0/32" };
             self.ip(&node, &format!("addr add {tunnel_address} dev tunl0"))?;
             self.ip(&node, "link set tunl0 mtu 1480 up")?;
-            self.ip(
-                &node,
-                &format!("route add {block} via {other} dev tunl0 proto bird onlink"),
-            )?;
+            self.ip(&node, &format!("route add {block} via {other} dev tunl0 proto bird onlink"))?;
         }
         Ok(())
     }
@@ -115,11 +153,7 @@ impl Lab {
         let ns = netns::open(&self.ns(node)).map_err(|e| e.to_string())?;
         let made = netns::inside(ns.file().as_fd(), || tun::create("tunl0", 77));
         let index = made.and_then(|made| made).map_err(|e| e.to_string())?;
-        if index == 77 {
-            Ok(())
-        } else {
-            Err(format!("asked for index 77, got {index}"))
-        }
+        if index == 77 { Ok(()) } else { Err(format!("asked for index 77, got {index}")) }
     }
 
     /// `ip -n NS COMMAND`.
@@ -142,23 +176,15 @@ impl Lab {
 
     /// A command in a namespace, whatever comes of it.
     pub fn try_exec(&self, ns: &str, command: &str) -> Result<Output, String> {
-        self.command(ns, command)
-            .output()
-            .map_err(|e| format!("{command}: {e}"))
+        self.command(ns, command).output().map_err(|e| format!("{command}: {e}"))
     }
 
     /// A command in a namespace, started.
     pub fn spawn(&self, ns: &str, command: &str) -> Result<Running, String> {
         let mut child = self.command(ns, command);
-        child
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = child.spawn().map_err(|e| format!("{command}: {e}"))?;
-        Ok(Running {
-            child: Some(child),
-            command: command.to_owned(),
-        })
+        Ok(Running { child: Some(child), command: command.to_owned() })
     }
 
     fn command(&self, ns: &str, command: &str) -> Command {
@@ -170,22 +196,13 @@ impl Lab {
     }
 
     /// A capture that ends after `count` packets, once it listens.
-    pub fn capture(
-        &self,
-        ns: &str,
-        device: &str,
-        count: u32,
-        filter: &str,
-    ) -> Result<Running, String> {
+    pub fn capture(&self, ns: &str, device: &str, count: u32, filter: &str) -> Result<Running, String> {
         let filter = filter.replace(' ', "~");
-        let running = self.spawn(
-            ns,
-            &format!("timeout 8 tcpdump -nvvei {device} --immediate-mode -c {count} {filter}"),
-        )?;
-        let listening = || {
-            self.exec(ns, "cat /proc/net/packet")
-                .is_ok_and(|sockets| sockets.lines().count() > 1)
-        };
+        let sockets = || self.exec(ns, "cat /proc/net/packet").map_or(0, |sockets| sockets.lines().count());
+        let before = sockets();
+        let running =
+            self.spawn(ns, &format!("timeout 8 tcpdump -nvvei {device} --immediate-mode -c {count} {filter}"))?;
+        let listening = || sockets() > before;
         until("tcpdump to listen", Duration::from_secs(5), listening)?;
         Ok(running)
     }
@@ -194,19 +211,14 @@ impl Lab {
     pub fn packets(&self, ns: &str, table: &str, chain: &str) -> Result<u64, String> {
         let rules = self.exec(ns, &format!("iptables -t {table} -nvxL {chain}"))?;
         let rule = rules.lines().nth(2).ok_or("no rule")?;
-        rule.split_whitespace()
-            .next()
-            .and_then(|n| n.parse().ok())
-            .ok_or_else(|| format!("no count in {rule}"))
+        rule.split_whitespace().next().and_then(|n| n.parse().ok()).ok_or_else(|| format!("no count in {rule}"))
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
         for ns in ["p1", "p2", "n1", "n2", "sw"] {
-            let _ = Command::new("ip")
-                .args(["netns", "del", &self.ns(ns)])
-                .output();
+            let _ = Command::new("ip").args(["netns", "del", &self.ns(ns)]).output();
         }
     }
 }
@@ -236,10 +248,7 @@ impl Drop for Running {
 }
 
 fn run(program: &str, words: &[&str]) -> Result<String, String> {
-    let output = Command::new(program)
-        .args(words)
-        .output()
-        .map_err(|e| format!("{program}: {e}"))?;
+    let output = Command::new(program).args(words).output().map_err(|e| format!("{program}: {e}"))?;
     checked(&format!("{program} {}", words.join(" ")), &output)
 }
 
@@ -248,11 +257,7 @@ fn checked(command: &str, output: &Output) -> Result<String, String> {
     if output.status.success() {
         return Ok(text);
     }
-    Err(format!(
-        "{command}: {}\n{text}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    ))
+    Err(format!("{command}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr)))
 }
 
 /// Waits until a condition holds.
@@ -269,9 +274,10 @@ pub fn until(what: &str, patience: Duration, mut condition: impl FnMut() -> bool
 
 /// Fails with both texts unless `text` contains `wanted`.
 pub fn contains(text: &str, wanted: &str) -> Outcome {
-    if text.contains(wanted) {
-        Ok(())
-    } else {
-        Err(format!("`{wanted}` is not in:\n{text}"))
-    }
+    if text.contains(wanted) { Ok(()) } else { Err(format!("`{wanted}` is not in:\n{text}")) }
+}
+
+/// Fails unless two values are equal.
+pub fn equal<T: PartialEq + std::fmt::Debug + ?Sized>(what: &str, is: &T, wanted: &T) -> Outcome {
+    if is == wanted { Ok(()) } else { Err(format!("{what}: {is:?} instead of {wanted:?}")) }
 }

@@ -1,24 +1,42 @@
 //! The userspace tunnel between two nodes, judged by ping, tcpdump and iptables. Needs root and /dev/net/tun;
 //! without them every test is counted as ignored, with the reason in its name.
 
+mod device;
 mod lab;
+mod packets;
+mod streams;
 
-use std::time::Duration;
-
-use lab::{Lab, Outcome, POD_1, POD_2, contains, until};
+use lab::Outcome;
 use libtest_mimic::{Arguments, Failed, Trial};
+
+const TESTS: &[(&str, fn() -> Outcome)] = &[
+    ("device_looks_like_tunl0", device::looks_like_tunl0),
+    ("device_outlives_its_server", device::outlives_its_server),
+    ("device_down_and_deleted", device::down_and_deleted),
+    ("packets_of_every_size", packets::every_size),
+    ("packets_on_the_wire", packets::on_the_wire),
+    ("packets_ecn_and_dscp", packets::ecn_and_dscp),
+    ("packets_pass_every_hook", packets::pass_every_hook),
+    ("packets_stopped_by_the_firewall", packets::stopped_by_the_firewall),
+    ("packets_path_mtu", packets::path_mtu),
+    ("packets_ttl_ends", packets::ttl_ends),
+    ("packets_follow_the_routes", packets::follow_the_routes),
+    ("packets_wrong_ones", packets::wrong_ones),
+    ("streams_burst_of_datagrams", streams::burst_of_datagrams),
+    ("streams_tcp", streams::tcp),
+    ("streams_tcp_with_two_workers", streams::tcp_with_two_workers),
+    ("streams_tcp_over_a_smaller_path", streams::tcp_over_a_smaller_path),
+    ("streams_tcp_while_routes_change", streams::tcp_while_routes_change),
+];
 
 fn main() {
     let mut arguments = Arguments::from_args();
     // The tests capture and count packets: one after another.
     arguments.test_threads = Some(1);
     let missing = missing();
-    let tests: [(&str, fn() -> Outcome); 1] = [("ping_of_every_size", ping_of_every_size)];
-    let trials = tests.into_iter().map(|(name, test)| match &missing {
-        None => Trial::test(name, move || test().map_err(Failed::from)),
-        Some(reason) => {
-            Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true)
-        }
+    let trials = TESTS.iter().map(|(name, test)| match &missing {
+        None => Trial::test(*name, move || test().map_err(Failed::from)),
+        Some(reason) => Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true),
     });
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
@@ -29,23 +47,4 @@ fn missing() -> Option<&'static str> {
         return Some("not root");
     }
     (!std::path::Path::new("/dev/net/tun").exists()).then_some("no /dev/net/tun")
-}
-
-fn ping(lab: &Lab, arguments: &str) -> Result<String, String> {
-    lab.exec("p1", &format!("ping -n -i 0.01 -W 2 {arguments} {POD_2}"))
-}
-
-fn ping_of_every_size() -> Outcome {
-    let lab = Lab::new(1)?;
-    for size in [56, 1, 1000, 1451, 1452] {
-        contains(
-            &ping(&lab, &format!("-M do -c 3 -s {size}"))?,
-            " 0% packet loss",
-        )?;
-    }
-    contains(&ping(&lab, "-c 3 -s 1453")?, " 0% packet loss")?;
-    contains(&ping(&lab, "-c 3 -s 60000")?, " 0% packet loss")?;
-    let _ = POD_1;
-    let _ = until("", Duration::ZERO, || true);
-    Ok(())
 }
