@@ -9,7 +9,10 @@ mod streams;
 use lab::Outcome;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-const TESTS: &[(&str, fn() -> Outcome)] = &[
+/// A test's name and what it does.
+type Test = (&'static str, fn() -> Outcome);
+
+const TESTS: &[Test] = &[
     ("device_looks_like_tunl0", device::looks_like_tunl0),
     ("device_outlives_its_server", device::outlives_its_server),
     ("device_down_and_deleted", device::down_and_deleted),
