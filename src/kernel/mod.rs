@@ -1,6 +1,7 @@
 //! The only layer that changes the kernel: namespaces, links, routes, rules, sysctls. EFFECTS.
 
 pub mod apply;
+pub mod drift;
 pub mod etc;
 pub mod features;
 pub mod gone;

@@ -1,0 +1,61 @@
+//! Whole clusters in the kernel, judged by programs that are not ours: ip, ping, arping, tcpdump, curl, nc,
+//! iptables-save, ipset. Needs root; without it, or without one of the programs, a test is counted as ignored,
+//! with the reason in its name.
+
+mod agree;
+mod document;
+mod host;
+mod kill;
+mod lab;
+mod many;
+
+use lab::Outcome;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A test: its name, the programs it needs, and itself.
+type Test = (&'static str, &'static [&'static str], fn() -> Outcome);
+
+const TESTS: &[Test] = &[
+    ("routes_are_those_of_the_document", &["ip"], document::routes),
+    ("a_pod_looks_like_the_documents_pod", &["ip", "arping"], document::pod),
+    ("tunl0_looks_like_the_documents_tunl0", &["ip"], document::tunnel),
+    ("a_ping_across_nodes_is_captured_as_in_the_document", &["ping", "tcpdump"], document::captures),
+    ("apps_answer_curl_and_nc", &["curl", "nc"], document::apps),
+    ("names_hosts_and_resolvers_are_in_place", &["ip", "cat", "hostname"], document::files),
+    ("the_kernel_holds_what_the_plan_says", &["iptables-save", "ipset"], agree::up_and_plan),
+    ("a_missing_route_is_drift", &["ip"], agree::drift),
+    ("the_shell_script_builds_what_up_builds", &["iptables-save", "ipset", "sh"], agree::script_and_up),
+    ("down_leaves_the_host_as_it_was", host::DUMP_NEEDS, host::nothing_left),
+    ("a_failed_up_is_rolled_back", host::DUMP_NEEDS, host::rollback),
+    ("a_failed_up_can_be_kept", host::DUMP_NEEDS, host::no_rollback),
+    ("an_interrupted_up_is_rolled_back", host::DUMP_NEEDS, host::interrupt),
+    ("an_ordinary_user_gets_one_line", &["setpriv"], host::unprivileged),
+    ("up_can_be_killed_at_any_moment", host::DUMP_NEEDS, kill::up),
+    ("down_can_be_killed_at_any_moment", host::DUMP_NEEDS, kill::down),
+    ("the_agent_can_be_killed", host::DUMP_NEEDS, kill::agent),
+    ("two_clusters_live_side_by_side", &["ping"], many::side_by_side),
+    ("one_cluster_does_not_take_anothers_namespaces", &["ip"], many::prefixes),
+    ("of_two_ups_of_one_name_one_is_refused", host::DUMP_NEEDS, many::at_once),
+    ("replace_builds_anew", &["ping"], many::replace),
+];
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // The tests compare what the host holds: one after another.
+    arguments.test_threads = Some(1);
+    let trials = TESTS.iter().map(|&(name, needs, test)| match missing(needs) {
+        None => Trial::test(name, move || test().map_err(Failed::from)),
+        Some(reason) => Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true),
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+/// What this machine lacks for a test that needs these programs.
+fn missing(programs: &[&str]) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("not root".to_owned());
+    }
+    let always = ["ip", "iptables-restore", "ipset"];
+    let lacking = always.iter().chain(programs).find(|program| !lab::installed(program))?;
+    Some(format!("no {lacking}"))
+}
