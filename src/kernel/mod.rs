@@ -1,6 +1,7 @@
 //! The only layer that changes the kernel: namespaces, links, routes, rules, sysctls. EFFECTS.
 
 pub mod apply;
+pub mod drift;
 pub mod etc;
 pub mod features;
 pub mod gone;
@@ -15,5 +16,6 @@ pub mod read;
 pub mod remove;
 pub mod restore;
 pub mod state;
+pub mod survey;
 pub mod sysctl;
 pub mod tun;
