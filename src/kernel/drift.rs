@@ -54,7 +54,11 @@ fn as_link(planned: Option<&Link>, live: LiveLink) -> Option<Link> {
         // Modules such as ipip put a device into every new namespace; it is down and has no address.
         let made_by_kernel = !live.up && live.addresses.is_empty();
         let kind = LinkKind::Bridge;
-        return (!made_by_kernel).then(|| Link { up: live.up, addresses: live.addresses, ..Link::new(&live.name, kind) });
+        return (!made_by_kernel).then(|| Link {
+            up: live.up,
+            addresses: live.addresses,
+            ..Link::new(&live.name, kind)
+        });
     };
     Some(Link {
         mtu: planned.mtu.map(|_| live.mtu),
@@ -104,8 +108,10 @@ mod tests {
 
     #[test]
     fn a_changed_order_and_a_changed_member_are_differences() {
-        let one = rule_facts("*nat\n-A a -j x\n-A a -j y\nCOMMIT\n", "create s hash:net family inet\nadd s 10.0.0.0/8\n");
-        let other = rule_facts("*nat\n-A a -j y\n-A a -j x\nCOMMIT\n", "create s hash:net bucketsize 12\nadd s 10.0.0.0/9\n");
+        let one =
+            rule_facts("*nat\n-A a -j x\n-A a -j y\nCOMMIT\n", "create s hash:net family inet\nadd s 10.0.0.0/8\n");
+        let other =
+            rule_facts("*nat\n-A a -j y\n-A a -j x\nCOMMIT\n", "create s hash:net bucketsize 12\nadd s 10.0.0.0/9\n");
         let differ: Vec<&str> = one.difference(&other).map(String::as_str).collect();
         assert_eq!(differ, ["rule 1: nat: -A a -j x", "rule 2: nat: -A a -j y", "set: add s 10.0.0.0/8"]);
     }
