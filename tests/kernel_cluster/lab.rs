@@ -89,7 +89,7 @@ impl Cluster {
             plan.namespaces.iter().filter(|ns| here(&ns.role)).map(|ns| ns.name.clone()).collect()
         };
         let (first, second) = (on("node-1"), on("node-2"));
-        match (first.as_slice(), second.as_slice()) {
+        match first.as_slice() {
             [here, beside, ..] => Ok(Pods {
                 here: here.clone(),
                 beside: beside.clone(),

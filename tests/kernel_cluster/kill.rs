@@ -1,0 +1,99 @@
+//! kill -9 of everything at every moment; `down` makes it good.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::host::{dump, unchanged};
+use crate::lab::{Cluster, Outcome, contains, equal, until};
+
+/// How often `up` and `down` are killed, at moments spread over the time that they take.
+const MOMENTS: u32 = 20;
+
+/// Moments in `whole`, evenly spread and then shifted a little: the same in every run.
+fn moments(whole: Duration) -> impl Iterator<Item = Duration> {
+    (0..MOMENTS).map(move |i| {
+        let jitter = i.wrapping_mul(2_654_435_761) % 1000;
+        whole * (i * 1000 + jitter) / (MOMENTS * 1000)
+    })
+}
+
+/// Starts a command of minik, kills it after `moment`, and waits for it.
+fn killed(cluster: &Cluster, arguments: &[&str], moment: Duration) -> Outcome {
+    let mut command = cluster.command(arguments);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|e| e.to_string())?;
+    // The moment itself is what is tested, so there is no condition to wait for.
+    std::thread::sleep(moment);
+    child.kill().map_err(|e| e.to_string())?;
+    child.wait().map(drop).map_err(|e| e.to_string())
+}
+
+/// `down`, which may find that there is nothing to remove.
+fn clean(cluster: &Cluster, moment: Duration) -> Outcome {
+    let output = cluster.minik_output(&["down"])?;
+    match output.status.code() {
+        Some(0 | 2) => Ok(()),
+        _ => Err(format!("down after a kill at {moment:?}: {}", String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
+/// `up`.
+pub fn up() -> Outcome {
+    let before = dump()?;
+    let cluster = Cluster::named("killup");
+    let began = Instant::now();
+    cluster.minik(&["up", "calico-ipip"])?;
+    let whole = began.elapsed();
+    cluster.minik(&["down"])?;
+    for moment in moments(whole) {
+        killed(&cluster, &["up", "calico-ipip"], moment)?;
+        clean(&cluster, moment)?;
+        unchanged(&before).map_err(|e| format!("up killed at {moment:?} of {whole:?}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// `down`.
+pub fn down() -> Outcome {
+    let before = dump()?;
+    let cluster = Cluster::named("killdown");
+    cluster.minik(&["up", "calico-ipip"])?;
+    let began = Instant::now();
+    cluster.minik(&["down"])?;
+    let whole = began.elapsed();
+    for moment in moments(whole) {
+        cluster.minik(&["up", "calico-ipip"])?;
+        killed(&cluster, &["down"], moment)?;
+        clean(&cluster, moment)?;
+        unchanged(&before).map_err(|e| format!("down killed at {moment:?} of {whole:?}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// The agent: the data plane stays, `status` says so, `agent restart` brings the rest back.
+pub fn agent() -> Outcome {
+    let before = dump()?;
+    let cluster = Cluster::up("killagent")?;
+    let pods = cluster.pods()?;
+    let routes = cluster.exec("node-1", "ip route")?;
+    let status = cluster.minik(&["status", "-o", "json"])?;
+    let status: serde_json::Value = serde_json::from_str(&status).map_err(|e| e.to_string())?;
+    let pid = status["agent"]["pid"].as_i64().ok_or_else(|| format!("no pid in {status}"))? as i32;
+    let agent = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(agent, nix::sys::signal::Signal::SIGKILL).map_err(|e| e.to_string())?;
+    until("the agent to end", || !std::path::Path::new(&format!("/proc/{pid}")).exists())?;
+    let beside = cluster.address(&pods.beside)?;
+    contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 2 {beside}"))?, "ttl=63")?;
+    let down = cluster.minik_output(&["status"])?;
+    if down.status.code() != Some(1) {
+        return Err(format!("status without an agent: {}", down.status));
+    }
+    contains(&String::from_utf8_lossy(&down.stdout), "agent restart")?;
+    let steady = |text: &str| text.replace(" linkdown", "");
+    equal("ip route without an agent", &steady(&routes), &steady(&cluster.exec("node-1", "ip route")?))?;
+    cluster.minik(&["agent", "restart"])?;
+    let there = cluster.address(&pods.there)?;
+    contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 2 {there}"))?, "ttl=62")?;
+    equal("ip route with the agent back", &routes, &cluster.exec("node-1", "ip route")?)?;
+    cluster.minik(&["down"])?;
+    unchanged(&before)
+}
