@@ -25,7 +25,9 @@ pub fn dump() -> Result<String, String> {
         "ls /run/netns 2>/dev/null || true",
         "cut -d' ' -f2,3 /proc/mounts | sort",
         "find /run /etc/netns /var/lib -xdev -maxdepth 2 2>/dev/null | grep -v -e /run/systemd -e /run/log | sort || true",
-        "ps -eo args= | grep -e minik -e iptables -e ipset | grep -v -e kernel_cluster -e cargo -e grep | sort || true",
+        // A process that was killed may be a zombie until init has time for it.
+        "ps -eo stat=,args= | grep -v '^Z' | awk '{print $2,$3,$4,$5}' | grep -e minik -e iptables -e ipset \
+         | grep -v -e kernel_ -e cargo -e rustc -e grep -e awk | sort || true",
     ];
     let mut text = String::new();
     for command in commands {

@@ -57,7 +57,7 @@ impl Cluster {
     /// minik with arguments and this cluster's name, not started yet.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(MINIK);
-        command.args(arguments).args(["-c", &self.name]);
+        command.args(["-c", &self.name]).args(arguments);
         command
     }
 
