@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -145,7 +146,7 @@ fn holder(cluster: &str) -> Result<Option<Process>> {
         let text = std::io::read_to_string(&file).map_err(cannot)?;
         if let Ok(pid) = text.trim().parse()
             && let Some(process) = Process::open(pid)?
-            && process.arguments().iter().any(|argument| argument == cluster)
+            && process.arguments().get(1..) == Some(&["agent", "serve", "--cluster", cluster].map(str::to_owned))
         {
             return Ok(Some(process));
         }
@@ -162,7 +163,7 @@ fn holder(cluster: &str) -> Result<Option<Process>> {
 pub(super) fn take_lock(cluster: &str) -> Result<Option<File>> {
     let path = lock_path(cluster);
     let cannot = |e| Error::io(format!("cannot lock {}", path.display()), e);
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(cannot)?;
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),

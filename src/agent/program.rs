@@ -4,11 +4,11 @@
 //! goes by thread: if the agent dies, however it dies, its programs die too and hold no port that the next agent
 //! needs.
 
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
 
@@ -69,8 +69,7 @@ pub(super) fn start(programs: Vec<Program>, runtime: Handle) -> Result<(Nursery,
 fn start_one(program: &Program, host: Result<&HostMounts, &Error>) -> Result<Child> {
     host.map_err(|e| Error::new(e.kind(), e.to_string()))?.enter()?;
     Place { netns: &program.netns, hostname: &program.hostname }.settle()?;
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&program.log);
-    let log = log.map_err(|e| Error::io(format!("cannot open {}", program.log.display()), e))?;
+    let log = open_log(&program.log)?;
     let again = log.try_clone().map_err(|e| Error::io("cannot share a log", e))?;
     let mut command = Command::new(&program.argv[0]);
     command
@@ -99,7 +98,15 @@ pub(super) fn kill(pid: u32) {
 }
 
 /// Writes into a container's log why its program could not be started.
-pub(super) fn note(log: &std::path::Path, error: &Error) -> Result<()> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(log);
-    file.and_then(|mut file| writeln!(file, "{error}")).map_err(|e| Error::io(format!("cannot write {}", log.display()), e))
+pub(super) fn note(log: &Path, error: &Error) -> Result<()> {
+    writeln!(open_log(log)?, "{error}").map_err(|e| Error::io(format!("cannot write {}", log.display()), e))
+}
+
+/// Opens a container's log for appending, making its directory.
+fn open_log(path: &Path) -> Result<File> {
+    let cannot = |e| Error::io(format!("cannot open {}", path.display()), e);
+    if let Some(directory) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(cannot)?;
+    }
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(cannot)
 }

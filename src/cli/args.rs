@@ -69,6 +69,49 @@ pub enum Command {
     /// Remove a cluster, whatever state it is in.
     #[command(after_help = "Example: minik down -c minik")]
     Down(DownArgs),
+    /// List the clusters on this machine.
+    #[command(after_help = "Example: minik ls -o json")]
+    Ls,
+    /// List things: nodes, pods, namespaces, deployments, replicasets, daemonsets, statefulsets, ippools, blocks,
+    /// routes, links, rules.
+    #[command(after_help = "Examples: minik get pods -o wide\n          minik get routes node-1")]
+    Get(GetArgs),
+    /// Show one thing in detail: a node, pod, namespace, deployment (…), ippool.
+    #[command(after_help = "Example: minik describe pod two-containers")]
+    Describe(DescribeArgs),
+    /// Run a program in a target's namespaces; its exit code is minik's.
+    #[command(after_help = "Examples: minik exec node-1 -- ip route\n          minik exec deploy/test -- ping -c1 10.100.247.2")]
+    Exec(ExecArgs),
+    /// Open a shell in a target's namespaces.
+    #[command(after_help = "Example: minik shell node-1")]
+    Shell(ShellArgs),
+    /// Print what a pod's programs wrote.
+    #[command(after_help = "Example: minik logs two-containers nginx -f")]
+    Logs(LogsArgs),
+    /// Print what would be programmed; needs no privilege.
+    #[command(after_help = "Example: minik plan calico-ipip --as shell > build.sh")]
+    Plan(PlanArgs),
+    /// Compare the live kernel with the plan, and look at the agent.
+    #[command(after_help = "Example: minik status -o json")]
+    Status,
+    /// Say what this machine can run natively, by fallback, not at all, and why.
+    #[command(after_help = "Example: sudo minik doctor")]
+    Doctor,
+    /// List the built-in topologies.
+    #[command(after_help = "Example: minik topologies")]
+    Topologies,
+    /// Print a built-in topology's file.
+    #[command(after_help = "Example: minik show calico-ipip > my.yaml")]
+    Show(ShowArgs),
+    /// Print the JSON Schema of topology files.
+    #[command(after_help = "Example: minik schema > minik.schema.json")]
+    Schema,
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example: source <(minik completions bash)")]
+    Completions(CompletionsArgs),
+    /// Print minik's version.
+    #[command(after_help = "Example: minik version -o json")]
+    Version,
     /// The background process of a cluster.
     #[command(after_help = "Example: minik agent restart")]
     Agent(AgentArgs),
@@ -128,6 +171,111 @@ pub struct DownArgs {
     /// Do not wait until the kernel has freed everything, which takes it about a tenth of a second.
     #[arg(long, env = "MINIK_NO_WAIT")]
     pub no_wait: bool,
+}
+
+/// The arguments of `get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// nodes, pods, …; singular and short forms too.
+    #[arg(value_name = "KIND")]
+    pub kind: String,
+    /// Only this one; for routes, links and rules the node (or any target) that has them.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// No line of headers.
+    #[arg(long, env = "MINIK_NO_HEADERS")]
+    pub no_headers: bool,
+}
+
+/// The arguments of `describe`.
+#[derive(Debug, Args)]
+pub struct DescribeArgs {
+    /// node, pod, …, or KIND/NAME.
+    #[arg(value_name = "KIND")]
+    pub kind: String,
+    /// Which one; all of them without it.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// The arguments of `exec`.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// A node, client, router, pod, ns/pod, deploy/NAME or IP address.
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+    /// The program and its arguments.
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+/// The arguments of `shell`.
+#[derive(Debug, Args)]
+pub struct ShellArgs {
+    /// A node, client, router, pod, ns/pod, deploy/NAME or IP address.
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+}
+
+/// The arguments of `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The pod: NAME, NAMESPACE/NAME, deploy/NAME.
+    #[arg(value_name = "POD")]
+    pub pod: String,
+    /// The container; the first without it.
+    #[arg(value_name = "CONTAINER")]
+    pub container: Option<String>,
+    /// Go on printing what is written.
+    #[arg(short, long, env = "MINIK_FOLLOW")]
+    pub follow: bool,
+    /// Only the last N lines.
+    #[arg(long, value_name = "N", env = "MINIK_TAIL")]
+    pub tail: Option<usize>,
+}
+
+/// The arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// A built-in topology, a file, or `-` for the standard input.
+    #[arg(value_name = "TOPOLOGY", default_value = "calico-ipip")]
+    pub topology: String,
+    /// The form: text to read, JSON, or a shell script that builds the same by hand.
+    #[arg(long = "as", value_name = "FORM", env = "MINIK_AS")]
+    pub form: Option<PlanForm>,
+    /// The CNI mode, instead of the file's.
+    #[arg(long, value_name = "MODE", env = "MINIK_CNI")]
+    pub cni: Option<String>,
+    /// Who carries tunnelled packets; `auto` is the kernel here, so that the plan is the same on every machine.
+    #[arg(long, value_name = "WHO", env = "MINIK_DATAPATH", default_value = "auto")]
+    pub datapath: DatapathChoice,
+}
+
+/// The forms of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlanForm {
+    /// Text to read.
+    Text,
+    /// JSON.
+    Json,
+    /// A shell script.
+    Shell,
+}
+
+/// The arguments of `show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The topology.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// The arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
 }
 
 /// The arguments of `agent`.

@@ -4,11 +4,25 @@ pub mod args;
 pub mod print;
 
 mod agent;
+mod completions;
+mod describe;
+mod doctor;
 mod down;
+mod exec;
+mod get;
 mod images;
 mod input;
+mod logs;
+mod ls;
 mod orders;
+mod plan;
+mod session;
+mod shell;
+mod status;
+mod target;
+mod topologies;
 mod up;
+mod version;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -39,6 +53,20 @@ fn dispatch(command: &Command, globals: &Globals) -> Result<ExitCode> {
     match command {
         Command::Up(args) => up::run(args, globals),
         Command::Down(args) => down::run(args, globals),
+        Command::Ls => ls::run(globals),
+        Command::Get(args) => get::run(args, globals),
+        Command::Describe(args) => describe::run(args, globals),
+        Command::Exec(args) => exec::run(args, globals),
+        Command::Shell(args) => shell::run(args, globals),
+        Command::Logs(args) => logs::run(args, globals),
+        Command::Plan(args) => plan::run(args, globals),
+        Command::Status => status::run(globals),
+        Command::Doctor => doctor::run(globals),
+        Command::Topologies => topologies::list(globals),
+        Command::Show(args) => topologies::show(args),
+        Command::Schema => topologies::schema(),
+        Command::Completions(args) => completions::run(args),
+        Command::Version => version::run(globals),
         Command::Agent(args) => agent::run(args, globals),
     }
 }

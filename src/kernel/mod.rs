@@ -16,5 +16,6 @@ pub mod read;
 pub mod remove;
 pub mod restore;
 pub mod state;
+pub mod survey;
 pub mod sysctl;
 pub mod tun;

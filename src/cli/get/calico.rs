@@ -1,0 +1,99 @@
+//! Calico's pools and blocks, as calicoctl v3.18 lists them (calicoctl, commands/ipam and resourcemgr/ippool.go).
+
+use serde_json::json;
+
+use crate::cli::print::{self, Listing, Row, column, wide};
+use crate::cli::session::Session;
+use crate::cni;
+use crate::error::Result;
+use crate::ipam::Usage;
+use crate::topology::{IpPool, Mode};
+
+/// The words of an IPPool's `ipipMode` in each mode.
+fn ipip_mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::CalicoIpip => "Always",
+    }
+}
+
+pub(super) fn pools(session: &Session) -> Listing {
+    let ipip = ipip_mode(session.cluster.network.mode);
+    let rows = session.cluster.network.pools.iter().map(|pool| pool_row(pool, ipip)).collect();
+    let columns = vec![
+        column("NAME"),
+        column("CIDR"),
+        wide("NAT"),
+        wide("IPIPMODE"),
+        wide("VXLANMODE"),
+        wide("DISABLED"),
+        column("SELECTOR"),
+    ];
+    Listing { kind: "ippool", columns, rows, like_calicoctl: true }
+}
+
+fn pool_row(pool: &IpPool, ipip: &str) -> Row {
+    let (cidr, nat, disabled) = (pool.cidr.to_string(), pool.nat_outgoing.to_string(), pool.disabled.to_string());
+    let cells = [pool.name.as_str(), &cidr, &nat, ipip, "Never", &disabled, "all()"];
+    Row {
+        namespace: None,
+        name: pool.name.clone(),
+        cells: cells.iter().map(|cell| cell.to_string()).collect(),
+        object: json!({
+            "apiVersion": "projectcalico.org/v3",
+            "kind": "IPPool",
+            "metadata": { "name": pool.name },
+            "spec": {
+                "blockSize": pool.block_size,
+                "cidr": pool.cidr,
+                "disabled": pool.disabled,
+                "ipipMode": ipip,
+                "natOutgoing": pool.nat_outgoing,
+                "nodeSelector": "all()",
+                "vxlanMode": "Never",
+            },
+        }),
+    }
+}
+
+/// The blocks with their nodes, which calicoctl does not show.
+pub(super) fn blocks(session: &Session) -> Result<Listing> {
+    let ipam = cni::ipam(&session.cluster)?;
+    let rows = ipam.blocks().map(|block| {
+        let usage = block.usage();
+        let (cidr, used, free) = (block.prefix.to_string(), usage.in_use.to_string(), usage.free().to_string());
+        let cells = vec![cidr.clone(), block.node.clone(), block.pool.clone(), used, free];
+        let addresses: Vec<_> = block.allocations().collect();
+        let object = json!({
+            "cidr": cidr,
+            "node": block.node,
+            "pool": block.pool,
+            "total": usage.total,
+            "inUse": usage.in_use,
+            "allocations": addresses,
+        });
+        Row { namespace: None, name: cidr, cells, object }
+    });
+    let columns = vec![column("CIDR"), column("NODE"), column("POOL"), column("IN USE"), column("FREE")];
+    Ok(Listing { kind: "block", rows: rows.collect(), columns, like_calicoctl: false })
+}
+
+/// `calicoctl ipam show --show-blocks`; with a name, that block only.
+pub(super) fn show_blocks(session: &Session, only: Option<&str>) -> Result<String> {
+    let ipam = cni::ipam(&session.cluster)?;
+    let line = |grouping: &str, cidr: String, usage: Usage| {
+        let share = |number: u64| format!("{number} ({}%)", usage.percent(number));
+        vec![grouping.to_owned(), cidr, usage.total.to_string(), share(usage.in_use), share(usage.free())]
+    };
+    let mut rows = Vec::new();
+    for pool in &session.cluster.network.pools {
+        let blocks: Vec<_> = ipam.blocks().filter(|block| block.pool == pool.name).collect();
+        let total = 1u64 << (32 - u32::from(pool.cidr.prefix_len()));
+        let in_use = blocks.iter().map(|block| block.usage().in_use).sum();
+        if only.is_none() {
+            rows.push(line("IP Pool", pool.cidr.to_string(), Usage { total, in_use }));
+        }
+        let shown = blocks.iter().map(|block| (block.prefix.to_string(), block.usage()));
+        rows.extend(shown.filter(|(cidr, _)| only.is_none_or(|only| only == cidr)).map(|(cidr, usage)| line("Block", cidr, usage)));
+    }
+    Ok(print::boxed(&["GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS FREE"], &rows))
+}

@@ -1,0 +1,166 @@
+//! `minik get`: lists with the columns that kubectl and calicoctl print.
+
+mod calico;
+mod kube;
+mod planned;
+
+use std::process::ExitCode;
+
+use super::args::{GetArgs, Globals, Output};
+use super::print::{self, Listing};
+use super::session::{self, Session};
+use super::target::{nearest, workload_kind};
+use crate::error::{Error, Kind, Result};
+use crate::topology::WorkloadKind;
+
+pub(super) use kube::pods_of;
+
+/// STATUS of a pod.
+pub(super) fn pod_word(status: Option<&crate::agent::Status>, pod: &crate::topology::Pod) -> String {
+    kube::pod_state(session::pod_status(status, pod), pod).0
+}
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thing {
+    /// Nodes.
+    Nodes,
+    /// Pods.
+    Pods,
+    /// Kubernetes namespaces.
+    Namespaces,
+    /// Controllers of a kind.
+    Workloads(WorkloadKind),
+    /// Calico's pools.
+    IpPools,
+    /// Calico's blocks.
+    Blocks,
+    /// Routes of the plan.
+    Routes,
+    /// Links of the plan.
+    Links,
+    /// Netfilter rules of the plan.
+    Rules,
+}
+
+/// The words for each thing: plural, singular, short.
+const WORDS: &[(&str, Thing)] = &[
+    ("nodes", Thing::Nodes),
+    ("node", Thing::Nodes),
+    ("no", Thing::Nodes),
+    ("pods", Thing::Pods),
+    ("pod", Thing::Pods),
+    ("po", Thing::Pods),
+    ("namespaces", Thing::Namespaces),
+    ("namespace", Thing::Namespaces),
+    ("ns", Thing::Namespaces),
+    ("ippools", Thing::IpPools),
+    ("ippool", Thing::IpPools),
+    ("ipp", Thing::IpPools),
+    ("blocks", Thing::Blocks),
+    ("block", Thing::Blocks),
+    ("routes", Thing::Routes),
+    ("route", Thing::Routes),
+    ("links", Thing::Links),
+    ("link", Thing::Links),
+    ("rules", Thing::Rules),
+    ("rule", Thing::Rules),
+];
+
+impl Thing {
+    /// The thing that a word means.
+    ///
+    /// # Errors
+    /// Of [`Kind::Usage`] if there is none, with the nearest word.
+    pub(super) fn parse(word: &str) -> Result<Thing> {
+        let lower = word.to_ascii_lowercase();
+        if let Some((_, thing)) = WORDS.iter().find(|(known, _)| *known == lower) {
+            return Ok(*thing);
+        }
+        if let Some(kind) = workload_kind(&lower) {
+            return Ok(Thing::Workloads(kind));
+        }
+        let controllers = ["deployments", "replicasets", "daemonsets", "statefulsets"];
+        let words = WORDS.iter().map(|(known, _)| *known).chain(controllers);
+        let error = Error::new(Kind::Usage, format!("minik does not know the kind `{word}`"));
+        Err(match nearest(&lower, words) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint("see `minik get --help` for the kinds"),
+        })
+    }
+
+    /// Whether things of this kind are in a Kubernetes namespace.
+    fn is_namespaced(self) -> bool {
+        matches!(self, Thing::Pods | Thing::Workloads(_))
+    }
+
+    /// Whether NAME is a target that has such things, and not one of them.
+    fn is_of_a_target(self) -> bool {
+        matches!(self, Thing::Routes | Thing::Links | Thing::Rules)
+    }
+}
+
+/// Runs `minik get`.
+///
+/// # Errors
+/// If there is no such cluster, or nothing of the name that was asked for.
+pub fn run(args: &GetArgs, globals: &Globals) -> Result<ExitCode> {
+    let (kind, name) = match args.kind.split_once('/') {
+        Some((kind, name)) if args.name.is_none() => (kind, Some(name)),
+        _ => (args.kind.as_str(), args.name.as_deref()),
+    };
+    let thing = Thing::parse(kind)?;
+    let session = session::open(globals.cluster_name())?;
+    let mut listing = list(thing, &session, globals, name)?;
+    select(&mut listing, thing, globals, name)?;
+    if listing.rows.is_empty() && !matches!(globals.output, Output::Json | Output::Yaml) {
+        print::note(&if thing.is_namespaced() && !globals.all_namespaces {
+            format!("No resources found in {} namespace.", globals.namespace)
+        } else {
+            "No resources found".to_owned()
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if thing == Thing::Blocks && globals.output == Output::Table {
+        print::text(&calico::show_blocks(&session, name)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = listing.render(globals.output, thing.is_namespaced() && globals.all_namespaces, name.is_some())?;
+    let has_headers = matches!(globals.output, Output::Table | Output::Wide);
+    let skip = if args.no_headers && has_headers { text.find('\n').map_or(0, |end| end + 1) } else { 0 };
+    print::text(&text[skip..])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(thing: Thing, session: &Session, globals: &Globals, name: Option<&str>) -> Result<Listing> {
+    match thing {
+        Thing::Nodes => Ok(kube::nodes(session)),
+        Thing::Pods => kube::pods(session),
+        Thing::Namespaces => Ok(kube::namespaces(session)),
+        Thing::Workloads(kind) => kube::workloads(session, kind),
+        Thing::IpPools => Ok(calico::pools(session)),
+        Thing::Blocks => calico::blocks(session),
+        Thing::Routes => planned::routes(session, globals, name),
+        Thing::Links => planned::links(session, globals, name),
+        Thing::Rules => planned::rules(session, globals, name),
+    }
+}
+
+/// Leaves the rows that were asked for.
+fn select(listing: &mut Listing, thing: Thing, globals: &Globals, name: Option<&str>) -> Result<()> {
+    if thing.is_namespaced() && !globals.all_namespaces {
+        listing.rows.retain(|row| row.namespace.as_deref() == Some(globals.namespace.as_str()));
+    }
+    let Some(name) = name.filter(|_| !thing.is_of_a_target()) else { return Ok(()) };
+    let names: Vec<String> = listing.rows.iter().map(|row| row.name.clone()).collect();
+    listing.rows.retain(|row| row.name == name);
+    if listing.rows.is_empty() {
+        let place = if thing.is_namespaced() && !globals.all_namespaces { format!(" in namespace {}", globals.namespace) } else { String::new() };
+        let error = Error::new(Kind::Usage, format!("there is no {} `{name}`{place}", listing.kind));
+        return Err(match nearest(name, names.iter().map(String::as_str)) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Routes, links and rules of the plan. `minik status` says whether the kernel still has them.
+
+use serde_json::json;
+
+use crate::cli::args::Globals;
+use crate::cli::print::{Listing, Row, column, wide};
+use crate::cli::session::Session;
+use crate::cli::target;
+use crate::error::Result;
+use crate::plan::{Link, LinkKind, Namespace, Role, facts, restore};
+
+/// The namespaces that are listed: the target's, else the nodes', or all with `-A`.
+fn chosen<'a>(session: &'a Session, globals: &Globals, name: Option<&str>) -> Result<Vec<&'a Namespace>> {
+    if let Some(name) = name {
+        return Ok(vec![target::resolve(&session.cluster, &session.plan, &globals.namespace, name)?]);
+    }
+    let shown = |ns: &&Namespace| globals.all_namespaces || ns.role == Role::Node;
+    Ok(session.plan.namespaces.iter().filter(shown).collect())
+}
+
+pub(super) fn routes(session: &Session, globals: &Globals, name: Option<&str>) -> Result<Listing> {
+    let mut rows = Vec::new();
+    for ns in chosen(session, globals, name)? {
+        for route in &ns.routes {
+            let fact = facts::route_fact(route);
+            let text = fact.strip_prefix("route ").unwrap_or(&fact).to_owned();
+            let object = json!({ "namespace": ns.name, "route": route });
+            rows.push(Row { namespace: None, name: text.clone(), cells: vec![ns.name.clone(), text], object });
+        }
+    }
+    Ok(Listing { kind: "route", columns: vec![column("WHERE"), column("ROUTE")], rows, like_calicoctl: false })
+}
+
+pub(super) fn links(session: &Session, globals: &Globals, name: Option<&str>) -> Result<Listing> {
+    let mut rows = Vec::new();
+    for ns in chosen(session, globals, name)? {
+        for link in &ns.links {
+            let (kind, peer) = kind_and_peer(link);
+            let addresses: Vec<String> = link.addresses.iter().map(|address| address.net.to_string()).collect();
+            let cells = vec![
+                ns.name.clone(),
+                link.name.clone(),
+                kind.to_owned(),
+                if link.up { "up" } else { "down" }.to_owned(),
+                link.mtu.map_or_else(|| "-".to_owned(), |mtu| mtu.to_string()),
+                if addresses.is_empty() { "-".to_owned() } else { addresses.join(",") },
+                link.mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string()),
+                link.master.clone().unwrap_or_else(|| "-".to_owned()),
+                peer.unwrap_or_else(|| "-".to_owned()),
+            ];
+            let object = json!({ "namespace": ns.name, "link": link });
+            rows.push(Row { namespace: None, name: link.name.clone(), cells, object });
+        }
+    }
+    let columns = ["WHERE", "NAME", "TYPE", "STATE", "MTU", "ADDRESSES"].map(column);
+    let columns = columns.into_iter().chain([wide("MAC"), wide("MASTER"), wide("PEER")]).collect();
+    Ok(Listing { kind: "link", columns, rows, like_calicoctl: false })
+}
+
+/// The type as `ip -d link` names it, and `namespace/name` of a veth's other end.
+fn kind_and_peer(link: &Link) -> (&'static str, Option<String>) {
+    match &link.kind {
+        LinkKind::Loopback => ("loopback", None),
+        LinkKind::Bridge => ("bridge", None),
+        LinkKind::Ipip => ("ipip", None),
+        LinkKind::Veth { peer_namespace, peer } => ("veth", Some(format!("{peer_namespace}:{peer}"))),
+    }
+}
+
+pub(super) fn rules(session: &Session, globals: &Globals, name: Option<&str>) -> Result<Listing> {
+    let mut rows = Vec::new();
+    for ns in chosen(session, globals, name)? {
+        for table in &ns.tables {
+            for chain in &table.chains {
+                for rule in &chain.rules {
+                    let text = restore::append(&chain.name, rule);
+                    let text = text.trim_end().to_owned();
+                    let object = json!({ "namespace": ns.name, "table": table.name, "chain": chain.name, "rule": rule, "text": text });
+                    let cells = vec![ns.name.clone(), table.name.as_str().to_owned(), text.clone()];
+                    rows.push(Row { namespace: None, name: text, cells, object });
+                }
+            }
+        }
+    }
+    Ok(Listing { kind: "rule", columns: vec![column("WHERE"), column("TABLE"), column("RULE")], rows, like_calicoctl: false })
+}

@@ -1,0 +1,89 @@
+//! A live cluster as a command sees it: its record, and the cluster and plan that are computed from it again.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::target::nearest;
+use crate::agent::{self, PodStatus, Status};
+use crate::error::{Error, Kind, Result};
+use crate::kernel::state::{self, Phase, Record};
+use crate::plan::Plan;
+use crate::topology::{Cluster, Overrides, Pod, Source};
+use crate::{cni, topology};
+
+/// An open cluster.
+#[derive(Debug)]
+pub struct Session {
+    /// What is on record.
+    pub record: Record,
+    /// What was asked for.
+    pub cluster: Cluster,
+    /// What is programmed.
+    pub plan: Plan,
+}
+
+/// Opens the cluster of this name.
+///
+/// # Errors
+/// Of [`Kind::Usage`] if there is none, naming those that there are; if its record cannot be read.
+pub fn open(name: &str) -> Result<Session> {
+    let Some(record) = state::load(name)? else { return Err(missing(name)?) };
+    if record.phase != Phase::Ready {
+        super::print::note(&format!(
+            "note: cluster {name} is not whole: its build or removal was not finished; `minik down -c {name}` removes it"
+        ))?;
+    }
+    compute(record)
+}
+
+/// Cluster and plan of a record.
+///
+/// # Errors
+/// If the record's sources are no topology for this version of minik.
+pub fn compute(record: Record) -> Result<Session> {
+    let sources: Vec<Source> = record.sources.iter().map(|source| Source::new(&source.name, &source.text)).collect();
+    let overrides = Overrides { cluster_name: Some(record.name.clone()), cni: record.cni.clone() };
+    let compute = || {
+        let cluster = topology::parse(&sources, &overrides)?;
+        let plan = cni::plan(&cluster, record.datapath)?;
+        Ok((cluster, plan))
+    };
+    let (cluster, plan) = compute().map_err(|e: Error| {
+        e.within(format_args!("cluster {}, made by minik {}", record.name, record.version))
+    })?;
+    Ok(Session { record, cluster, plan })
+}
+
+/// The error for a cluster that is not there.
+pub fn missing(name: &str) -> Result<Error> {
+    let others = state::list()?;
+    let hint = match (nearest(name, others.iter().map(String::as_str)), others.as_slice()) {
+        (_, []) => "there is none at all; make one with `minik up calico-ipip`".to_owned(),
+        (Some(near), _) => format!("did you mean `-c {near}`?"),
+        (None, others) => format!("there are: {}; choose one with -c", others.join(", ")),
+    };
+    Ok(Error::new(Kind::Usage, format!("there is no cluster `{name}`")).hint(hint))
+}
+
+impl Session {
+    /// How long ago the cluster was made, in seconds.
+    pub fn age(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        now.saturating_sub(self.record.created)
+    }
+
+    /// How the agent is; none if it is not there or does not answer, which a listing shows as unknown states.
+    ///
+    /// # Errors
+    /// If stderr, which then says why, cannot be written.
+    pub fn agent(&self) -> Result<Option<Status>> {
+        match agent::status(&self.record.name) {
+            Ok(status) => Ok(status),
+            Err(e) => super::print::note(&format!("note: {e}")).map(|()| None),
+        }
+    }
+}
+
+/// A pod's part of an agent's status.
+pub fn pod_status<'a>(status: Option<&'a Status>, pod: &Pod) -> Option<&'a PodStatus> {
+    status?.pods.iter().find(|known| known.namespace == pod.namespace && known.name == pod.name)
+}
