@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use super::args::{AgentArgs, AgentCommand, Globals};
+use super::session;
 use crate::agent;
 use crate::error::{Error, Kind, Result};
-use crate::kernel::state;
+use crate::kernel::{features, state};
 
 /// Runs `minik agent`.
 ///
@@ -16,6 +17,10 @@ pub fn run(args: &AgentArgs, globals: &Globals) -> Result<ExitCode> {
         AgentCommand::Serve => agent::serve(globals.cluster_name())?,
         AgentCommand::Restart => {
             let cluster = globals.cluster_name();
+            features::require_root()?;
+            if state::load(cluster)?.is_none() {
+                return Err(session::missing(cluster)?);
+            }
             let Some(_lock) = state::try_lock(cluster)? else {
                 let busy = format!("another command is changing cluster {cluster}");
                 return Err(Error::new(Kind::Conflict, busy).hint("try again when it has ended"));
