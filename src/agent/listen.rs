@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 use super::orders::{App, Port, Transport};
 use super::{apps, log};
@@ -18,6 +19,9 @@ use crate::error::{Error, Result};
 
 /// Largest datagram that is answered, in bytes.
 const DATAGRAM_MAX: usize = 2048;
+
+/// Connections that wait for the HTTP server at most, beyond each port's own backlog in the kernel.
+const ARRIVALS_MAX: usize = 256;
 
 /// For how long nothing is accepted after the process ran out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
@@ -59,15 +63,24 @@ pub(super) fn open(port: Port) -> io::Result<Socket> {
     }
 }
 
+/// Where the connections of all ports of all pods go in, to be served by one HTTP server.
+pub(super) type Hall = mpsc::Sender<(TcpStream, Caller)>;
+
+/// Starts the HTTP server of all ports. Must be called inside of a runtime.
+pub(super) fn open_hall() -> Hall {
+    let (hall, arrivals) = mpsc::channel(ARRIVALS_MAX);
+    let service = apps::router().into_make_service_with_connect_info::<Caller>();
+    tokio::spawn(async move { axum::serve(Arrivals(arrivals), service).await });
+    hall
+}
+
 /// Serves `app` on a socket until the runtime ends. Must be called inside of a runtime.
-pub(super) fn serve(socket: Socket, app: &Arc<App>, identity: &Arc<Identity>, router: &axum::Router) -> Result<()> {
+pub(super) fn serve(socket: Socket, app: &Arc<App>, identity: &Arc<Identity>, hall: &Hall) -> Result<()> {
     let cannot = |e| Error::io(format!("cannot serve pod {}/{}", identity.namespace, identity.pod), e);
     match socket {
         Socket::Tcp(listener) => {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(cannot)?;
-            let door = Door { listener, app: app.clone(), identity: identity.clone() };
-            let service = router.clone().into_make_service_with_connect_info::<Caller>();
-            tokio::spawn(async move { axum::serve(door, service).await });
+            tokio::spawn(answer_connections(listener, app.clone(), identity.clone(), hall.clone()));
         }
         Socket::Udp(socket) => {
             let socket = tokio::net::UdpSocket::from_std(socket).map_err(cannot)?;
@@ -75,6 +88,26 @@ pub(super) fn serve(socket: Socket, app: &Arc<App>, identity: &Arc<Identity>, ro
         }
     }
     Ok(())
+}
+
+/// Accepts on one port and passes the connections on. There are thousands of these tasks, so they do nothing else.
+async fn answer_connections(listener: tokio::net::TcpListener, app: Arc<App>, identity: Arc<Identity>, hall: Hall) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let caller = Caller { app: app.clone(), identity: identity.clone(), peer };
+                if hall.send((stream, caller)).await.is_err() {
+                    return log::line(format_args!("{}/{}: the HTTP server has ended", identity.namespace, identity.pod));
+                }
+            }
+            // The client gave up before it was accepted: accept(2) reports that on the listener.
+            Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(e) => {
+                log::line(format_args!("{}/{}: cannot accept: {e}", identity.namespace, identity.pod));
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
 }
 
 async fn answer_datagrams(socket: tokio::net::UdpSocket, app: Arc<App>, identity: Arc<Identity>) {
@@ -99,13 +132,6 @@ fn answer_one(socket: &tokio::net::UdpSocket, app: &App, identity: &Identity) ->
     socket.try_send_to(&answer, peer).map(|_| ())
 }
 
-/// A TCP port of a pod.
-struct Door {
-    listener: tokio::net::TcpListener,
-    app: Arc<App>,
-    identity: Arc<Identity>,
-}
-
 /// Whom a request was made to, and by whom.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
@@ -117,32 +143,87 @@ pub(super) struct Caller {
     pub(super) peer: SocketAddr,
 }
 
-impl axum::serve::Listener for Door {
+/// The accepted connections of all ports.
+struct Arrivals(mpsc::Receiver<(TcpStream, Caller)>);
+
+impl axum::serve::Listener for Arrivals {
     type Io = TcpStream;
     type Addr = Caller;
 
     async fn accept(&mut self) -> (TcpStream, Caller) {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, peer)) => return (stream, Caller { app: self.app.clone(), identity: self.identity.clone(), peer }),
-                // The client gave up before it was accepted: accept(2) reports that on the listener.
-                Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
-                Err(e) => {
-                    log::line(format_args!("{}/{}: cannot accept: {e}", self.identity.namespace, self.identity.pod));
-                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
-                }
-            }
+        match self.0.recv().await {
+            Some(arrival) => arrival,
+            // Every port is closed; nobody will come any more.
+            None => std::future::pending().await,
         }
     }
 
     fn local_addr(&self) -> io::Result<Caller> {
-        let peer = self.listener.local_addr()?;
-        Ok(Caller { app: self.app.clone(), identity: self.identity.clone(), peer })
+        Err(io::Error::new(io::ErrorKind::Unsupported, "connections of many ports arrive here"))
     }
 }
 
-impl Connected<IncomingStream<'_, Door>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Caller {
+impl Connected<IncomingStream<'_, Arrivals>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, Arrivals>) -> Caller {
         stream.remote_addr().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+    }
+
+    fn identity() -> Arc<Identity> {
+        Arc::new(Identity { namespace: "default".into(), pod: "web-1".into(), node: "node-2".into() })
+    }
+
+    fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(address).expect("connects");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    #[test]
+    fn an_app_answers_over_http_and_by_datagram() {
+        let runtime = runtime();
+        let _inside = runtime.enter();
+        let hall = open_hall();
+        let (tcp, udp) = (open(Port::tcp(0)).expect("opens"), open(Port::udp(0)).expect("opens"));
+        let (Socket::Tcp(listener), Socket::Udp(socket)) = (&tcp, &udp) else { panic!("a socket of each kind") };
+        let tcp_port = listener.local_addr().expect("an address").port();
+        let udp_port = socket.local_addr().expect("an address").port();
+        let app = Arc::new(App::Nginx { version: "1.14.2".into() });
+        serve(tcp, &app, &identity(), &hall).expect("serves");
+        serve(udp, &Arc::new(App::Answer), &identity(), &hall).expect("serves");
+
+        let answer = get((Ipv4Addr::LOCALHOST, tcp_port).into(), "/");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("server: nginx/1.14.2\r\n") && answer.contains("Welcome to nginx!"), "{answer}");
+        assert!(get((Ipv4Addr::LOCALHOST, tcp_port).into(), "/x").starts_with("HTTP/1.1 404 Not Found\r\n"));
+
+        let asker = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("binds");
+        asker.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit");
+        let mut buffer = [0u8; 100];
+        // Twice, since a socket must go on after its first answer.
+        for _ in 0..2 {
+            asker.send_to(b"hi", (Ipv4Addr::LOCALHOST, udp_port)).expect("sent");
+            let length = asker.recv(&mut buffer).expect("an answer");
+            assert_eq!(&buffer[..length], b"web-1\n");
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_an_error() {
+        let Ok(Socket::Tcp(first)) = open(Port::tcp(0)) else { panic!("a port") };
+        let taken = first.local_addr().expect("an address").port();
+        assert_eq!(open(Port::tcp(taken)).expect_err("taken").kind(), io::ErrorKind::AddrInUse);
     }
 }

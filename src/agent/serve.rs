@@ -19,7 +19,7 @@ use super::listen::{self, Identity, Socket};
 use super::orders::{App, Orders, PodOrders, Port, Work};
 use super::program::{self, Nursery, Program};
 use super::tunnels::Tunnels;
-use super::{apps, log, orders_path, socket_path};
+use super::{log, orders_path, socket_path};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{netns, process, state};
 
@@ -139,7 +139,7 @@ fn open_pods(pods: &[PodOrders]) -> Result<Vec<PodStatus>> {
         wanted(pod).into_iter().map(|(_, ports)| ports.iter().map(open).collect()).collect()
     };
     let opened = netns::tour(pods, |pod| &pod.netns, open_pod)?;
-    let router = apps::router();
+    let hall = listen::open_hall();
     let mut apps_in_use: Vec<Arc<App>> = Vec::new();
     let mut statuses = Vec::with_capacity(pods.len());
     for (pod, mut opened) in pods.iter().zip(opened) {
@@ -150,7 +150,7 @@ fn open_pods(pods: &[PodOrders]) -> Result<Vec<PodStatus>> {
                 (None, _) => State::Running,
                 (Some(app), Ok(sockets)) => {
                     let app = shared(&mut apps_in_use, app);
-                    sockets.into_iter().try_for_each(|socket| listen::serve(socket, &app, &identity, &router))?;
+                    sockets.into_iter().try_for_each(|socket| listen::serve(socket, &app, &identity, &hall))?;
                     State::Running
                 }
                 (Some(_), Err(reason)) => State::Failed { reason },

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_name_in_two_namespaces_is_refused_unless_one_is_chosen() {
-        let (mut cluster, plan) = built();
+        let (mut cluster, _) = built();
         let mut twin = cluster.pods[0].clone();
         twin.namespace = "other".into();
         cluster.pods.push(twin);
