@@ -1,6 +1,8 @@
 //! The command line without privilege: arguments, standard output, standard error, exit code. Nothing here builds a
 //! cluster; the kernel tests do.
 
+#![allow(clippy::expect_used, reason = "a test ends where its preparation fails")]
+
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
 
@@ -84,7 +86,14 @@ fn a_wrong_command_line_exits_with_2_and_says_why_on_stderr() {
 
 #[test]
 fn a_cluster_that_is_not_there_is_one_clear_error() {
-    for arguments in [&["get", "pods"][..], &["describe", "node"], &["exec", "node-1", "--", "true"], &["shell", "node-1"], &["logs", "p"], &["status"]] {
+    for arguments in [
+        &["get", "pods"][..],
+        &["describe", "node"],
+        &["exec", "node-1", "--", "true"],
+        &["shell", "node-1"],
+        &["logs", "p"],
+        &["status"],
+    ] {
         let output = minik(arguments).env("MINIK_CLUSTER", NOBODY).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
         let text = stderr(&output);
@@ -130,10 +139,14 @@ fn topologies_that_are_shown_can_be_planned() {
 
 #[test]
 fn plans_have_four_forms() {
-    let json: serde_json::Value = serde_json::from_str(&stdout(&run(&["plan", "calico-ipip", "--as", "json"]))).expect("JSON");
+    let json: serde_json::Value =
+        serde_json::from_str(&stdout(&run(&["plan", "calico-ipip", "--as", "json"]))).expect("JSON");
     assert_eq!(json["mode"], "calico-ipip");
     assert_eq!(json["datapath"], "kernel");
-    assert_eq!(stdout(&run(&["plan", "calico-ipip", "-o", "json"])), stdout(&run(&["plan", "calico-ipip", "--as", "json"])));
+    assert_eq!(
+        stdout(&run(&["plan", "calico-ipip", "-o", "json"])),
+        stdout(&run(&["plan", "calico-ipip", "--as", "json"]))
+    );
     let script = stdout(&run(&["plan", "calico-ipip", "--as", "shell"]));
     assert!(script.starts_with("#!") && script.contains("ip netns add"), "{script:.200}");
     let yaml = stdout(&run(&["plan", "calico-ipip", "-o", "yaml"]));
@@ -183,7 +196,9 @@ fn flags_are_variables_too() {
 
 #[test]
 fn nothing_is_coloured_in_a_pipe_or_with_no_color() {
-    for (arguments, no_color) in [(&["get", "poods"][..], false), (&["get", "poods"], true), (&["--help"], false), (&["frob"], true)] {
+    for (arguments, no_color) in
+        [(&["get", "poods"][..], false), (&["get", "poods"], true), (&["--help"], false), (&["frob"], true)]
+    {
         let mut command = minik(arguments);
         if no_color {
             command.env("NO_COLOR", "1").env("CLICOLOR_FORCE", "0");
@@ -217,7 +232,10 @@ fn the_agents_own_command_cannot_be_run_by_hand() {
     assert!(stderr(&output).contains("minik agent restart"));
     let output = minik(&["agent", "restart", "-c", NOBODY]).output().expect("runs");
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(!std::path::Path::new("/run/minik").join(NOBODY).exists(), "nothing is made for a cluster that is not there");
+    assert!(
+        !std::path::Path::new("/run/minik").join(NOBODY).exists(),
+        "nothing is made for a cluster that is not there"
+    );
 }
 
 #[test]
@@ -228,7 +246,8 @@ fn doctor_tells_what_it_found() {
     let works = |name: &str| features.iter().any(|f| f["feature"] == name && f["works"] == true);
     let verdict = &json["modes"][0]["runs"]["verdict"];
     assert_eq!(json["modes"][0]["mode"], "calico-ipip");
-    let possible = works("privilege") && works("veth") && works("bridge") && works("match set") && (works("ipip") || works("tun"));
+    let possible =
+        works("privilege") && works("veth") && works("bridge") && works("match set") && (works("ipip") || works("tun"));
     assert_eq!(output.status.code(), Some(if possible { 0 } else { 4 }));
     assert_eq!(verdict == "impossible", !possible, "{verdict}");
     assert_eq!(verdict == "native", possible && works("ipip"), "{verdict}");

@@ -20,7 +20,8 @@ pub(super) fn router() -> Router {
 }
 
 async fn answer(ConnectInfo(caller): ConnectInfo<Caller>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    page(&caller.app, &caller.identity, &Asked { method: &method, uri: &uri, headers: &headers, peer: caller.peer }).into_response()
+    page(&caller.app, &caller.identity, &Asked { method: &method, uri: &uri, headers: &headers, peer: caller.peer })
+        .into_response()
 }
 
 /// A request, as far as an app looks at it.
@@ -67,9 +68,10 @@ fn page(app: &App, identity: &Identity, asked: &Asked) -> Page {
         App::Nginx { version } => nginx(version, asked),
         App::Netexec => netexec(identity, asked),
         App::Myapp { version } => match asked.uri.path() {
-            "/" | "/index.html" => {
-                Page::found(HTML, format!("Hello MyApp | Version: {version} | <a href=\"hostname.html\">Pod Name</a>\n"))
-            }
+            "/" | "/index.html" => Page::found(
+                HTML,
+                format!("Hello MyApp | Version: {version} | <a href=\"hostname.html\">Pod Name</a>\n"),
+            ),
             "/hostname.html" => Page::found(HTML, name()),
             _ => Page::missing(HTML, "404 Not Found\n"),
         },
@@ -81,7 +83,9 @@ fn page(app: &App, identity: &Identity, asked: &Asked) -> Page {
 fn nginx(version: &str, asked: &Asked) -> Page {
     let server = format!("nginx/{version}");
     let (status, body) = match asked.uri.path() {
-        "/" | "/index.html" if asked.method == Method::GET || asked.method == Method::HEAD => (StatusCode::OK, welcome()),
+        "/" | "/index.html" if asked.method == Method::GET || asked.method == Method::HEAD => {
+            (StatusCode::OK, welcome())
+        }
         "/" | "/index.html" => (StatusCode::METHOD_NOT_ALLOWED, error_page("405 Not Allowed", &server)),
         _ => (StatusCode::NOT_FOUND, error_page("404 Not Found", &server)),
     };
@@ -142,7 +146,10 @@ fn parameter(query: &str, name: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = value.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok()).and_then(|two| u8::from_str_radix(two, 16).ok());
+        let hex = after
+            .get(..2)
+            .and_then(|two| std::str::from_utf8(two).ok())
+            .and_then(|two| u8::from_str_radix(two, 16).ok());
         let (byte, length) = match (first, hex) {
             (b'%', Some(byte)) => (byte, 3),
             (b'+', _) => (b' ', 1),
@@ -179,7 +186,8 @@ mod tests {
 
     fn get(app: &App, uri: &str) -> Page {
         let uri: Uri = uri.parse().expect("a URI");
-        let asked = Asked { method: &Method::GET, uri: &uri, headers: &HeaderMap::new(), peer: ([10, 0, 0, 7], 4711).into() };
+        let asked =
+            Asked { method: &Method::GET, uri: &uri, headers: &HeaderMap::new(), peer: ([10, 0, 0, 7], 4711).into() };
         page(app, &identity(), &asked)
     }
 
@@ -215,7 +223,10 @@ mod tests {
     #[test]
     fn the_other_apps_say_who_they_are() {
         assert_eq!(get(&App::Hostname, "/any/path").body, "web-1\n");
-        assert_eq!(get(&App::Myapp { version: "v2".into() }, "/").body, "Hello MyApp | Version: v2 | <a href=\"hostname.html\">Pod Name</a>\n");
+        assert_eq!(
+            get(&App::Myapp { version: "v2".into() }, "/").body,
+            "Hello MyApp | Version: v2 | <a href=\"hostname.html\">Pod Name</a>\n"
+        );
         assert_eq!(get(&App::Myapp { version: "v2".into() }, "/hostname.html").body, "web-1\n");
         let echo = get(&App::Echoserver, "/a?b=c").body;
         assert!(echo.contains("Hostname: web-1\n") && echo.contains("real path=/a?b=c\n"), "{echo}");

@@ -103,9 +103,9 @@ pub struct TunnelStatus {
 /// If an agent is there and does not answer.
 pub fn status(cluster: &str) -> Result<Option<Status>> {
     let Some(line) = ask(cluster, Request::Status)? else { return Ok(None) };
-    serde_json::from_str(&line)
-        .map(Some)
-        .map_err(|e| Error::new(Kind::Io, format!("cannot read the answer of the agent of cluster {cluster}")).because(e))
+    serde_json::from_str(&line).map(Some).map_err(|e| {
+        Error::new(Kind::Io, format!("cannot read the answer of the agent of cluster {cluster}")).because(e)
+    })
 }
 
 /// Ends a cluster's agent and waits until its process is gone: by asking it, then by SIGKILL. Says whether
@@ -124,7 +124,10 @@ pub fn stop(cluster: &str) -> Result<bool> {
     if agent.wait(DEADLINE)? {
         return Ok(true);
     }
-    let waited = format!("the agent of cluster {cluster} (process {}) was killed and is still there after {DEADLINE:?}", agent.pid());
+    let waited = format!(
+        "the agent of cluster {cluster} (process {}) was killed and is still there after {DEADLINE:?}",
+        agent.pid()
+    );
     Err(Error::new(Kind::Io, waited))
 }
 
@@ -152,7 +155,8 @@ fn holder(cluster: &str) -> Result<Option<Process>> {
         }
         // It took the lock a moment ago and has not yet written its pid, or is going.
         if started.elapsed() > DEADLINE {
-            let waited = format!("{} is locked and names no agent of cluster {cluster} after {DEADLINE:?}", path.display());
+            let waited =
+                format!("{} is locked and names no agent of cluster {cluster} after {DEADLINE:?}", path.display());
             return Err(Error::new(Kind::Conflict, waited));
         }
         std::thread::yield_now();
@@ -163,7 +167,14 @@ fn holder(cluster: &str) -> Result<Option<Process>> {
 pub(super) fn take_lock(cluster: &str) -> Result<Option<File>> {
     let path = lock_path(cluster);
     let cannot = |e| Error::io(format!("cannot lock {}", path.display()), e);
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(cannot)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),

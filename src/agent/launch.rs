@@ -89,7 +89,9 @@ impl Launch {
     fn judge(&self, answer: &str) -> Result<()> {
         match serde_json::from_str(answer) {
             Ok(Answer::Ready) => Ok(()),
-            Ok(Answer::Failed(why)) => Err(Error::new(Kind::Io, format!("the agent of cluster {}: {why}", self.cluster))),
+            Ok(Answer::Failed(why)) => {
+                Err(Error::new(Kind::Io, format!("the agent of cluster {}: {why}", self.cluster)))
+            }
             Err(e) => Err(Error::new(Kind::Io, "cannot read the agent's answer").because(e)),
         }
     }
@@ -113,7 +115,8 @@ impl Launch {
 pub fn restart(cluster: &str) -> Result<()> {
     let path = orders_path(cluster);
     let text = fs::read_to_string(&path).map_err(|e| {
-        Error::io(format!("cannot read {}", path.display()), e).hint("the cluster was never fully built: `minik down`, then `minik up`")
+        Error::io(format!("cannot read {}", path.display()), e)
+            .hint("the cluster was never fully built: `minik down`, then `minik up`")
     })?;
     let orders: Orders = serde_json::from_str(&text)
         .map_err(|e| Error::new(Kind::Io, format!("{} is not an agent's orders", path.display())).because(e))?;

@@ -97,7 +97,10 @@ async fn answer_connections(listener: tokio::net::TcpListener, app: Arc<App>, id
             Ok((stream, peer)) => {
                 let caller = Caller { app: app.clone(), identity: identity.clone(), peer };
                 if hall.send((stream, caller)).await.is_err() {
-                    return log::line(format_args!("{}/{}: the HTTP server has ended", identity.namespace, identity.pod));
+                    return log::line(format_args!(
+                        "{}/{}: the HTTP server has ended",
+                        identity.namespace, identity.pod
+                    ));
                 }
             }
             // The client gave up before it was accepted: accept(2) reports that on the listener.

@@ -72,7 +72,9 @@ fn take_launcher() -> Result<UnixStream> {
     dup2_stdin(&null).map_err(cannot)?;
     let stream = UnixStream::from(socket);
     let known = stream.peer_addr().map_err(|e| {
-        Error::new(Kind::Usage, "`agent serve` is for minik itself").because(e).hint("to start an agent: `minik agent restart`")
+        Error::new(Kind::Usage, "`agent serve` is for minik itself")
+            .because(e)
+            .hint("to start an agent: `minik agent restart`")
     });
     known.map(|_| stream)
 }
@@ -89,8 +91,8 @@ fn tell(mut launcher: &UnixStream, answer: &Answer) -> Result<()> {
 
 /// Keeps the orders and does what they say; when this returns, everything is served.
 fn take_up(cluster: &str, line: &str, runtime: &Runtime) -> Result<Agent> {
-    let orders: Orders = serde_json::from_str(line)
-        .map_err(|e| Error::new(Kind::Io, "cannot read the agent's orders").because(e))?;
+    let orders: Orders =
+        serde_json::from_str(line).map_err(|e| Error::new(Kind::Io, "cannot read the agent's orders").because(e))?;
     state::write_whole(&orders_path(cluster), line.as_bytes())?;
     let _inside = runtime.enter();
     let control = bind_control(cluster)?;
@@ -143,7 +145,8 @@ fn open_pods(pods: &[PodOrders]) -> Result<Vec<PodStatus>> {
     let mut apps_in_use: Vec<Arc<App>> = Vec::new();
     let mut statuses = Vec::with_capacity(pods.len());
     for (pod, mut opened) in pods.iter().zip(opened) {
-        let identity = Arc::new(Identity { namespace: pod.namespace.clone(), pod: pod.name.clone(), node: pod.node.clone() });
+        let identity =
+            Arc::new(Identity { namespace: pod.namespace.clone(), pod: pod.name.clone(), node: pod.node.clone() });
         let mut states = Vec::new();
         for ((app, _), sockets) in wanted(pod).into_iter().zip(opened.drain(..)) {
             states.push(match (app, sockets) {
@@ -195,12 +198,15 @@ fn pod_status(pod: &PodOrders, mut states: Vec<State>) -> Result<PodStatus> {
 /// A container: index of its pod, then its own.
 type ContainerAt = (usize, usize);
 
+/// What keeps the programs alive, and each program with its container.
+type Started = (Option<Nursery>, Vec<(ContainerAt, Child)>);
+
 /// Starts the programs of all containers; one that cannot be started is a failed container, and its log says why.
 fn start_programs(
     pods: &[PodOrders],
     statuses: &mut [PodStatus],
     runtime: &Runtime,
-) -> Result<(Option<Nursery>, Vec<(ContainerAt, Child)>)> {
+) -> Result<Started> {
     let mut places = Vec::new();
     let mut programs = Vec::new();
     for (p, pod) in pods.iter().enumerate() {

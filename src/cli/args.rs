@@ -80,7 +80,9 @@ pub enum Command {
     #[command(after_help = "Example: minik describe pod two-containers")]
     Describe(DescribeArgs),
     /// Run a program in a target's namespaces; its exit code is minik's.
-    #[command(after_help = "Examples: minik exec node-1 -- ip route\n          minik exec deploy/test -- ping -c1 10.100.247.2")]
+    #[command(
+        after_help = "Examples: minik exec node-1 -- ip route\n          minik exec deploy/test -- ping -c1 10.100.247.2"
+    )]
     Exec(ExecArgs),
     /// Open a shell in a target's namespaces.
     #[command(after_help = "Example: minik shell node-1")]

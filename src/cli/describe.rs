@@ -32,7 +32,8 @@ pub fn run(args: &DescribeArgs, globals: &Globals) -> Result<ExitCode> {
     };
     let session = session::open(globals.cluster_name())?;
     let texts = describe(&session, Thing::parse(kind)?, globals)?;
-    let chosen: Vec<&str> = texts.iter().filter(|(own, _)| name.is_none_or(|name| name == own)).map(|(_, text)| text.as_str()).collect();
+    let chosen: Vec<&str> =
+        texts.iter().filter(|(own, _)| name.is_none_or(|name| name == own)).map(|(_, text)| text.as_str()).collect();
     if let Some(name) = name
         && chosen.is_empty()
     {
@@ -50,7 +51,9 @@ fn describe(session: &Session, thing: Thing, globals: &Globals) -> Result<Vec<(S
     let here = |namespace: &str| globals.all_namespaces || namespace == globals.namespace;
     let cluster = &session.cluster;
     match thing {
-        Thing::Nodes => cluster.nodes.iter().map(|node| Ok((node.name.clone(), describe_node(session, node)?))).collect(),
+        Thing::Nodes => {
+            cluster.nodes.iter().map(|node| Ok((node.name.clone(), describe_node(session, node)?))).collect()
+        }
         Thing::Pods => {
             let status = session.agent()?;
             let pods = cluster.pods.iter().filter(|pod| here(&pod.namespace));
@@ -60,14 +63,17 @@ fn describe(session: &Session, thing: Thing, globals: &Globals) -> Result<Vec<(S
             let sets = cluster.workloads.iter().filter(|set| set.kind == kind && here(&set.namespace));
             Ok(sets.map(|set| (set.name.clone(), describe_workload(session, set))).collect())
         }
-        Thing::IpPools => cluster.network.pools.iter().map(|pool| Ok((pool.name.clone(), describe_pool(session, pool)?))).collect(),
+        Thing::IpPools => {
+            cluster.network.pools.iter().map(|pool| Ok((pool.name.clone(), describe_pool(session, pool)?))).collect()
+        }
         Thing::Namespaces => {
             let pods = |name: &str| cluster.pods.iter().filter(|pod| pod.namespace == name).count();
             let one = |name: &str| format!("Name:    {name}\nStatus:  Active\nPods:    {}\n", pods(name));
             Ok(cluster.namespaces.iter().map(|ns| (ns.name.clone(), one(&ns.name))).collect())
         }
         Thing::Blocks | Thing::Routes | Thing::Links | Thing::Rules => {
-            Err(Error::new(Kind::Usage, "these have no more detail than a list shows").hint("use `minik get`, with -o wide or json"))
+            Err(Error::new(Kind::Usage, "these have no more detail than a list shows")
+                .hint("use `minik get`, with -o wide or json"))
         }
     }
 }
@@ -101,7 +107,11 @@ fn describe_pod(session: &Session, pod: &Pod, status: Option<&Status>) -> String
         describe_container(&mut text, pod, container, status);
     }
     let orders = orders(&session.cluster, &session.plan);
-    let answers = orders.pods.iter().find(|own| own.namespace == pod.namespace && own.name == pod.name).map(|own| own.answers.as_slice());
+    let answers = orders
+        .pods
+        .iter()
+        .find(|own| own.namespace == pod.namespace && own.name == pod.name)
+        .map(|own| own.answers.as_slice());
     if let Some(ports) = answers.filter(|ports| !ports.is_empty()) {
         line(&mut text, "Answers on", port_list(ports));
         text.push_str("  minik's agent answers there with the pod's name, so that curl and nc can be tried;\n");
@@ -119,7 +129,11 @@ fn describe_network(text: &mut String, session: &Session, ns: &Namespace) {
         if let LinkKind::Veth { peer_namespace, peer } = &link.kind {
             let mac = link.mac.map_or_else(String::new, |mac| format!(", MAC {mac}"));
             let mtu = link.mtu.map_or_else(String::new, |mtu| format!(", MTU {mtu}"));
-            line(text, "Interface", format_args!("{}{mac}{mtu}; its other end is {peer} on {peer_namespace}", link.name));
+            line(
+                text,
+                "Interface",
+                format_args!("{}{mac}{mtu}; its other end is {peer} on {peer_namespace}", link.name),
+            );
         }
     }
     if let (Some(ip), Ok(ipam)) = (ip, cni::ipam(&session.cluster))
@@ -141,7 +155,7 @@ fn routes(text: &mut String, ns: &Namespace) {
 fn describe_container(text: &mut String, pod: &Pod, container: &Container, status: Option<&Status>) {
     let _ = writeln!(text, "  {}:", container.name);
     let mut line = |key: &str, value: String| {
-        let _ = writeln!(text, "    {:<12}{value}", format!("{key}:"));
+        let _ = writeln!(text, "    {:<13}{value}", format!("{key}:"));
     };
     line("Image", container.image.clone());
     if !container.command.is_empty() {
@@ -153,7 +167,8 @@ fn describe_container(text: &mut String, pod: &Pod, container: &Container, statu
         Work::Program { argv } => format!("the host's {}", argv[0]),
     };
     line("Runs", runs);
-    let known = pod_status(status, pod).and_then(|status| status.containers.iter().find(|own| own.name == container.name));
+    let known =
+        pod_status(status, pod).and_then(|status| status.containers.iter().find(|own| own.name == container.name));
     line("State", known.map_or_else(|| "unknown (no agent)".to_owned(), |known| state(&known.state)));
     for (name, value) in &container.env {
         line("Environment", format!("{name}={value}"));

@@ -61,27 +61,35 @@ fn features_of(need: Need) -> &'static [Feature] {
 }
 
 fn verdict(mode: Mode, findings: &[Finding]) -> Verdict {
-    let works = |feature: Feature| findings.iter().any(|finding| finding.feature == feature && finding.works);
-    let mut missing = Vec::new();
+    let works =
+        |feature: Feature| findings.iter().any(|finding| finding.feature == feature && finding.works == Some(true));
     if !works(Feature::Privilege) {
-        missing.push(Feature::Privilege);
+        return Verdict::Impossible("it needs root; run `sudo minik doctor` to see the rest".to_owned());
     }
-    let needs: Vec<Need> = cni::needs(mode).to_vec();
-    let wanted = needs.iter().flat_map(|need| features_of(*need)).copied();
-    missing.extend(wanted.filter(|feature| !works(*feature)));
+    let wanted = cni::needs(mode).iter().flat_map(|need| features_of(*need)).copied();
+    let mut missing: Vec<Feature> = wanted.filter(|feature| !works(*feature)).collect();
     let replaced = missing.contains(&Feature::Ipip) && works(Feature::Tun);
     missing.retain(|feature| !(replaced && *feature == Feature::Ipip));
     if !missing.is_empty() {
         let names: Vec<&str> = missing.iter().map(|feature| feature.name()).collect();
         return Verdict::Impossible(format!("missing: {}", names.join(", ")));
     }
-    if replaced { Verdict::Fallback("tunl0 is a TUN device served by minik's agent".to_owned()) } else { Verdict::Native }
+    if replaced {
+        Verdict::Fallback("tunl0 is a TUN device served by minik's agent".to_owned())
+    } else {
+        Verdict::Native
+    }
 }
 
 fn render(findings: &[Finding], modes: &[(Mode, Verdict)]) -> String {
     let mut lines = vec![vec!["FEATURE", "WORKS", "DETAIL"]];
     lines.extend(findings.iter().map(|finding| {
-        vec![finding.feature.name(), if finding.works { "yes" } else { "no" }, finding.detail.as_str()]
+        let works = match finding.works {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "?",
+        };
+        vec![finding.feature.name(), works, finding.detail.as_str()]
     }));
     let mut text = print::columns(&lines, false);
     text.push('\n');
@@ -94,7 +102,6 @@ fn render(findings: &[Finding], modes: &[(Mode, Verdict)]) -> String {
             Verdict::Impossible(why) => vec![name, "not here", why],
         });
     }
-    // The empty cell at the end of a line leaves its column's gap behind.
     text.push_str(&print::columns(&lines, false));
     text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }

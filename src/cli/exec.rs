@@ -36,7 +36,8 @@ pub fn run(args: &ExecArgs, globals: &Globals) -> Result<ExitCode> {
 pub(super) fn become_program(session: &Session, ns: &Namespace, mut command: Command) -> Result<ExitCode> {
     Place { netns: &ns.netns, hostname: &ns.hostname }.settle()?;
     if let Role::Pod { .. } = ns.role
-        && let Some(container) = session.cluster.pods.iter().find(|pod| pod.key() == ns.name).and_then(|pod| pod.containers.first())
+        && let Some(container) =
+            session.cluster.pods.iter().find(|pod| pod.key() == ns.name).and_then(|pod| pod.containers.first())
     {
         command.envs(container.env.iter().map(|(name, value)| (name, value)));
     }

@@ -95,9 +95,13 @@ fn only_waits(command: &[String]) -> bool {
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     match words.as_slice() {
         [shell, "-c", script] if matches!(base(shell), "sh" | "bash" | "ash") => {
-            let words: Vec<String> = script.trim().trim_end_matches(';').split_whitespace().map(str::to_owned).collect();
-            let plain = !script.contains(['|', '&', '<', '>', '$', '`', '"', '\'']) && !script.trim().trim_end_matches(';').contains(';');
-            plain && words.first().is_some_and(|word| !matches!(base(word), "sh" | "bash" | "ash")) && only_waits(&words)
+            let words: Vec<String> =
+                script.trim().trim_end_matches(';').split_whitespace().map(str::to_owned).collect();
+            let plain = !script.contains(['|', '&', '<', '>', '$', '`', '"', '\''])
+                && !script.trim().trim_end_matches(';').contains(';');
+            plain
+                && words.first().is_some_and(|word| !matches!(base(word), "sh" | "bash" | "ash"))
+                && only_waits(&words)
         }
         [sleep, time] => base(sleep) == "sleep" && (*time == "infinity" || waits_for_long(time)),
         [tail, "-f", "/dev/null"] => base(tail) == "tail",
@@ -151,7 +155,10 @@ mod tests {
         assert_eq!(ports("cilium/echoserver", &[]).1, [Port::tcp(8877)]);
         let agnhost = "registry.k8s.io/e2e-test-images/agnhost:2.39";
         assert_eq!(ports(agnhost, &["netexec"]), (App::Netexec, vec![Port::tcp(8080), Port::udp(8081)]));
-        assert_eq!(ports(agnhost, &["/agnhost", "netexec", "--http-port=80", "--udp-port", "90"]).1, [Port::tcp(80), Port::udp(90)]);
+        assert_eq!(
+            ports(agnhost, &["/agnhost", "netexec", "--http-port=80", "--udp-port", "90"]).1,
+            [Port::tcp(80), Port::udp(90)]
+        );
         assert_eq!(ports(agnhost, &["serve-hostname"]).0, App::Hostname);
     }
 

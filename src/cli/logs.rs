@@ -25,7 +25,10 @@ pub fn run(args: &LogsArgs, globals: &Globals) -> Result<ExitCode> {
     let container = find_container(pod, args.container.as_deref())?;
     let path = orders::log_path(&session.record.name, pod, &container.name);
     let Some(mut file) = open(&path)? else {
-        print::note(&format!("container {} of pod {} has no program that could write anything", container.name, pod.name))?;
+        print::note(&format!(
+            "container {} of pod {} has no program that could write anything",
+            container.name, pod.name
+        ))?;
         return Ok(ExitCode::SUCCESS);
     };
     // The watch is set before the file is read, so that nothing written in between is missed.
@@ -75,17 +78,20 @@ fn rest(file: &mut File, path: &Path) -> Result<Vec<u8>> {
 /// Where the last `lines` lines of a text begin.
 fn start_of_last(text: &[u8], lines: usize) -> usize {
     let end = text.len() - usize::from(text.ends_with(b"\n"));
-    let ends = text[..end].iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    let mut ends = text[..end].iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
     match lines {
         0 => text.len(),
-        lines => ends.skip(lines - 1).next().unwrap_or(0),
+        lines => ends.nth(lines - 1).unwrap_or(0),
     }
 }
 
 fn watch(path: &Path) -> Result<Inotify> {
     let cannot = |e: nix::Error| Error::io(format!("cannot watch {}", path.display()), e);
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map_err(cannot)?;
-    let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ATTRIB;
+    let flags = AddWatchFlags::IN_MODIFY
+        | AddWatchFlags::IN_DELETE_SELF
+        | AddWatchFlags::IN_MOVE_SELF
+        | AddWatchFlags::IN_ATTRIB;
     inotify.add_watch(path, flags).map_err(cannot)?;
     Ok(inotify)
 }

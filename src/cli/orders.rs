@@ -77,4 +77,3 @@ fn tunnels(plan: &Plan) -> Vec<Tunnel> {
         .map(|(ns, link)| Tunnel { netns: ns.netns.clone(), device: link.name.clone() })
         .collect()
 }
-

@@ -94,7 +94,9 @@ impl Listing {
     fn objects(&self, one: bool) -> Value {
         match self.rows.as_slice() {
             [row] if one => row.object.clone(),
-            rows => json!({ "apiVersion": "v1", "kind": "List", "items": rows.iter().map(|row| &row.object).collect::<Vec<_>>() }),
+            rows => {
+                json!({ "apiVersion": "v1", "kind": "List", "items": rows.iter().map(|row| &row.object).collect::<Vec<_>>() })
+            }
         }
     }
 
@@ -119,7 +121,9 @@ impl Listing {
 /// Lines of cells in columns, three spaces apart.
 pub fn columns(lines: &[Vec<&str>], pad_last: bool) -> String {
     let count = lines.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |i: usize| lines.iter().filter_map(|line| line.get(i)).map(|cell| cell.chars().count()).max().unwrap_or_default();
+    let width = |i: usize| {
+        lines.iter().filter_map(|line| line.get(i)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
     let widths: Vec<usize> = (0..count).map(width).collect();
     let mut text = String::new();
     for line in lines {

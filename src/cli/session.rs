@@ -47,9 +47,8 @@ pub fn compute(record: Record) -> Result<Session> {
         let plan = cni::plan(&cluster, record.datapath)?;
         Ok((cluster, plan))
     };
-    let (cluster, plan) = compute().map_err(|e: Error| {
-        e.within(format_args!("cluster {}, made by minik {}", record.name, record.version))
-    })?;
+    let (cluster, plan) = compute()
+        .map_err(|e: Error| e.within(format_args!("cluster {}, made by minik {}", record.name, record.version)))?;
     Ok(Session { record, cluster, plan })
 }
 

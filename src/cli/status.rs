@@ -53,7 +53,8 @@ fn fallbacks(session: &Session) -> Vec<String> {
 }
 
 fn render(session: &Session, agent: Option<&Status>, fallbacks: &[String], drift: &[Drift]) -> String {
-    let mut text = format!("cluster:   {} ({}, {} datapath)\n", session.record.name, session.plan.mode, session.record.datapath);
+    let mut text =
+        format!("cluster:   {} ({}, {} datapath)\n", session.record.name, session.plan.mode, session.record.datapath);
     // Writing to a String cannot fail.
     let _ = match agent {
         Some(agent) => writeln!(

@@ -14,7 +14,11 @@ use crate::topology::{Cluster, Pod, WorkloadKind};
 pub fn resolve<'a>(cluster: &Cluster, plan: &'a Plan, namespace: &str, target: &str) -> Result<&'a Namespace> {
     if let Ok(address) = target.parse::<IpAddr>() {
         let has = |ns: &&Namespace| ns.addresses().any(|(_, own)| own.net.addr() == address);
-        return plan.namespaces.iter().find(has).ok_or_else(|| nobody(format!("nothing in cluster {} has the address {address}", plan.cluster)));
+        return plan
+            .namespaces
+            .iter()
+            .find(has)
+            .ok_or_else(|| nobody(format!("nothing in cluster {} has the address {address}", plan.cluster)));
     }
     if let Some(ns) = plan.namespace(target) {
         return Ok(ns);
@@ -55,7 +59,8 @@ pub fn pod<'a>(cluster: &'a Cluster, namespace: &str, name: &str) -> Result<Opti
 }
 
 fn first_pod<'a>(cluster: &'a Cluster, namespace: &str, kind: WorkloadKind, name: &str) -> Result<Option<&'a Pod>> {
-    let owned = |pod: &&Pod| pod.namespace == namespace && pod.owner.as_ref().is_some_and(|(k, n)| *k == kind && n == name);
+    let owned =
+        |pod: &&Pod| pod.namespace == namespace && pod.owner.as_ref().is_some_and(|(k, n)| *k == kind && n == name);
     let pod = cluster.pods.iter().find(owned);
     let is_there = cluster.workloads.iter().any(|w| w.kind == kind && w.namespace == namespace && w.name == name);
     match (pod, is_there) {
@@ -81,7 +86,11 @@ fn nobody(message: String) -> Error {
 }
 
 fn unknown(plan: &Plan, target: &str) -> Error {
-    let names = plan.namespaces.iter().flat_map(|ns| [Some(ns.name.as_str()), ns.name.split_once('/').map(|(_, pod)| pod)]).flatten();
+    let names = plan
+        .namespaces
+        .iter()
+        .flat_map(|ns| [Some(ns.name.as_str()), ns.name.split_once('/').map(|(_, pod)| pod)])
+        .flatten();
     let error = nobody(format!("nothing in cluster {} is called `{target}`", plan.cluster));
     match nearest(target, names) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),

@@ -64,12 +64,14 @@ impl Place<'_> {
             Error::new(kind, format!("cannot {step} for {}", self.netns)).because(e)
         };
         let ns = netns::open(self.netns)?;
-        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS).map_err(|e| cannot("make mount and host name namespaces", e))?;
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS)
+            .map_err(|e| cannot("make mount and host name namespaces", e))?;
         netns::enter(ns.file())?;
         sethostname(self.hostname).map_err(|e| cannot("set the host name", e))?;
         // Without this, what is mounted below would also be mounted on the host.
         let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none).map_err(|e| cannot("separate the mounts", e))?;
+        mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)
+            .map_err(|e| cannot("separate the mounts", e))?;
         match umount2("/sys", MntFlags::MNT_DETACH) {
             Ok(()) | Err(Errno::EINVAL) => {}
             Err(e) => return Err(cannot("unmount /sys", e)),
@@ -94,7 +96,8 @@ impl Place<'_> {
                 continue;
             }
             mount(Some(&entry.path()), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(|e| {
-                Error::new(Kind::Io, format!("cannot bind {} over {}", entry.path().display(), target.display())).because(e)
+                Error::new(Kind::Io, format!("cannot bind {} over {}", entry.path().display(), target.display()))
+                    .because(e)
             })?;
         }
         Ok(())

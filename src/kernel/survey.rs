@@ -149,19 +149,19 @@ impl Serialize for Feature {
 pub struct Finding {
     /// Which one.
     pub feature: Feature,
-    /// Whether it works.
-    pub works: bool,
+    /// Whether it works; none if it could not be tried.
+    pub works: Option<bool>,
     /// A version, or why it does not work and what would cure it.
     pub detail: String,
 }
 
 impl Finding {
     fn yes(feature: Feature, detail: impl Into<String>) -> Finding {
-        Finding { feature, works: true, detail: detail.into() }
+        Finding { feature, works: Some(true), detail: detail.into() }
     }
 
     fn no(feature: Feature, detail: impl Into<String>) -> Finding {
-        Finding { feature, works: false, detail: detail.into() }
+        Finding { feature, works: Some(false), detail: detail.into() }
     }
 
     /// What a request's result says: the kernel may dislike it, but must know what is meant.
@@ -191,7 +191,8 @@ pub fn survey() -> Result<Vec<Finding>> {
         let links = LINKS.iter().map(|(feature, _)| *feature);
         let rest = [Feature::Tun, Feature::Netem, Feature::Ipvs, Feature::IpsetHashNet];
         let untried = links.chain(rest).chain(MATCHES.iter().map(|(feature, ..)| *feature));
-        findings.extend(untried.map(|feature| Finding::no(feature, "not tried without privilege")));
+        let detail = "cannot be tried without privilege".to_owned();
+        findings.extend(untried.map(|feature| Finding { feature, works: None, detail: detail.clone() }));
     }
     Ok(findings)
 }

@@ -93,7 +93,11 @@ pub(super) fn show_blocks(session: &Session, only: Option<&str>) -> Result<Strin
             rows.push(line("IP Pool", pool.cidr.to_string(), Usage { total, in_use }));
         }
         let shown = blocks.iter().map(|block| (block.prefix.to_string(), block.usage()));
-        rows.extend(shown.filter(|(cidr, _)| only.is_none_or(|only| only == cidr)).map(|(cidr, usage)| line("Block", cidr, usage)));
+        rows.extend(
+            shown
+                .filter(|(cidr, _)| only.is_none_or(|only| only == cidr))
+                .map(|(cidr, usage)| line("Block", cidr, usage)),
+        );
     }
     Ok(print::boxed(&["GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS FREE"], &rows))
 }

@@ -20,7 +20,15 @@ pub(super) fn nodes(session: &Session) -> Listing {
         Row {
             namespace: None,
             name: node.name.clone(),
-            cells: vec![node.name.clone(), "Ready".into(), NONE.into(), age.clone(), version.clone(), ip.clone(), NONE.into()],
+            cells: vec![
+                node.name.clone(),
+                "Ready".into(),
+                NONE.into(),
+                age.clone(),
+                version.clone(),
+                ip.clone(),
+                NONE.into(),
+            ],
             object: json!({
                 "apiVersion": "v1",
                 "kind": "Node",
@@ -155,7 +163,9 @@ pub(super) fn workloads(session: &Session, kind: WorkloadKind) -> Result<Listing
     let columns: &[&str] = match kind {
         WorkloadKind::Deployment => &["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"],
         WorkloadKind::ReplicaSet => &["NAME", "DESIRED", "CURRENT", "READY", "AGE"],
-        WorkloadKind::DaemonSet => &["NAME", "DESIRED", "CURRENT", "READY", "UP-TO-DATE", "AVAILABLE", "NODE SELECTOR", "AGE"],
+        WorkloadKind::DaemonSet => {
+            &["NAME", "DESIRED", "CURRENT", "READY", "UP-TO-DATE", "AVAILABLE", "NODE SELECTOR", "AGE"]
+        }
         WorkloadKind::StatefulSet => &["NAME", "READY", "AGE"],
     };
     let columns = columns.iter().map(|name| column(name)).chain([wide("CONTAINERS"), wide("IMAGES")]).collect();
@@ -181,7 +191,12 @@ fn workload_row(session: &Session, set: &Workload, status: Option<&Status>, age:
     let mut pods = pods_of(session, set);
     if pods.is_empty() && set.kind == WorkloadKind::ReplicaSet {
         let prefix = format!("{}-", set.name);
-        pods = session.cluster.pods.iter().filter(|pod| pod.namespace == set.namespace && pod.name.starts_with(&prefix)).collect();
+        pods = session
+            .cluster
+            .pods
+            .iter()
+            .filter(|pod| pod.namespace == set.namespace && pod.name.starts_with(&prefix))
+            .collect();
     }
     let is_ready = |pod: &&&Pod| pod_state(pod_status(status, pod), pod).1 == pod.containers.len();
     let ready = pods.iter().filter(is_ready).count().to_string();
@@ -195,7 +210,8 @@ fn workload_row(session: &Session, set: &Workload, status: Option<&Status>, age:
         WorkloadKind::StatefulSet => vec![name, of, age],
     };
     let containers = pods.first().map(|pod| pod.containers.as_slice()).unwrap_or_default();
-    let list = |each: fn(&crate::topology::Container) -> &str| containers.iter().map(each).collect::<Vec<_>>().join(",");
+    let list =
+        |each: fn(&crate::topology::Container) -> &str| containers.iter().map(each).collect::<Vec<_>>().join(",");
     cells.extend([list(|c| &c.name), list(|c| &c.image)]);
     Row {
         namespace: Some(set.namespace.clone()),

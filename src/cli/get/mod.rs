@@ -155,7 +155,11 @@ fn select(listing: &mut Listing, thing: Thing, globals: &Globals, name: Option<&
     let names: Vec<String> = listing.rows.iter().map(|row| row.name.clone()).collect();
     listing.rows.retain(|row| row.name == name);
     if listing.rows.is_empty() {
-        let place = if thing.is_namespaced() && !globals.all_namespaces { format!(" in namespace {}", globals.namespace) } else { String::new() };
+        let place = if thing.is_namespaced() && !globals.all_namespaces {
+            format!(" in namespace {}", globals.namespace)
+        } else {
+            String::new()
+        };
         let error = Error::new(Kind::Usage, format!("there is no {} `{name}`{place}", listing.kind));
         return Err(match nearest(name, names.iter().map(String::as_str)) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),

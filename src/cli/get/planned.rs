@@ -82,5 +82,10 @@ pub(super) fn rules(session: &Session, globals: &Globals, name: Option<&str>) ->
             }
         }
     }
-    Ok(Listing { kind: "rule", columns: vec![column("WHERE"), column("TABLE"), column("RULE")], rows, like_calicoctl: false })
+    Ok(Listing {
+        kind: "rule",
+        columns: vec![column("WHERE"), column("TABLE"), column("RULE")],
+        rows,
+        like_calicoctl: false,
+    })
 }
