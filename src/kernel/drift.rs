@@ -1,81 +1,118 @@
-//! What the live kernel holds beside what the plan says.
+//! What a live namespace has lost of its plan, or has beyond it: links, addresses, routes, neighbours, rules, sets.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::process::{Command, Stdio};
+use std::io::ErrorKind;
+use std::process::Command;
 
-use super::{netns, read};
+use super::read::{self, Live, LiveLink};
+use super::{netns, remove};
 use crate::error::{Error, Kind, Result};
+use crate::names;
 use crate::plan::facts::{self, Drift};
 use crate::plan::{Link, LinkKind, Namespace, Plan, restore};
 
-/// Every difference between a plan and the kernel: links, addresses, routes, neighbours, sets and rules.
+/// Every difference between the plan and the kernel, namespace by namespace in the plan's order.
 ///
 /// # Errors
-/// If a namespace cannot be read for another reason than that it is gone; a namespace that is gone is a
-/// difference.
+/// If a namespace cannot be read; one that is not there is a difference and no error.
 pub fn of(plan: &Plan) -> Result<Vec<Drift>> {
-    let mut drifts = Vec::new();
-    for namespace in &plan.namespaces {
-        let Ok(handle) = netns::open(&namespace.netns) else {
-            let fact = format!("network namespace {}", namespace.netns);
-            drifts.push(Drift::Missing { namespace: namespace.name.clone(), fact });
-            continue;
-        };
-        let context = |e: Error| e.within(&namespace.name);
-        let mut live = live_facts(namespace, handle.file()).map_err(context)?;
-        let mut planned = facts::facts(namespace);
-        if !namespace.tables.is_empty() || !namespace.sets.is_empty() {
-            planned.extend(facts::numbered(&restore::iptables_restore(&namespace.tables)));
-            planned.extend(members(&restore::ipset_restore(&namespace.sets)));
-            live.extend(facts::numbered(&restore::normalised(&dump(&["iptables-save"], handle.file()).map_err(context)?)));
-            live.extend(members(&dump(&["ipset", "save"], handle.file()).map_err(context)?));
+    let live = remove::owned(&plan.cluster, netns::list(&names::netns_prefix(&plan.cluster))?)?;
+    let mut drift = Vec::new();
+    for ns in &plan.namespaces {
+        if live.contains(&ns.netns) {
+            drift.extend(of_namespace(ns)?);
+        } else {
+            drift.push(Drift::Missing { namespace: ns.name.clone(), fact: format!("network namespace {}", ns.netns) });
         }
-        drifts.extend(facts::compare(&namespace.name, &planned, &live));
     }
-    Ok(drifts)
+    let planned: BTreeSet<&str> = plan.namespaces.iter().map(|ns| ns.netns.as_str()).collect();
+    let extra = live.iter().filter(|name| !planned.contains(name.as_str()));
+    drift.extend(extra.map(|name| Drift::Extra { namespace: name.clone(), fact: "network namespace".to_owned() }));
+    Ok(drift)
 }
 
-fn live_facts(namespace: &Namespace, ns: &File) -> Result<BTreeSet<String>> {
-    let live = read::namespace(ns)?;
-    let mut found = BTreeSet::new();
-    for link in &live.links {
-        let planned = namespace.link(&link.name);
-        // What nobody asked for and is down is the kernel's own (`tunl0` where ipip is loaded).
-        if planned.is_none() && !link.up {
-            continue;
-        }
-        // Only what the plan decides is compared; the rest is the kernel's choice.
-        let shown = Link {
-            mac: link.mac.filter(|_| planned.is_none_or(|p| p.mac.is_some())),
-            mtu: Some(link.mtu).filter(|_| planned.is_none_or(|p| p.mtu.is_some())),
-            master: link.master.clone(),
-            up: link.up,
-            ..Link::new(&link.name, planned.map_or(LinkKind::Bridge, |p| p.kind.clone()))
-        };
-        found.insert(facts::link_fact(&shown));
-        found.extend(link.addresses.iter().map(|address| facts::address_fact(&link.name, address)));
+fn of_namespace(ns: &Namespace) -> Result<Vec<Drift>> {
+    let handle = netns::open(&ns.netns)?;
+    let live = as_namespace(ns, read::namespace(handle.file())?);
+    let mut drift = facts::compare(&ns.name, &facts::facts(ns), &facts::facts(&live));
+    if !ns.tables.is_empty() || !ns.sets.is_empty() {
+        let (rules, sets) = netns::inside(handle.file(), || (dump("iptables-save", &[]), dump("ipset", &["save"])))?;
+        let planned = rule_facts(&restore::iptables_restore(&ns.tables), &restore::ipset_restore(&ns.sets));
+        drift.extend(facts::compare(&ns.name, &planned, &rule_facts(&restore::normalised(&rules?), &sets?)));
     }
-    found.extend(live.routes.iter().map(facts::route_fact));
-    found.extend(live.neighbours.iter().map(facts::neighbour_fact));
-    Ok(found)
+    Ok(drift)
 }
 
-/// The members of sets as facts.
-fn members(text: &str) -> BTreeSet<String> {
-    text.lines().filter_map(|line| line.strip_prefix("add ")).map(|member| format!("set {member}")).collect()
+/// What was read, as a namespace that says no more of each link than the plan does.
+fn as_namespace(planned: &Namespace, live: Live) -> Namespace {
+    let links = live.links.into_iter().filter_map(|link| as_link(planned.link(&link.name), link)).collect();
+    Namespace { links, routes: live.routes, neighbours: live.neighbours, ..planned.clone() }
 }
 
-/// The output of a tool that prints what a namespace holds.
-fn dump(argv: &[&str], ns: &File) -> Result<String> {
-    netns::inside(ns, || {
-        let mut command = Command::new(argv[0]);
-        let output = command.args(&argv[1..]).stdin(Stdio::null()).output();
-        let output = output.map_err(|e| Error::new(Kind::Unsupported, format!("cannot run {}", argv[0])).because(e))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+fn as_link(planned: Option<&Link>, live: LiveLink) -> Option<Link> {
+    let Some(planned) = planned else {
+        // Modules such as ipip put a device into every new namespace; it is down and has no address.
+        let made_by_kernel = !live.up && live.addresses.is_empty();
+        let kind = LinkKind::Bridge;
+        return (!made_by_kernel).then(|| Link {
+            up: live.up,
+            addresses: live.addresses,
+            ..Link::new(&live.name, kind)
+        });
+    };
+    Some(Link {
+        mtu: planned.mtu.map(|_| live.mtu),
+        mac: planned.mac.and(live.mac),
+        master: live.master,
+        up: live.up,
+        addresses: live.addresses,
+        ..planned.clone()
+    })
+}
+
+/// The rules by table and place in their chain, and the members of the sets.
+fn rule_facts(rules: &str, sets: &str) -> BTreeSet<String> {
+    let mut table = "";
+    let mut placed = Vec::new();
+    for line in rules.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            table = name;
+        } else if let Some(rest) = line.strip_prefix("-A ") {
+            let chain = rest.split(' ').next().unwrap_or_default();
+            placed.push((format!("{table} {chain}"), format!("{table}: {line}")));
         }
+    }
+    let mut facts = facts::numbered(placed.iter().map(|(place, line)| (place.as_str(), line.as_str())));
+    // Sizes and hash seeds are the kernel's own affair.
+    let words = |line: &str| line.split(' ').take(3).collect::<Vec<_>>().join(" ");
+    facts.extend(sets.lines().filter(|line| !line.is_empty()).map(|line| format!("set: {}", words(line))));
+    facts
+}
+
+/// The output of a tool in the calling thread's namespace.
+fn dump(tool: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(tool).args(arguments).output().map_err(|e| {
+        let kind = if e.kind() == ErrorKind::NotFound { Kind::Unsupported } else { Kind::Tool };
+        Error::new(kind, format!("cannot run {tool}")).because(e)
+    })?;
+    if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(Error::new(Kind::Tool, format!("{} failed ({})", argv.join(" "), output.status)).because(words))
-    })?
+        return Err(Error::new(Kind::Tool, format!("{tool} failed ({})", output.status)).because(words));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rule_facts;
+
+    #[test]
+    fn a_changed_order_and_a_changed_member_are_differences() {
+        let one =
+            rule_facts("*nat\n-A a -j x\n-A a -j y\nCOMMIT\n", "create s hash:net family inet\nadd s 10.0.0.0/8\n");
+        let other =
+            rule_facts("*nat\n-A a -j y\n-A a -j x\nCOMMIT\n", "create s hash:net bucketsize 12\nadd s 10.0.0.0/9\n");
+        let differ: Vec<&str> = one.difference(&other).map(String::as_str).collect();
+        assert_eq!(differ, ["rule 1: nat: -A a -j x", "rule 2: nat: -A a -j y", "set: add s 10.0.0.0/8"]);
+    }
 }
