@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
     }
 
     fn identity() -> Arc<Identity> {
@@ -207,6 +207,11 @@ mod tests {
         serve(tcp, &app, &identity(), &hall).expect("serves");
         serve(udp, &Arc::new(App::Answer), &identity(), &hall).expect("serves");
 
+        let asking = tokio::task::spawn_blocking(move || ask(tcp_port, udp_port));
+        runtime.block_on(asking).expect("answers");
+    }
+
+    fn ask(tcp_port: u16, udp_port: u16) {
         let answer = get((Ipv4Addr::LOCALHOST, tcp_port).into(), "/");
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains("server: nginx/1.14.2\r\n") && answer.contains("Welcome to nginx!"), "{answer}");

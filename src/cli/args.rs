@@ -96,6 +96,12 @@ pub enum Command {
     /// Compare the live kernel with the plan, and look at the agent.
     #[command(after_help = "Example: minik status -o json")]
     Status,
+    /// Prove the cluster with real packets: inject, capture, compare with the predicted path.
+    #[command(after_help = "Example: minik verify --junit verify.xml")]
+    Verify(VerifyArgs),
+    /// Ask once whether one thing reaches another, or all pairs of pods.
+    #[command(after_help = "Examples: minik probe deploy/test 10.100.247.2 --tcp 80\n          minik probe --matrix")]
+    Probe(ProbeArgs),
     /// Say what this machine can run natively, by fallback, not at all, and why.
     #[command(after_help = "Example: sudo minik doctor")]
     Doctor,
@@ -262,6 +268,43 @@ pub enum PlanForm {
     Json,
     /// A shell script.
     Shell,
+}
+
+/// The arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The cluster, as -c names it.
+    #[arg(value_name = "CLUSTER")]
+    pub name: Option<String>,
+    /// Also write a JUnit report to this file.
+    #[arg(long, value_name = "FILE", env = "MINIK_JUNIT")]
+    pub junit: Option<std::path::PathBuf>,
+}
+
+/// The arguments of `probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Who asks: a node, client, router, pod, ns/pod, deploy/NAME or IP address.
+    #[arg(value_name = "FROM", required_unless_present = "matrix", requires = "to")]
+    pub from: Option<String>,
+    /// Who is asked: the same, or any IPv4 address.
+    #[arg(value_name = "TO")]
+    pub to: Option<String>,
+    /// Ask every pair of pods by ICMP.
+    #[arg(long, conflicts_with_all = ["from", "to", "icmp", "tcp", "udp"])]
+    pub matrix: bool,
+    /// Ask by ICMP echo; this is the default.
+    #[arg(long, conflicts_with_all = ["tcp", "udp"])]
+    pub icmp: bool,
+    /// Ask for a TCP connection to a port.
+    #[arg(long, value_name = "PORT", conflicts_with = "udp", env = "MINIK_TCP")]
+    pub tcp: Option<u16>,
+    /// Ask for an answer to a UDP datagram to a port.
+    #[arg(long, value_name = "PORT", env = "MINIK_UDP")]
+    pub udp: Option<u16>,
+    /// How long to wait for an answer, in milliseconds.
+    #[arg(long, value_name = "MS", env = "MINIK_TIMEOUT", default_value_t = 1000)]
+    pub timeout: u64,
 }
 
 /// The arguments of `show`.

@@ -16,12 +16,14 @@ mod logs;
 mod ls;
 mod orders;
 mod plan;
+mod probe;
 mod session;
 mod shell;
 mod status;
 mod target;
 mod topologies;
 mod up;
+mod verify;
 mod version;
 
 use std::io::{ErrorKind, Write};
@@ -61,6 +63,8 @@ fn dispatch(command: &Command, globals: &Globals) -> Result<ExitCode> {
         Command::Logs(args) => logs::run(args, globals),
         Command::Plan(args) => plan::run(args, globals),
         Command::Status => status::run(globals),
+        Command::Verify(args) => verify::run(args, globals),
+        Command::Probe(args) => probe::run(args, globals),
         Command::Doctor => doctor::run(globals),
         Command::Topologies => topologies::list(globals),
         Command::Show(args) => topologies::show(args),

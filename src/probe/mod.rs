@@ -2,4 +2,10 @@
 
 pub mod capture;
 pub mod inject;
+pub mod matrix;
+pub mod pair;
+mod ring;
 mod socket;
+pub mod together;
+
+pub use socket::{option, set_option};
