@@ -28,3 +28,4 @@ pub mod predict;
 pub mod probe;
 pub mod topology;
 pub mod tunnel;
+pub mod verify;

@@ -61,7 +61,10 @@ fn close(
         Outcome::Delivered { namespace: name, carried } => {
             let ttl = settings::default_ttl(namespace(walker.plan, &name)?);
             let answer = (purpose == Purpose::Request).then(|| answer(&carried.packet, flow.port, ttl)).flatten();
-            let next = answer.map(|packet| (name.clone(), Purpose::Answer, packet));
+            let next = answer.map(|packet| {
+                let is_error = matches!(&packet.transport, Transport::Icmp(Icmp::Unreachable { .. }));
+                (name.clone(), if is_error { Purpose::Error } else { Purpose::Answer }, packet)
+            });
             (End::Delivered { namespace: name }, next)
         }
         Outcome::Dropped { namespace: name, reason, error } => {

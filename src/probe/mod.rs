@@ -3,3 +3,5 @@
 pub mod capture;
 pub mod inject;
 mod socket;
+
+pub use socket::{option, set_option};

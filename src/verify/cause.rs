@@ -1,0 +1,136 @@
+//! From the first divergence to its likely cause and its cure: what the live kernel holds at that place, against
+//! the plan.
+
+use std::collections::BTreeMap;
+
+use super::checks::Check;
+use super::compare::Divergence;
+use crate::error::Result;
+use crate::kernel::{netns, read};
+use crate::packet::{Body, Direction, PROTOCOL_IPIP};
+use crate::plan::{Datapath, LinkKind, Namespace, Plan, facts};
+use crate::predict::{Hop, Purpose};
+
+/// Differences between plan and kernel that are named at most for one divergence.
+const NAMED_MAX: usize = 3;
+
+/// What the kernel holds, read once for each namespace that is asked about.
+#[derive(Debug, Default)]
+pub struct Live {
+    drift: BTreeMap<String, Vec<String>>,
+}
+
+impl Live {
+    /// What differs from the plan in a namespace. What cannot be read is said in place of it.
+    fn drift(&mut self, ns: &Namespace) -> &[String] {
+        self.drift.entry(ns.name.clone()).or_insert_with(|| match read_drift(ns) {
+            Ok(drift) => drift,
+            Err(error) => vec![format!("cannot read {}: {error}", ns.netns)],
+        })
+    }
+}
+
+fn read_drift(ns: &Namespace) -> Result<Vec<String>> {
+    let live = read::namespace(netns::open(&ns.netns)?.file())?;
+    let drift = facts::compare(&ns.name, &facts::facts(ns), &live.facts(ns));
+    Ok(drift.iter().map(ToString::to_string).collect())
+}
+
+/// The divergence, the likely cause and the cure, in one paragraph.
+pub fn explain(plan: &Plan, check: &Check, divergence: &Divergence, live: &mut Live) -> String {
+    let mut text = divergence.to_string();
+    let places = suspects(plan, check, divergence);
+    let drift: Vec<String> = places.iter().flat_map(|ns| live.drift(ns).to_vec()).take(NAMED_MAX).collect();
+    if !drift.is_empty() {
+        text.push_str(&format!("\ncause: {}\ncure: `minik up --replace` builds it anew", drift.join("; ")));
+    } else if let Some(hint) = hint(plan, check, divergence) {
+        text.push_str(&format!("\nlook at: {hint}"));
+    }
+    text
+}
+
+/// The namespaces that may be at fault, the most likely one first.
+fn suspects<'a>(plan: &'a Plan, check: &Check, divergence: &Divergence) -> Vec<&'a Namespace> {
+    let names: Vec<&str> = match divergence {
+        Divergence::Missing { hop, after, purpose, .. } => match (after, purpose) {
+            (Some(after), _) => vec![&after.namespace, &hop.namespace],
+            // Nothing of the answer: whoever should have sent it did not, or never had the whole request.
+            (None, _) => vec![&hop.namespace, &check.from],
+        },
+        Divergence::Field { hop, .. } => {
+            let before = check.expected.hops().take_while(|other| *other != hop).last();
+            vec![before.map_or(hop.namespace.as_str(), |before| before.namespace.as_str()), &hop.namespace]
+        }
+        Divergence::Extra { seen } => vec![&seen.namespace],
+    };
+    let mut found: Vec<&Namespace> = Vec::new();
+    for ns in names.iter().filter_map(|name| plan.namespace(name)) {
+        if !found.iter().any(|known| known.name == ns.name) {
+            found.push(ns);
+        }
+    }
+    found
+}
+
+/// What a person would look at, where routes and links are as planned: rules, sysctls, the tunnel's process.
+fn hint(plan: &Plan, check: &Check, divergence: &Divergence) -> Option<String> {
+    match divergence {
+        Divergence::Missing { hop, after, purpose, .. } => {
+            let Some(after) = after else { return Some(nothing_sent(check, hop, *purpose)) };
+            let ns = plan.namespace(&after.namespace)?;
+            Some(format!("{}: {}", after.namespace, between(plan, ns, after, hop)))
+        }
+        Divergence::Field { hop, field, .. } => Some(format!("{}: {}", hop.namespace, field_hint(field))),
+        Divergence::Extra { seen } => Some(format!(
+            "{}: a bridge that floods, `tc filter`, or a TEE rule (`tc filter show dev {}`, `iptables -t mangle -S`)",
+            seen.namespace, seen.interface
+        )),
+    }
+}
+
+fn nothing_sent(check: &Check, hop: &Hop, purpose: Purpose) -> String {
+    match purpose {
+        Purpose::Request => format!("{}: is {} up, is it there?", check.from, hop.interface),
+        Purpose::Answer if check.protocol == "arp" => format!(
+            "{}: `sysctl net.ipv4.conf.{}.proxy_arp` must be 1, with a route to the address elsewhere",
+            hop.namespace, hop.interface
+        ),
+        Purpose::Answer | Purpose::Error => {
+            format!("{}: INPUT and OUTPUT (`iptables -S`), `sysctl net.ipv4.icmp_echo_ignore_all`", hop.namespace)
+        }
+    }
+}
+
+/// What stands between the last frame that was seen and the first one that was not.
+fn between(plan: &Plan, ns: &Namespace, after: &Hop, hop: &Hop) -> String {
+    let is_tunnel = |name: &str| ns.link(name).is_some_and(|link| link.kind == LinkKind::Ipip);
+    let encapsulated = matches!(&after.frame.body, Body::Ip(packet) if packet.outer().is_some_and(|ip| ip.protocol == PROTOCOL_IPIP));
+    if after.namespace != hop.namespace {
+        return format!("is the other end of {} up?", after.interface);
+    }
+    let serving = match plan.datapath {
+        Datapath::Userspace => "; does the agent run (`minik status`, `minik agent restart`)?",
+        Datapath::Kernel => "",
+    };
+    if encapsulated && is_tunnel(&hop.interface) {
+        return format!("INPUT drops IP in IP (`iptables -vS INPUT`, `iptables -vS cali-INPUT`), a node is missing in the set (`ipset list`), or {} is down{serving}", hop.interface);
+    }
+    if is_tunnel(&after.interface) && after.direction == Direction::Out {
+        return format!("OUTPUT drops IP in IP (`iptables -vS OUTPUT`), or no neighbour for the gateway{serving}");
+    }
+    format!(
+        "dropped between {} and {}: FORWARD (`iptables -vS FORWARD`), raw PREROUTING's rpfilter, `ip route get`, `ip neigh`",
+        after.interface, hop.interface
+    )
+}
+
+fn field_hint(field: &str) -> &'static str {
+    match field.trim_start_matches("outer ").trim_start_matches("inner ") {
+        "TTL" => "a TTL target (`iptables -t mangle -S`), or one router more or less on the way",
+        "source" => "masquerade (`iptables -t nat -vS`, `ipset list`), or another source address (`ip route get`)",
+        "destination" => "a DNAT rule (`iptables -t nat -vS`), or another gateway (`ip route`)",
+        "destination MAC" | "source MAC" => "`ip neigh` and `ip link`: another Ethernet address",
+        "length" | "IP length" | "MF" | "fragment offset" | "next-hop MTU" => "MTU (`ip link`, `ip route show cache`)",
+        _ => "rules that change packets (`iptables -t mangle -S`)",
+    }
+}

@@ -1,0 +1,286 @@
+//! What was seen against what was predicted: the first place where they part. PURE.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::packet::{Body, Direction, Frame, Icmp, Ip, Packet, Transport};
+use crate::predict::{Hop, Journey, Leg, Purpose};
+
+/// A frame of a check, seen somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The namespace's name inside the cluster.
+    pub namespace: String,
+    /// The interface.
+    pub interface: String,
+    /// Which way it passed.
+    pub direction: Direction,
+    /// The kernel's time in nanoseconds since 1970.
+    pub time: i64,
+    /// Which leg of the journey it is on.
+    pub purpose: Purpose,
+    /// The frame.
+    pub frame: Frame,
+}
+
+/// `node-1/tunl0 out`.
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} {}", self.namespace, self.interface, self.direction)
+    }
+}
+
+/// Where observation and prediction part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Divergence {
+    /// A predicted frame did not come.
+    Missing {
+        /// The leg.
+        purpose: Purpose,
+        /// What was predicted and not seen.
+        hop: Hop,
+        /// The last predicted frame that was seen.
+        after: Option<Hop>,
+        /// What was seen in its stead.
+        instead: Option<Seen>,
+    },
+    /// A frame came where it should, but it is not the one predicted.
+    Field {
+        /// What was predicted.
+        hop: Hop,
+        /// The field: `TTL`, `length`, `source MAC`.
+        field: String,
+        /// Its predicted value.
+        expected: String,
+        /// Its value on the wire.
+        seen: String,
+    },
+    /// A frame was seen where nothing should be.
+    Extra {
+        /// The frame.
+        seen: Seen,
+    },
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Divergence::Missing { purpose, hop, after, instead } => {
+                write!(f, "{hop}: {} not seen", purpose.noun())?;
+                match after {
+                    Some(after) => write!(f, "; last seen {after}")?,
+                    None => f.write_str("; never sent")?,
+                }
+                instead.as_ref().map_or(Ok(()), |seen| write!(f, "; seen instead {seen}: {}", seen.frame))
+            }
+            Divergence::Field { hop, field, expected, seen } => {
+                write!(f, "{hop}: {field} {seen} seen, {expected} expected")
+            }
+            Divergence::Extra { seen } => write!(f, "{seen}: seen where nothing should be: {}", seen.frame),
+        }
+    }
+}
+
+impl Purpose {
+    fn noun(self) -> &'static str {
+        match self {
+            Purpose::Request => "the request",
+            Purpose::Answer => "the answer",
+            Purpose::Error => "the ICMP error",
+        }
+    }
+}
+
+/// The first divergence, if there is one. `seen` is in order of time.
+pub fn compare(expected: &Journey, seen: &[Seen]) -> Option<Divergence> {
+    let known: Vec<Purpose> = expected.legs.iter().map(|leg| leg.purpose).collect();
+    expected.legs.iter().find_map(|leg| compare_leg(leg, seen)).or_else(|| {
+        let stray = seen.iter().find(|seen| !known.contains(&seen.purpose));
+        stray.map(|seen| Divergence::Extra { seen: seen.clone() })
+    })
+}
+
+/// Fragments of one packet go the same way one after the other, so each is followed by itself.
+fn compare_leg(leg: &Leg, seen: &[Seen]) -> Option<Divergence> {
+    let mut expected: BTreeMap<u16, Vec<&Hop>> = BTreeMap::new();
+    for hop in &leg.hops {
+        expected.entry(offset(&hop.frame)).or_default().push(hop);
+    }
+    let mut observed: BTreeMap<u16, Vec<&Seen>> = BTreeMap::new();
+    for seen in seen.iter().filter(|seen| seen.purpose == leg.purpose) {
+        observed.entry(offset(&seen.frame)).or_default().push(seen);
+    }
+    let nothing = Vec::new();
+    let each = expected.iter().find_map(|(offset, hops)| {
+        compare_way(leg.purpose, hops, observed.get(offset).unwrap_or(&nothing))
+    });
+    each.or_else(|| {
+        let stray = observed.iter().find(|(offset, _)| !expected.contains_key(offset));
+        stray.and_then(|(_, seen)| seen.first()).map(|seen| Divergence::Extra { seen: (*seen).clone() })
+    })
+}
+
+/// Where in its datagram the fragment begins that a frame carries; 0 for a whole packet.
+fn offset(frame: &Frame) -> u16 {
+    frame.packet().and_then(|packet| packet.layers.iter().map(|ip| ip.offset).max()).unwrap_or(0)
+}
+
+fn compare_way(purpose: Purpose, hops: &[&Hop], seen: &[&Seen]) -> Option<Divergence> {
+    let mut after: Option<&Hop> = None;
+    let mut rest = seen.iter();
+    for (index, hop) in hops.iter().enumerate() {
+        let next = rest.clone().next();
+        match next {
+            Some(found) if is_at(hop, found) => {
+                rest.next();
+                if let Some((field, expected, seen)) = first_difference(&hop.frame, &found.frame) {
+                    return Some(Divergence::Field { hop: (*hop).clone(), field, expected, seen });
+                }
+                after = Some(hop);
+            }
+            // The predicted frame does come, but another one came before it.
+            Some(found) if rest.clone().any(|later| is_at(hop, later)) => {
+                return Some(Divergence::Extra { seen: (**found).clone() });
+            }
+            other => {
+                let unforeseen = |found: &&&Seen| !hops.iter().skip(index).any(|hop| is_at(hop, found));
+                return Some(Divergence::Missing {
+                    purpose,
+                    hop: (*hop).clone(),
+                    after: after.cloned(),
+                    instead: other.filter(unforeseen).map(|seen| (**seen).clone()),
+                });
+            }
+        }
+    }
+    rest.next().map(|seen| Divergence::Extra { seen: (**seen).clone() })
+}
+
+fn is_at(hop: &Hop, seen: &Seen) -> bool {
+    hop.namespace == seen.namespace && hop.interface == seen.interface && hop.direction == seen.direction
+}
+
+/// A field's name, its predicted value and its value on the wire.
+type Difference = (String, String, String);
+
+fn differ<T: PartialEq + fmt::Display>(field: &str, expected: T, seen: T) -> Option<Difference> {
+    (expected != seen).then(|| (field.to_owned(), expected.to_string(), seen.to_string()))
+}
+
+/// Holds where the prediction leaves the field open, too.
+fn differ_known<T: PartialEq + fmt::Display + Default>(field: &str, expected: Option<T>, seen: Option<T>) -> Option<Difference> {
+    expected.and_then(|expected| differ(field, expected, seen.unwrap_or_default()))
+}
+
+/// The first field in which a frame is not as predicted.
+fn first_difference(expected: &Frame, seen: &Frame) -> Option<Difference> {
+    let ethernet = match (&expected.ethernet, &seen.ethernet) {
+        (Some(expected), Some(seen)) => differ("destination MAC", expected.dst, seen.dst)
+            .or_else(|| differ("source MAC", expected.src, seen.src))
+            .or_else(|| differ("VLAN", expected.vlan.unwrap_or(0), seen.vlan.unwrap_or(0))),
+        (expected, seen) => {
+            let word = |present| if present { "an Ethernet header" } else { "bare IP" };
+            differ("frame", word(expected.is_some()), word(seen.is_some()))
+        }
+    };
+    ethernet.or_else(|| body(&expected.body, &seen.body)).or_else(|| differ("length", expected.length, seen.length))
+}
+
+fn body(expected: &Body, seen: &Body) -> Option<Difference> {
+    match (expected, seen) {
+        (Body::Ip(expected), Body::Ip(seen)) => packet(expected, seen),
+        (Body::Arp(expected), Body::Arp(seen)) => differ("ARP", expected.to_string(), seen.to_string()),
+        (Body::Other(expected, _), Body::Other(seen, _)) => differ("EtherType", *expected, *seen),
+        (Body::Malformed, Body::Malformed) => None,
+        (expected, seen) => differ("content", kind(expected), kind(seen)),
+    }
+}
+
+fn kind(body: &Body) -> &'static str {
+    match body {
+        Body::Arp(_) => "ARP",
+        Body::Ip(_) => "IPv4",
+        Body::Other(..) => "another protocol",
+        Body::Malformed => "malformed",
+    }
+}
+
+fn packet(expected: &Packet, seen: &Packet) -> Option<Difference> {
+    let depth = expected.layers.len();
+    differ("number of IP headers", depth, seen.layers.len())
+        .or_else(|| {
+            let layers = expected.layers.iter().zip(&seen.layers).enumerate();
+            layers.into_iter().find_map(|(index, (expected, seen))| {
+                let name = match (depth, index) {
+                    (1, _) => "",
+                    (_, 0) => "outer ",
+                    _ => "inner ",
+                };
+                header(name, expected, seen)
+            })
+        })
+        .or_else(|| transport(&expected.transport, &seen.transport))
+}
+
+fn header(name: &str, expected: &Ip, seen: &Ip) -> Option<Difference> {
+    let field = |field: &str| format!("{name}{field}");
+    differ(&field("source"), expected.src, seen.src)
+        .or_else(|| differ(&field("destination"), expected.dst, seen.dst))
+        .or_else(|| differ(&field("protocol"), expected.protocol, seen.protocol))
+        .or_else(|| differ(&field("TTL"), expected.ttl, seen.ttl))
+        .or_else(|| differ(&field("DF"), expected.dont_fragment, seen.dont_fragment))
+        .or_else(|| differ(&field("MF"), expected.more_fragments, seen.more_fragments))
+        .or_else(|| differ(&field("fragment offset"), expected.offset, seen.offset))
+        .or_else(|| differ(&field("IP length"), expected.length, seen.length))
+        .or_else(|| differ_known(&field("IP id"), expected.id, seen.id))
+}
+
+fn transport(expected: &Transport, seen: &Transport) -> Option<Difference> {
+    match (expected, seen) {
+        (Transport::Icmp(expected), Transport::Icmp(seen)) => icmp(expected, seen),
+        (Transport::Udp { src: a, dst: b }, Transport::Udp { src, dst }) => {
+            differ_known("source port", *a, *src).or_else(|| differ_known("destination port", *b, *dst))
+        }
+        (
+            Transport::Tcp { src: a, dst: b, flags: c, seq: d, ack: e },
+            Transport::Tcp { src, dst, flags, seq, ack },
+        ) => differ_known("source port", *a, *src)
+            .or_else(|| differ_known("destination port", *b, *dst))
+            .or_else(|| differ("TCP flags", *c, *flags))
+            .or_else(|| differ_known("TCP sequence number", *d, *seq))
+            .or_else(|| differ("TCP acknowledgement", *e, *ack)),
+        (expected, seen) => {
+            let same = std::mem::discriminant(expected) == std::mem::discriminant(seen);
+            (!same).then(|| ("transport".to_owned(), word(expected).to_owned(), word(seen).to_owned()))
+        }
+    }
+}
+
+fn word(transport: &Transport) -> &'static str {
+    match transport {
+        Transport::Icmp(_) => "ICMP",
+        Transport::Udp { .. } => "UDP",
+        Transport::Tcp { .. } => "TCP",
+        Transport::Fragment => "a later fragment",
+        Transport::Other => "another protocol",
+        Transport::Truncated => "a cut header",
+    }
+}
+
+fn icmp(expected: &Icmp, seen: &Icmp) -> Option<Difference> {
+    use Icmp::{EchoReply, EchoRequest, Unreachable};
+    match (expected, seen) {
+        (EchoRequest { id: a, seq: b }, EchoRequest { id, seq }) | (EchoReply { id: a, seq: b }, EchoReply { id, seq }) => {
+            differ_known("ICMP id", *a, *id).or_else(|| differ("ICMP seq", *b, *seq))
+        }
+        (Unreachable { code: a, mtu: b, about: c }, Unreachable { code, mtu, about }) => differ("ICMP code", *a, *code)
+            .or_else(|| differ("next-hop MTU", *b, *mtu))
+            .or_else(|| {
+                let outer = |about: &Option<Box<Packet>>| about.as_ref().and_then(|packet| packet.outer().copied());
+                outer(c).zip(outer(about)).and_then(|(expected, seen)| header("quoted ", &expected, &seen))
+            }),
+        (expected, seen) => differ("ICMP message", expected.to_string(), seen.to_string()).filter(|_| {
+            std::mem::discriminant(expected) != std::mem::discriminant(seen)
+        }),
+    }
+}

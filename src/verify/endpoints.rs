@@ -1,0 +1,215 @@
+//! The sockets that a run needs inside namespaces: ways to send, ports that answer, ports that are kept shut.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
+
+use super::checks::{Act, Check};
+use crate::error::{Error, Kind, Result};
+use crate::kernel::netns;
+use crate::packet::Mark;
+use crate::packet::build::{Message, Probe};
+use crate::plan::{Namespace, Plan};
+use crate::probe::capture::Capture;
+use crate::probe::inject::{Stack, Wire};
+
+/// The longest datagram that is sent back, in bytes.
+const DATAGRAM: usize = 2048;
+
+/// All sockets of a run.
+#[derive(Default)]
+pub struct Endpoints {
+    wires: BTreeMap<(String, String), Wire>,
+    stacks: BTreeMap<String, Stack>,
+    /// UDP ports that send back what they get.
+    echoes: BTreeMap<(String, u16), UdpSocket>,
+    /// Ports that are held and never read or listened on: a probe's own port, and a port that must be closed.
+    held: BTreeMap<(String, u16), std::os::fd::OwnedFd>,
+}
+
+impl Endpoints {
+    /// Opens what `checks` need.
+    ///
+    /// # Errors
+    /// If a namespace or a socket cannot be opened.
+    pub fn open(plan: &Plan, capture: &Capture, checks: &[Check]) -> Result<Endpoints> {
+        let mut endpoints = Endpoints::default();
+        for check in checks {
+            let from = namespace(plan, &check.from)?;
+            match &check.act {
+                Act::Wire { interface, probe, .. } => {
+                    endpoints.wire(plan, capture, from, interface)?;
+                    if let Some(probe) = probe {
+                        endpoints.ports(from, namespace(plan, &check.to)?, probe)?;
+                    }
+                }
+                Act::Stack { probe, .. } => {
+                    if !endpoints.stacks.contains_key(&from.name) {
+                        endpoints.stacks.insert(from.name.clone(), Stack::open(from)?);
+                    }
+                    endpoints.ports(from, namespace(plan, &check.to)?, probe)?;
+                }
+                Act::Refused { .. } => {}
+            }
+        }
+        Ok(endpoints)
+    }
+
+    /// The way out of an interface, opened if it is not yet.
+    ///
+    /// # Errors
+    /// If the live namespace has no such interface.
+    pub fn wire(&mut self, plan: &Plan, capture: &Capture, ns: &Namespace, interface: &str) -> Result<&mut Wire> {
+        let key = (ns.name.clone(), interface.to_owned());
+        if !self.wires.contains_key(&key) {
+            let position = plan.namespaces.iter().position(|known| known.name == ns.name);
+            let index = position.and_then(|position| capture.index_of(position, interface));
+            let missing = || Error::new(Kind::Check, format!("{} has no interface {interface}", ns.netns));
+            self.wires.insert(key.clone(), Wire::open(ns, interface, index.ok_or_else(missing)?)?);
+        }
+        self.wires.get_mut(&key).ok_or_else(|| Error::new(Kind::Io, format!("no way out of {}/{interface}", ns.name)))
+    }
+
+    fn ports(&mut self, from: &Namespace, to: &Namespace, probe: &Probe) -> Result<()> {
+        match probe.message {
+            Message::Echo { .. } => Ok(()),
+            Message::Udp { src, dst } => {
+                let key = (to.name.clone(), dst);
+                if !self.echoes.contains_key(&key) {
+                    self.echoes.insert(key, inside(to, dst, || udp(dst))?);
+                }
+                self.hold(from, src, || udp(src).map(Into::into))
+            }
+            Message::Syn { dst, .. } => self.hold(to, dst, || closed_tcp(dst)),
+        }
+    }
+
+    fn hold(
+        &mut self,
+        ns: &Namespace,
+        port: u16,
+        open: impl FnOnce() -> io::Result<std::os::fd::OwnedFd> + Send,
+    ) -> Result<()> {
+        let key = (ns.name.clone(), port);
+        if !self.held.contains_key(&key) {
+            self.held.insert(key, inside(ns, port, open)?);
+        }
+        Ok(())
+    }
+
+    /// Sends a check's packets.
+    ///
+    /// # Errors
+    /// What the kernel says, if it refuses them.
+    pub fn send(&mut self, check: &Check) -> Result<()> {
+        match &check.act {
+            Act::Wire { interface, frames, .. } => {
+                let wire = self.wires.get_mut(&(check.from.clone(), interface.clone()));
+                let wire = wire.ok_or_else(|| Error::new(Kind::Io, format!("no way out of {}/{interface}", check.from)))?;
+                frames.iter().try_for_each(|frame| wire.send(frame))
+            }
+            Act::Stack { packet, probe } => self.by_stack(&check.from, packet, probe.dst),
+            Act::Refused { .. } => Ok(()),
+        }
+    }
+
+    /// Sends a packet through a namespace's IP stack.
+    ///
+    /// # Errors
+    /// What the kernel says, if it refuses it.
+    pub fn by_stack(&mut self, from: &str, packet: &[u8], dst: Ipv4Addr) -> Result<()> {
+        let stack = self.stacks.get_mut(from).ok_or_else(|| Error::new(Kind::Io, format!("no raw socket in {from}")))?;
+        stack.send(packet, dst).map_err(|e| Error::io(format!("in {from}: the kernel refuses to send to {dst}"), e))
+    }
+
+    /// The sockets that may have something to send back.
+    pub fn polled(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.echoes.values().map(AsFd::as_fd)
+    }
+
+    /// Sends back what has come to the UDP ports.
+    ///
+    /// # Errors
+    /// If a port cannot be read. An answer that cannot be sent shows in the capture as missing.
+    pub fn echo(&self) -> Result<()> {
+        let mut buffer = [0; DATAGRAM];
+        for ((name, port), socket) in &self.echoes {
+            loop {
+                match socket.recv_from(&mut buffer) {
+                    Ok((length, peer)) => self.answer(socket, buffer.get(..length).unwrap_or(&[]), peer),
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                    // An ICMP error about an earlier answer.
+                    Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {}
+                    Err(e) => return Err(Error::io(format!("in {name}: cannot read UDP port {port}"), e)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&self, socket: &UdpSocket, payload: &[u8], peer: SocketAddr) {
+        // No route for the answer is a finding, and the comparison makes it: the answer was predicted and not seen.
+        let _ = socket.send_to(payload, peer);
+    }
+}
+
+fn namespace<'a>(plan: &'a Plan, name: &str) -> Result<&'a Namespace> {
+    plan.namespace(name).ok_or_else(|| Error::new(Kind::Check, format!("the plan has no namespace {name}")))
+}
+
+fn inside<T: Send>(ns: &Namespace, port: u16, open: impl FnOnce() -> io::Result<T> + Send) -> Result<T> {
+    let opened = netns::inside(netns::open(&ns.netns)?.file(), open)?;
+    opened.map_err(|e| Error::io(format!("in {}: cannot take port {port} for a check", ns.netns), e))
+}
+
+fn udp(port: u16) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// A TCP port that is taken and does not listen: whoever connects to it gets a reset, and nobody else can take it.
+fn closed_tcp(port: u16) -> io::Result<std::os::fd::OwnedFd> {
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    bind(fd.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?;
+    Ok(fd)
+}
+
+/// What a kernel said to a datagram that is longer than its MTU and must not be fragmented.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It refused, and told this MTU in bytes.
+    TooLong(u32),
+    /// It failed in another way.
+    Otherwise(String),
+    /// It sent it.
+    Sent,
+}
+
+/// Sends a datagram with DF through the stack of `ns`; the IP packet is `length` bytes long.
+///
+/// # Errors
+/// If the socket cannot be made.
+pub fn too_long(ns: &Namespace, dst: Ipv4Addr, length: u16, mark: Mark) -> Result<Refusal> {
+    let mut payload = vec![0; usize::from(length.saturating_sub(28))];
+    mark.fill(&mut payload);
+    let work = || -> io::Result<Refusal> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        crate::probe::set_option(&socket, libc::SOL_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_DO)?;
+        socket.connect((dst, 9))?;
+        match socket.send(&payload) {
+            Ok(_) => Ok(Refusal::Sent),
+            Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) => {
+                let mtu: i32 = crate::probe::option(&socket, libc::SOL_IP, libc::IP_MTU, 0)?;
+                Ok(Refusal::TooLong(u32::try_from(mtu).unwrap_or(0)))
+            }
+            Err(e) => Ok(Refusal::Otherwise(e.to_string())),
+        }
+    };
+    let result = netns::inside(netns::open(&ns.netns)?.file(), work)?;
+    Ok(result.unwrap_or_else(|e| Refusal::Otherwise(e.to_string())))
+}

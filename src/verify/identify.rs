@@ -1,0 +1,111 @@
+//! Which check, and which leg of it, a captured frame belongs to. PURE.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use super::checks::{Act, Check, SENTINEL};
+use crate::packet::build::{Message, Probe};
+use crate::packet::{Arp, ArpOperation, Body, Frame, Icmp, Mark, Packet, TcpFlags, Transport};
+use crate::predict::Purpose;
+
+/// What is known about the packets of a run.
+#[derive(Debug, Default)]
+pub struct Identify {
+    /// The destination port of each UDP and TCP check's request.
+    ports: BTreeMap<Mark, u16>,
+    /// Which check a TCP segment answers, by what it acknowledges.
+    acknowledged: BTreeMap<u32, Mark>,
+    /// Which check an ARP answer belongs to, by who asked for what.
+    asked: BTreeMap<(Ipv4Addr, Ipv4Addr), Mark>,
+    marks: std::collections::BTreeSet<Mark>,
+    /// Later fragments may be too short for a mark; they are known by their first one.
+    fragments: BTreeMap<(Ipv4Addr, Ipv4Addr, Option<u16>), (Mark, Purpose)>,
+}
+
+impl Identify {
+    /// Knows the packets of `checks`.
+    pub fn new(checks: &[Check]) -> Identify {
+        let mut known = Identify::default();
+        for check in checks {
+            known.marks.insert(check.mark);
+            known.marks.insert(Mark(check.mark.0 | SENTINEL));
+            match &check.act {
+                Act::Wire { probe: Some(probe), .. } | Act::Stack { probe, .. } => known.learn(check.mark, probe),
+                Act::Wire { probe: None, .. } => {
+                    known.asked.extend(check.expected.hops().find_map(|hop| match &hop.frame.body {
+                        Body::Arp(arp) => Some(((arp.sender, arp.target), check.mark)),
+                        _ => None,
+                    }));
+                }
+                Act::Refused { .. } => {}
+            }
+        }
+        known
+    }
+
+    fn learn(&mut self, mark: Mark, probe: &Probe) {
+        match probe.message {
+            Message::Echo { .. } => {}
+            Message::Udp { dst, .. } => {
+                self.ports.insert(mark, dst);
+            }
+            Message::Syn { dst, seq, .. } => {
+                self.ports.insert(mark, dst);
+                let data = u32::from(probe.length.saturating_sub(40));
+                // A reset acknowledges the data too, an accepting port the SYN alone.
+                self.acknowledged.insert(seq.wrapping_add(1), mark);
+                self.acknowledged.insert(seq.wrapping_add(1 + data), mark);
+            }
+        }
+    }
+
+    /// The check and the leg that a frame is of; none for everybody else's traffic.
+    pub fn of(&mut self, frame: &Frame) -> Option<(Mark, Purpose)> {
+        match &frame.body {
+            Body::Ip(packet) => self.of_packet(packet),
+            Body::Arp(arp) => self.of_arp(arp),
+            Body::Other(_, mark) => (*mark).filter(|mark| self.marks.contains(mark)).map(|mark| (mark, Purpose::Request)),
+            Body::Malformed => None,
+        }
+    }
+
+    fn of_arp(&self, arp: &Arp) -> Option<(Mark, Purpose)> {
+        match arp.operation {
+            ArpOperation::Request => {
+                arp.mark.filter(|mark| self.marks.contains(mark)).map(|mark| (mark, Purpose::Request))
+            }
+            ArpOperation::Reply => self.asked.get(&(arp.target, arp.sender)).map(|mark| (*mark, Purpose::Answer)),
+            ArpOperation::Other(_) => None,
+        }
+    }
+
+    fn of_packet(&mut self, packet: &Packet) -> Option<(Mark, Purpose)> {
+        let ip = *packet.inner()?;
+        let key = (ip.src, ip.dst, ip.id);
+        if packet.transport == Transport::Fragment {
+            return self.fragments.get(&key).copied();
+        }
+        let marked = packet.any_mark().filter(|mark| self.marks.contains(mark));
+        let mark = marked.or_else(|| match &packet.transport {
+            Transport::Tcp { ack, flags, .. } if flags.0 & TcpFlags::ACK != 0 => self.acknowledged.get(ack).copied(),
+            _ => None,
+        })?;
+        let found = (mark, self.purpose(mark, &packet.transport));
+        if ip.more_fragments {
+            self.fragments.insert(key, found);
+        }
+        Some(found)
+    }
+
+    fn purpose(&self, mark: Mark, transport: &Transport) -> Purpose {
+        match transport {
+            Transport::Icmp(Icmp::EchoRequest { .. }) => Purpose::Request,
+            Transport::Icmp(Icmp::EchoReply { .. }) => Purpose::Answer,
+            Transport::Icmp(_) => Purpose::Error,
+            Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } if *dst != self.ports.get(&mark).copied() => {
+                Purpose::Answer
+            }
+            _ => Purpose::Request,
+        }
+    }
+}

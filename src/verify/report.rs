@@ -1,0 +1,242 @@
+//! What came of a run: for people a table, for machines JSON (the design's shape) and JUnit. PURE.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::checks::Check;
+use super::compare::Seen;
+use crate::error::{Error, Kind, Result};
+use crate::packet::Direction;
+use crate::plan::{Datapath, Plan};
+use crate::predict::{End, Journey, Purpose};
+
+/// The outcome of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The CNI mode.
+    pub mode: String,
+    /// Who carries the tunnels' packets.
+    pub datapath: Datapath,
+    /// Every check in order.
+    pub checks: Vec<CheckReport>,
+    /// How many came out how.
+    pub summary: Summary,
+}
+
+/// How many checks came out how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// As predicted.
+    pub passed: usize,
+    /// Not as predicted.
+    pub failed: usize,
+    /// Not carried out.
+    pub skipped: usize,
+}
+
+/// The outcome of a check.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckReport {
+    /// The check's name.
+    pub name: String,
+    /// The sender.
+    pub from: String,
+    /// The receiver.
+    pub to: String,
+    /// `arp`, `icmp`, `udp` or `tcp`.
+    pub protocol: String,
+    /// What the plan predicts.
+    pub expected: Observation,
+    /// What was seen.
+    pub observed: Observation,
+    /// How it came out.
+    pub result: &'static str,
+    /// The first divergence, with its likely cause and cure; none if it passed.
+    pub reason: Option<String>,
+}
+
+/// A packet's way, predicted or seen.
+#[derive(Debug, Clone, Serialize)]
+pub struct Observation {
+    /// Whether the packet reached its destination, and the answer its sender.
+    pub reachable: bool,
+    /// Every frame in order.
+    pub path: Vec<Step>,
+}
+
+/// One frame at one interface.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    /// `request`, `answer` or `error`.
+    pub leg: Purpose,
+    /// The namespace's name inside the cluster.
+    pub namespace: String,
+    /// The interface.
+    pub interface: String,
+    /// `in` or `out`.
+    pub direction: Direction,
+    /// Bytes on the wire.
+    pub length: usize,
+    /// The frame as `tcpdump -ne` prints it.
+    pub frame: String,
+    /// The kernel's time in nanoseconds since 1970; none in a prediction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<i64>,
+}
+
+/// How a check came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// As predicted.
+    Pass,
+    /// Not as predicted: why.
+    Fail(String),
+    /// Not carried out: why.
+    Skip(String),
+}
+
+impl CheckReport {
+    /// The report of `check`, of which `seen` was seen.
+    pub fn new(check: &Check, seen: &[Seen], verdict: Verdict) -> CheckReport {
+        let (result, reason) = match verdict {
+            Verdict::Pass => ("pass", None),
+            Verdict::Fail(reason) => ("fail", Some(reason)),
+            Verdict::Skip(reason) => ("skip", Some(reason)),
+        };
+        CheckReport {
+            name: check.name.clone(),
+            from: check.from.clone(),
+            to: check.to.clone(),
+            protocol: check.protocol.to_owned(),
+            expected: Observation { reachable: reachable(&check.expected), path: predicted(&check.expected) },
+            observed: Observation { reachable: reached(&check.expected, seen), path: seen.iter().map(step).collect() },
+            result,
+            reason,
+        }
+    }
+}
+
+/// Whether a journey's packet and its answer both arrive.
+fn reachable(journey: &Journey) -> bool {
+    let arrives = |purpose| {
+        let leg = journey.legs.iter().find(|leg| leg.purpose == purpose);
+        leg.is_some_and(|leg| matches!(leg.end, End::Delivered { .. }))
+    };
+    arrives(Purpose::Request) && arrives(Purpose::Answer)
+}
+
+/// Whether the answer was seen to come back to where the request began.
+fn reached(journey: &Journey, seen: &[Seen]) -> bool {
+    let Some(start) = journey.hops().next() else { return false };
+    let back = |seen: &Seen| {
+        seen.purpose == Purpose::Answer
+            && seen.direction == Direction::In
+            && (&seen.namespace, &seen.interface) == (&start.namespace, &start.interface)
+    };
+    seen.iter().any(back)
+}
+
+fn predicted(journey: &Journey) -> Vec<Step> {
+    let of_leg = |leg: &crate::predict::Leg| -> Vec<Step> {
+        let step = |hop: &crate::predict::Hop| Step {
+            leg: leg.purpose,
+            namespace: hop.namespace.clone(),
+            interface: hop.interface.clone(),
+            direction: hop.direction,
+            length: hop.frame.length,
+            frame: hop.frame.to_string(),
+            time: None,
+        };
+        leg.hops.iter().map(step).collect()
+    };
+    journey.legs.iter().flat_map(of_leg).collect()
+}
+
+fn step(seen: &Seen) -> Step {
+    Step {
+        leg: seen.purpose,
+        namespace: seen.namespace.clone(),
+        interface: seen.interface.clone(),
+        direction: seen.direction,
+        length: seen.frame.length,
+        frame: seen.frame.to_string(),
+        time: Some(seen.time),
+    }
+}
+
+impl Report {
+    /// The report of all `checks` of a plan.
+    pub fn new(plan: &Plan, checks: Vec<CheckReport>) -> Report {
+        let count = |result: &str| checks.iter().filter(|check| check.result == result).count();
+        let summary = Summary { passed: count("pass"), failed: count("fail"), skipped: count("skip") };
+        Report { mode: plan.mode.clone(), datapath: plan.datapath, checks, summary }
+    }
+
+    /// Whether everything that was carried out is as predicted.
+    pub fn passed(&self) -> bool {
+        self.summary.failed == 0
+    }
+
+    /// The design's JSON, indented.
+    ///
+    /// # Errors
+    /// Never in practice: a report is plain data.
+    pub fn json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self).map_err(|e| Error::new(Kind::Io, "cannot write the report").because(e))
+    }
+
+    /// A table for people, and under it the reason of every check that did not pass.
+    pub fn text(&self) -> String {
+        let width = |of: fn(&CheckReport) -> &str, head: &str| {
+            self.checks.iter().map(|check| of(check).len()).max().unwrap_or(0).max(head.len())
+        };
+        let (name, from, to) = (width(|c| &c.name, "CHECK"), width(|c| &c.from, "FROM"), width(|c| &c.to, "TO"));
+        let mut text = format!("{:<name$}   {:<from$}   {:<to$}   RESULT\n", "CHECK", "FROM", "TO");
+        for check in &self.checks {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{:<name$}   {:<from$}   {:<to$}   {}", check.name, check.from, check.to, check.result);
+            if let Some(reason) = &check.reason {
+                let _ = writeln!(text, "  {}", reason.replace('\n', "\n  "));
+            }
+        }
+        let Summary { passed, failed, skipped } = self.summary;
+        let _ = writeln!(
+            text,
+            "{}, tunnels by {}: {passed} passed, {failed} failed, {skipped} skipped",
+            self.mode, self.datapath
+        );
+        text
+    }
+
+    /// JUnit XML, as test services read it.
+    ///
+    /// # Errors
+    /// If it cannot be serialised.
+    pub fn junit(&self) -> Result<String> {
+        use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+        let mut suite = TestSuite::new(format!("minik verify {}", self.mode));
+        for check in &self.checks {
+            let reason = check.reason.clone().unwrap_or_default();
+            let status = match check.result {
+                "pass" => TestCaseStatus::success(),
+                "skip" => {
+                    let mut status = TestCaseStatus::skipped();
+                    status.set_message(reason);
+                    status
+                }
+                _ => {
+                    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                    status.set_message(reason);
+                    status
+                }
+            };
+            let mut case = TestCase::new(format!("{} from {} to {}", check.name, check.from, check.to), status);
+            case.set_classname(self.mode.clone());
+            suite.add_test_case(case);
+        }
+        let mut report = quick_junit::Report::new("minik verify");
+        report.add_test_suite(suite);
+        report.to_string().map_err(|e| Error::new(Kind::Io, "cannot write JUnit").because(e))
+    }
+}
