@@ -8,7 +8,8 @@ use super::compare::Divergence;
 use crate::error::Result;
 use crate::kernel::{netns, read};
 use crate::packet::{Body, Direction, PROTOCOL_IPIP};
-use crate::plan::{Datapath, LinkKind, Namespace, Plan, facts};
+use crate::plan::facts::{self, Drift};
+use crate::plan::{Datapath, Link, LinkKind, Namespace, Plan};
 use crate::predict::{Hop, Purpose};
 
 /// Differences between plan and kernel that are named at most for one divergence.
@@ -32,8 +33,37 @@ impl Live {
 
 fn read_drift(ns: &Namespace) -> Result<Vec<String>> {
     let live = read::namespace(netns::open(&ns.netns)?.file())?;
-    let drift = facts::compare(&ns.name, &facts::facts(ns), &live.facts(ns));
-    Ok(drift.iter().map(ToString::to_string).collect())
+    let (planned, found) = (facts::facts(ns), facts::facts(&as_planned(ns, live)));
+    let known = |drift: &Drift| match drift {
+        Drift::Missing { .. } => true,
+        // Modules give namespaces devices that nobody asked for.
+        Drift::Extra { fact, .. } => !fact.starts_with("link "),
+    };
+    Ok(facts::compare(&ns.name, &planned, &found).iter().filter(|d| known(d)).map(ToString::to_string).collect())
+}
+
+/// The live namespace in the plan's terms: of each link only what the plan says something about.
+fn as_planned(ns: &Namespace, live: read::Live) -> Namespace {
+    let link = |live: read::LiveLink| {
+        let planned = ns.link(&live.name);
+        Link {
+            kind: planned.map_or(LinkKind::Bridge, |link| link.kind.clone()),
+            mac: live.mac.filter(|_| planned.is_some_and(|link| link.mac.is_some())),
+            mtu: Some(live.mtu).filter(|_| planned.is_some_and(|link| link.mtu.is_some())),
+            master: live.master,
+            up: live.up,
+            addresses: live.addresses,
+            ipv4: Default::default(),
+            sysctls: Vec::new(),
+            name: live.name,
+        }
+    };
+    Namespace {
+        links: live.links.into_iter().map(link).collect(),
+        routes: live.routes,
+        neighbours: live.neighbours,
+        ..ns.clone()
+    }
 }
 
 /// The divergence, the likely cause and the cure, in one paragraph.
@@ -104,7 +134,8 @@ fn nothing_sent(check: &Check, hop: &Hop, purpose: Purpose) -> String {
 /// What stands between the last frame that was seen and the first one that was not.
 fn between(plan: &Plan, ns: &Namespace, after: &Hop, hop: &Hop) -> String {
     let is_tunnel = |name: &str| ns.link(name).is_some_and(|link| link.kind == LinkKind::Ipip);
-    let encapsulated = matches!(&after.frame.body, Body::Ip(packet) if packet.outer().is_some_and(|ip| ip.protocol == PROTOCOL_IPIP));
+    let encapsulated =
+        matches!(&after.frame.body, Body::Ip(packet) if packet.outer().is_some_and(|ip| ip.protocol == PROTOCOL_IPIP));
     if after.namespace != hop.namespace {
         return format!("is the other end of {} up?", after.interface);
     }
@@ -113,7 +144,10 @@ fn between(plan: &Plan, ns: &Namespace, after: &Hop, hop: &Hop) -> String {
         Datapath::Kernel => "",
     };
     if encapsulated && is_tunnel(&hop.interface) {
-        return format!("INPUT drops IP in IP (`iptables -vS INPUT`, `iptables -vS cali-INPUT`), a node is missing in the set (`ipset list`), or {} is down{serving}", hop.interface);
+        return format!(
+            "INPUT drops IP in IP (`iptables -vS INPUT`, `iptables -vS cali-INPUT`), a node is missing in the set (`ipset list`), or {} is down{serving}",
+            hop.interface
+        );
     }
     if is_tunnel(&after.interface) && after.direction == Direction::Out {
         return format!("OUTPUT drops IP in IP (`iptables -vS OUTPUT`), or no neighbour for the gateway{serving}");

@@ -111,9 +111,9 @@ fn compare_leg(leg: &Leg, seen: &[Seen]) -> Option<Divergence> {
         observed.entry(offset(&seen.frame)).or_default().push(seen);
     }
     let nothing = Vec::new();
-    let each = expected.iter().find_map(|(offset, hops)| {
-        compare_way(leg.purpose, hops, observed.get(offset).unwrap_or(&nothing))
-    });
+    let each = expected
+        .iter()
+        .find_map(|(offset, hops)| compare_way(leg.purpose, hops, observed.get(offset).unwrap_or(&nothing)));
     each.or_else(|| {
         let stray = observed.iter().find(|(offset, _)| !expected.contains_key(offset));
         stray.and_then(|(_, seen)| seen.first()).map(|seen| Divergence::Extra { seen: (*seen).clone() })
@@ -168,7 +168,11 @@ fn differ<T: PartialEq + fmt::Display>(field: &str, expected: T, seen: T) -> Opt
 }
 
 /// Holds where the prediction leaves the field open, too.
-fn differ_known<T: PartialEq + fmt::Display + Default>(field: &str, expected: Option<T>, seen: Option<T>) -> Option<Difference> {
+fn differ_known<T: PartialEq + fmt::Display + Default>(
+    field: &str,
+    expected: Option<T>,
+    seen: Option<T>,
+) -> Option<Difference> {
     expected.and_then(|expected| differ(field, expected, seen.unwrap_or_default()))
 }
 
@@ -241,14 +245,13 @@ fn transport(expected: &Transport, seen: &Transport) -> Option<Difference> {
         (Transport::Udp { src: a, dst: b }, Transport::Udp { src, dst }) => {
             differ_known("source port", *a, *src).or_else(|| differ_known("destination port", *b, *dst))
         }
-        (
-            Transport::Tcp { src: a, dst: b, flags: c, seq: d, ack: e },
-            Transport::Tcp { src, dst, flags, seq, ack },
-        ) => differ_known("source port", *a, *src)
-            .or_else(|| differ_known("destination port", *b, *dst))
-            .or_else(|| differ("TCP flags", *c, *flags))
-            .or_else(|| differ_known("TCP sequence number", *d, *seq))
-            .or_else(|| differ("TCP acknowledgement", *e, *ack)),
+        (Transport::Tcp { src: a, dst: b, flags: c, seq: d, ack: e }, Transport::Tcp { src, dst, flags, seq, ack }) => {
+            differ_known("source port", *a, *src)
+                .or_else(|| differ_known("destination port", *b, *dst))
+                .or_else(|| differ("TCP flags", *c, *flags))
+                .or_else(|| differ_known("TCP sequence number", *d, *seq))
+                .or_else(|| differ("TCP acknowledgement", *e, *ack))
+        }
         (expected, seen) => {
             let same = std::mem::discriminant(expected) == std::mem::discriminant(seen);
             (!same).then(|| ("transport".to_owned(), word(expected).to_owned(), word(seen).to_owned()))
@@ -270,17 +273,17 @@ fn word(transport: &Transport) -> &'static str {
 fn icmp(expected: &Icmp, seen: &Icmp) -> Option<Difference> {
     use Icmp::{EchoReply, EchoRequest, Unreachable};
     match (expected, seen) {
-        (EchoRequest { id: a, seq: b }, EchoRequest { id, seq }) | (EchoReply { id: a, seq: b }, EchoReply { id, seq }) => {
+        (EchoRequest { id: a, seq: b }, EchoRequest { id, seq })
+        | (EchoReply { id: a, seq: b }, EchoReply { id, seq }) => {
             differ_known("ICMP id", *a, *id).or_else(|| differ("ICMP seq", *b, *seq))
         }
-        (Unreachable { code: a, mtu: b, about: c }, Unreachable { code, mtu, about }) => differ("ICMP code", *a, *code)
-            .or_else(|| differ("next-hop MTU", *b, *mtu))
-            .or_else(|| {
+        (Unreachable { code: a, mtu: b, about: c }, Unreachable { code, mtu, about }) => {
+            differ("ICMP code", *a, *code).or_else(|| differ("next-hop MTU", *b, *mtu)).or_else(|| {
                 let outer = |about: &Option<Box<Packet>>| about.as_ref().and_then(|packet| packet.outer().copied());
                 outer(c).zip(outer(about)).and_then(|(expected, seen)| header("quoted ", &expected, &seen))
-            }),
-        (expected, seen) => differ("ICMP message", expected.to_string(), seen.to_string()).filter(|_| {
-            std::mem::discriminant(expected) != std::mem::discriminant(seen)
-        }),
+            })
+        }
+        (expected, seen) => differ("ICMP message", expected.to_string(), seen.to_string())
+            .filter(|_| std::mem::discriminant(expected) != std::mem::discriminant(seen)),
     }
 }

@@ -108,7 +108,8 @@ impl Endpoints {
         match &check.act {
             Act::Wire { interface, frames, .. } => {
                 let wire = self.wires.get_mut(&(check.from.clone(), interface.clone()));
-                let wire = wire.ok_or_else(|| Error::new(Kind::Io, format!("no way out of {}/{interface}", check.from)))?;
+                let wire =
+                    wire.ok_or_else(|| Error::new(Kind::Io, format!("no way out of {}/{interface}", check.from)))?;
                 frames.iter().try_for_each(|frame| wire.send(frame))
             }
             Act::Stack { packet, probe } => self.by_stack(&check.from, packet, probe.dst),
@@ -121,7 +122,8 @@ impl Endpoints {
     /// # Errors
     /// What the kernel says, if it refuses it.
     pub fn by_stack(&mut self, from: &str, packet: &[u8], dst: Ipv4Addr) -> Result<()> {
-        let stack = self.stacks.get_mut(from).ok_or_else(|| Error::new(Kind::Io, format!("no raw socket in {from}")))?;
+        let stack =
+            self.stacks.get_mut(from).ok_or_else(|| Error::new(Kind::Io, format!("no raw socket in {from}")))?;
         stack.send(packet, dst).map_err(|e| Error::io(format!("in {from}: the kernel refuses to send to {dst}"), e))
     }
 

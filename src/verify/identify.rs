@@ -64,7 +64,9 @@ impl Identify {
         match &frame.body {
             Body::Ip(packet) => self.of_packet(packet),
             Body::Arp(arp) => self.of_arp(arp),
-            Body::Other(_, mark) => (*mark).filter(|mark| self.marks.contains(mark)).map(|mark| (mark, Purpose::Request)),
+            Body::Other(_, mark) => {
+                (*mark).filter(|mark| self.marks.contains(mark)).map(|mark| (mark, Purpose::Request))
+            }
             Body::Malformed => None,
         }
     }

@@ -195,7 +195,8 @@ impl Report {
         let mut text = format!("{:<name$}   {:<from$}   {:<to$}   RESULT\n", "CHECK", "FROM", "TO");
         for check in &self.checks {
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{:<name$}   {:<from$}   {:<to$}   {}", check.name, check.from, check.to, check.result);
+            let _ =
+                writeln!(text, "{:<name$}   {:<from$}   {:<to$}   {}", check.name, check.from, check.to, check.result);
             if let Some(reason) = &check.reason {
                 let _ = writeln!(text, "  {}", reason.replace('\n', "\n  "));
             }

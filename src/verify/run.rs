@@ -120,13 +120,16 @@ impl<'a> Run<'a> {
         for check in checks {
             let refused = self.endpoints.send(check).err();
             let refusal = match &check.act {
-                Act::Refused { dst, length, .. } => Some(too_long(self.namespace(&check.from)?, *dst, *length, check.mark)?),
+                Act::Refused { dst, length, .. } => {
+                    Some(too_long(self.namespace(&check.from)?, *dst, *length, check.mark)?)
+                }
                 _ => None,
             };
             outcomes.push(Outcome { refused, refusal });
             self.gather()?;
         }
-        let wanted: Vec<(Mark, usize)> = checks.iter().map(|check| (check.mark, check.expected.hops().count())).collect();
+        let wanted: Vec<(Mark, usize)> =
+            checks.iter().map(|check| (check.mark, check.expected.hops().count())).collect();
         self.gather_until(Instant::now() + patience, &wanted)?;
         let sentinels = self.send_sentinels(checks)?;
         self.gather_until(Instant::now() + SETTLE.min(patience), &sentinels)?;
@@ -271,7 +274,9 @@ fn refusal_reason(check: &Check, mtu: u32, refusal: &Refusal, seen: &[Seen]) -> 
     match refusal {
         _ if !seen.is_empty() => seen.first().map(|seen| Divergence::Extra { seen: seen.clone() }.to_string()),
         Refusal::TooLong(told) if *told == mtu => None,
-        Refusal::TooLong(told) => Some(format!("{place}: the kernel refuses the packet with MTU {told}, {mtu} expected")),
+        Refusal::TooLong(told) => {
+            Some(format!("{place}: the kernel refuses the packet with MTU {told}, {mtu} expected"))
+        }
         Refusal::Sent => Some(format!("{place}: the kernel sent a packet that is longer than the MTU {mtu}")),
         Refusal::Otherwise(error) => Some(format!("{place}: cannot send: {error}; message too long expected")),
     }

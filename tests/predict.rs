@@ -1,0 +1,87 @@
+//! The journeys that the plan of each built-in topology predicts for all checks, held against tests/paths/.
+//!
+//! `MINIK_BLESS=1 cargo test --test predict` writes the files anew; look at the difference before committing it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use minik::plan::{Datapath, Plan};
+use minik::predict::{End, Journey};
+use minik::verify::{Act, checks};
+use minik::{cni, topology::example};
+
+fn plan(datapath: Datapath) -> Plan {
+    cni::plan(&example::calico_ipip(), datapath).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn printed(journey: &Journey, text: &mut String) {
+    for leg in &journey.legs {
+        for hop in &leg.hops {
+            writeln!(text, "    {hop:<42} {}", hop.frame).unwrap();
+        }
+        match &leg.end {
+            End::Delivered { namespace } => writeln!(text, "    => delivered to {namespace}").unwrap(),
+            End::Dropped { namespace, reason } => writeln!(text, "    => dropped in {namespace}: {reason}").unwrap(),
+        }
+    }
+}
+
+fn paths(plan: &Plan) -> String {
+    let mut text = String::new();
+    for check in checks(plan, 1).unwrap_or_else(|error| panic!("{error}")) {
+        writeln!(text, "{}: {} -> {}", check.name, check.from, check.to).unwrap();
+        if let Act::Refused { length, mtu, .. } = check.act {
+            writeln!(text, "    => {length} bytes with DF refused by {}, MTU {mtu}", check.from).unwrap();
+        }
+        printed(&check.expected, &mut text);
+    }
+    text
+}
+
+#[test]
+fn journeys_are_what_the_golden_file_says() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/paths/calico-ipip.txt");
+    let now = paths(&plan(Datapath::Userspace));
+    if std::env::var_os("MINIK_BLESS").is_some() {
+        std::fs::write(&file, &now).unwrap();
+    }
+    let golden = std::fs::read_to_string(&file).unwrap();
+    for (number, (golden, now)) in golden.lines().zip(now.lines()).enumerate() {
+        assert_eq!(golden, now, "line {}; run with MINIK_BLESS=1 and look at git diff", number + 1);
+    }
+    assert_eq!(golden.lines().count(), now.lines().count());
+}
+
+#[test]
+fn both_datapaths_look_the_same_on_the_wire() {
+    assert_eq!(paths(&plan(Datapath::Kernel)), paths(&plan(Datapath::Userspace)));
+}
+
+/// The document's own capture: 98 bytes at the cali interfaces, 84 of bare IP at tunl0, 118 on the wire.
+#[test]
+fn a_ping_across_nodes_passes_what_the_document_shows() {
+    let plan = plan(Datapath::Userspace);
+    let list = checks(&plan, 1).unwrap();
+    let check = list.iter().find(|check| check.name == "pod-to-pod-cross-node/icmp" && check.from.contains("kx4hp"));
+    let request = &check.expect("a check between nodes").expected.legs[0];
+    let on_nodes: Vec<String> = request
+        .hops
+        .iter()
+        .filter(|hop| hop.namespace.starts_with("node-"))
+        .map(|hop| {
+            let kind = if hop.interface.starts_with("cali") { "cali" } else { &hop.interface };
+            format!("{}/{kind} {}", hop.namespace, hop.frame.length)
+        })
+        .collect();
+    let expected = [
+        "node-1/cali 98",
+        "node-1/tunl0 84",
+        "node-1/ens33 118",
+        "node-2/ens33 118",
+        "node-2/tunl0 84",
+        "node-2/cali 98",
+    ];
+    assert_eq!(on_nodes, expected);
+    let ttl = |index: usize| request.hops[index].frame.packet().and_then(|p| p.inner()).map(|ip| ip.ttl);
+    assert_eq!((ttl(0), ttl(request.hops.len() - 1)), (Some(64), Some(62)));
+}
