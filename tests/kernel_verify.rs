@@ -1,0 +1,408 @@
+//! `verify` on real clusters: a sound one passes every check, and each thing broken by hand makes its check fail
+//! and name the place.
+//!
+//! Needs root; without it every test is counted as ignored, with the reason in its name.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use minik::kernel::{apply, netns, remove};
+use minik::plan::{Datapath, LinkKind, Plan};
+use minik::topology::example;
+use minik::tunnel::Engine;
+use minik::verify::{self, CheckReport, Options, Report};
+use minik::{cni, error};
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// The example cluster under a name of its own, with its tunnels served. Removed when dropped.
+struct Lab {
+    plan: Plan,
+    engine: Option<Engine>,
+}
+
+impl Lab {
+    fn up() -> Result<Lab, error::Error> {
+        let mut cluster = example::calico_ipip();
+        cluster.name = format!("tverify{}x{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
+        let plan = cni::plan(&cluster, Datapath::Userspace)?;
+        let mut lab = Lab { plan, engine: None };
+        apply::build(&lab.plan)?;
+        let engine = Engine::start(1, |line| eprintln!("tunnel: {line}"))?;
+        for node in lab.plan.nodes() {
+            for tunnel in node.links.iter().filter(|link| link.kind == LinkKind::Ipip) {
+                engine.serve(&netns::open(&node.netns)?, &tunnel.name)?;
+            }
+        }
+        lab.engine = Some(engine);
+        Ok(lab)
+    }
+
+    fn verify(&self) -> Result<Report, error::Error> {
+        verify::run(&self.plan, &Options { patience: Duration::from_millis(300), seed: None })
+    }
+
+    /// Runs a command line in a namespace of the plan.
+    fn run(&self, ns: &str, line: &str) -> Result<(), Failed> {
+        let netns = &self.plan.namespace(ns).ok_or_else(|| format!("no namespace {ns}"))?.netns;
+        let shell = Command::new("ip").args(["netns", "exec", netns, "sh", "-c", line]).output()?;
+        if shell.status.success() {
+            return Ok(());
+        }
+        Err(format!("in {ns}: {line}: {}", String::from_utf8_lossy(&shell.stderr)).into())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.engine = None;
+        if let Err(error) = remove::namespaces(&self.plan.cluster) {
+            eprintln!("cannot remove {}: {error}", self.plan.cluster);
+        }
+    }
+}
+
+/// Something broken by hand, and what must come of it.
+struct Twin {
+    name: &'static str,
+    /// Namespace and command line that break it.
+    breaks: &'static [(&'static str, &'static str)],
+    /// A check that must fail.
+    check: &'static str,
+    /// What its reason must begin with: the place.
+    place: &'static str,
+    /// What its reason must hold: field, cause or cure.
+    says: &'static str,
+    /// A check that must go on to pass, so that the fault is told from its surroundings.
+    spares: &'static str,
+}
+
+const KX4HP: &str = "default/test-7999578869-kx4hp";
+const JR2W9: &str = "default/test-7999578869-jr2w9";
+
+const TWINS: &[Twin] = &[
+    Twin {
+        name: "a pod's host route is gone",
+        breaks: &[("node-1", "ip route del 10.100.84.129")],
+        check: "pod-to-pod-same-node/icmp",
+        place: "node-1/cali14de3927136 out",
+        says: "missing: route 10.100.84.129/32 dev cali14de3927136",
+        spares: "node-to-other-node-pod/icmp",
+    },
+    Twin {
+        name: "proxy ARP is off",
+        breaks: &[("node-1", "sysctl -w net.ipv4.conf.cali14de3927136.proxy_arp=0")],
+        check: "gateway-169.254.1.1/arp",
+        place: "node-1/cali14de3927136 out",
+        says: "proxy_arp",
+        spares: "pod-to-pod-cross-node/udp",
+    },
+    Twin {
+        name: "the cali interface has another MAC",
+        breaks: &[("node-1", "ip link set cali14de3927136 address ee:ee:ee:ee:ee:ef")],
+        check: "gateway-169.254.1.1/arp",
+        place: "node-1/cali14de3927136 out",
+        says: "ee:ee:ee:ee:ee:ef",
+        spares: "pod-to-own-node/icmp",
+    },
+    Twin {
+        name: "a neighbour entry is wrong",
+        breaks: &[("node-1", "ip neigh replace 10.1.10.10 lladdr 02:00:00:00:00:99 dev ens33 nud permanent")],
+        check: "pod-to-pod-cross-node/icmp",
+        place: "node-1/ens33 out",
+        says: "destination MAC 02:00:00:00:00:99 seen",
+        spares: "pod-to-pod-same-node/icmp",
+    },
+    Twin {
+        name: "the pod's MTU is too small",
+        breaks: &[(KX4HP, "ip link set eth0 mtu 1400")],
+        check: "largest-packet-1480-df/icmp",
+        place: "in minik-",
+        says: "Message too long",
+        spares: "pod-to-pod-cross-node/tcp",
+    },
+    Twin {
+        name: "the pod's MTU is too large",
+        breaks: &[(KX4HP, "ip link set eth0 mtu 1500")],
+        check: "one-byte-more-1481-df/too-long",
+        place: "default/test-7999578869-kx4hp",
+        says: "longer than the MTU 1480",
+        spares: "largest-packet-1480-df/icmp",
+    },
+    Twin {
+        name: "the tunnel's MTU is too small",
+        breaks: &[("node-1", "ip link set tunl0 mtu 1400")],
+        check: "largest-packet-1480-df/icmp",
+        place: "node-1/tunl0 out",
+        says: "mtu 1400",
+        spares: "pod-to-pod-cross-node/icmp",
+    },
+    Twin {
+        name: "the cali MTU is too large, so the node does not say so",
+        breaks: &[("node-1", "ip link set cali14de3927136 mtu 1500"), (KX4HP, "ip link set eth0 mtu 1500")],
+        check: "client-to-pod-1481-df/icmp",
+        place: "node-1/ens33 out",
+        says: "the ICMP error not seen",
+        spares: "client-to-pod/icmp",
+    },
+    Twin {
+        name: "tunl0 is down",
+        breaks: &[("node-2", "ip link set tunl0 down")],
+        check: "pod-to-pod-cross-node/icmp",
+        place: "node-2/tunl0",
+        says: "missing: ",
+        spares: "pod-to-pod-same-node/icmp",
+    },
+    Twin {
+        name: "INPUT drops IP in IP",
+        breaks: &[("node-2", "iptables -I INPUT -p 4 -j DROP")],
+        check: "pod-to-pod-cross-node/icmp",
+        place: "node-2/tunl0 in",
+        says: "INPUT drops IP in IP",
+        spares: "client-to-pod/icmp",
+    },
+    Twin {
+        name: "OUTPUT drops IP in IP",
+        breaks: &[("node-1", "iptables -I OUTPUT -p 4 -j DROP")],
+        check: "pod-to-pod-cross-node/udp",
+        place: "node-1/ens33 out",
+        says: "OUTPUT drops IP in IP",
+        spares: "pod-to-client/udp",
+    },
+    Twin {
+        name: "a peer is missing in the ipset",
+        breaks: &[("node-2", "ipset del cali40all-hosts-net 10.1.10.9")],
+        check: "pod-to-pod-cross-node/tcp",
+        place: "node-2/tunl0 in",
+        says: "ipset list",
+        spares: "pod-to-pod-same-node/tcp",
+    },
+    Twin {
+        name: "masquerade is gone",
+        breaks: &[("node-1", "iptables -t nat -F cali-nat-outgoing")],
+        check: "pod-to-client/icmp",
+        place: "node-1/ens33 out",
+        says: "source 10.100.84.129 seen, 10.1.10.9 expected",
+        spares: "pod-to-pod-cross-node/icmp",
+    },
+    Twin {
+        name: "pods are masqueraded toward pods",
+        breaks: &[("node-1", "ipset del cali40all-ipam-pools 10.100.0.0/16")],
+        check: "pod-to-pod-cross-node/icmp",
+        place: "node-1/tunl0 out",
+        says: "source 10.100.84.128 seen, 10.100.84.129 expected",
+        spares: "client-to-pod/icmp",
+    },
+    Twin {
+        name: "the route to the other block has a wrong next hop",
+        breaks: &[("node-1", "ip route replace 10.100.247.0/26 via 10.1.10.8 dev tunl0 proto bird onlink")],
+        check: "pod-to-pod-cross-node/icmp",
+        place: "node-1/ens33 out",
+        says: "10.100.247.0/26 via 10.1.10.10 dev tunl0",
+        spares: "pod-to-other-node/icmp",
+    },
+    Twin {
+        name: "the route to the other block goes past the tunnel",
+        breaks: &[("node-1", "ip route replace 10.100.247.0/26 via 10.1.10.10 dev ens33 proto bird")],
+        check: "pod-to-pod-cross-node/icmp",
+        place: "node-1/tunl0 out",
+        says: "seen instead node-1/ens33 out",
+        spares: "pod-to-client/icmp",
+    },
+    Twin {
+        name: "packets leak to where nothing should be",
+        breaks: &[("node-1", "iptables -t mangle -I PREROUTING -i cali14de3927136 -p icmp -j TEE --gateway 10.1.10.2")],
+        check: "pod-to-pod-same-node/icmp",
+        place: "node-1/ens33 out",
+        says: "seen where nothing should be",
+        spares: "pod-to-pod-cross-node/udp",
+    },
+    Twin {
+        name: "the TTL is changed on the way",
+        breaks: &[("node-1", "iptables -t mangle -A PREROUTING -i cali14de3927136 -j TTL --ttl-dec 1")],
+        check: "pod-to-pod-same-node/icmp",
+        place: "node-1/cali84261f2dfa9 out",
+        says: "TTL 62 seen, 63 expected",
+        spares: "client-to-pod/udp",
+    },
+    Twin {
+        name: "forwarding is off",
+        breaks: &[("node-2", "sysctl -w net.ipv4.conf.tunl0.forwarding=0")],
+        check: "pod-to-pod-cross-node/icmp",
+        place: "node-2/cali813929a4a7b out",
+        says: "last seen node-2/tunl0 in",
+        spares: "client-to-pod/icmp",
+    },
+    Twin {
+        name: "FORWARD drops TCP alone",
+        breaks: &[("node-2", "iptables -I FORWARD -p tcp -j DROP")],
+        check: "pod-to-pod-same-node/tcp",
+        place: "node-2/calieb588c579e3 out",
+        says: "FORWARD",
+        spares: "pod-to-pod-same-node/udp",
+    },
+    Twin {
+        name: "UDP is dropped on its way back alone",
+        breaks: &[("node-2", "iptables -I FORWARD -o tunl0 -p udp -j DROP")],
+        check: "pod-to-pod-cross-node/udp",
+        place: "node-2/tunl0 out",
+        says: "the answer not seen",
+        spares: "pod-to-pod-cross-node/tcp",
+    },
+    Twin {
+        name: "a pod does not answer pings",
+        breaks: &[(JR2W9, "sysctl -w net.ipv4.icmp_echo_ignore_all=1")],
+        check: "node-to-own-pod/icmp",
+        place: "default/test-7999578869-jr2w9/eth0 out",
+        says: "icmp_echo_ignore_all",
+        spares: "pod-to-pod-same-node/udp",
+    },
+    Twin {
+        name: "a node does not answer",
+        breaks: &[("node-2", "iptables -I INPUT -i cali+ -p icmp -j DROP")],
+        check: "pod-to-own-node/icmp",
+        place: "node-2/cali813929a4a7b out",
+        says: "the answer not seen",
+        spares: "pod-to-other-node/icmp",
+    },
+    Twin {
+        name: "the node sends to its pods from another address",
+        breaks: &[("node-1", "ip route change 10.100.84.129 dev cali14de3927136 scope link src 10.100.84.128")],
+        check: "node-to-own-pod/icmp",
+        place: "node-1/cali14de3927136 out",
+        says: "source 10.100.84.128 seen, 10.1.10.9 expected",
+        spares: "pod-to-pod-same-node/icmp",
+    },
+    Twin {
+        name: "a node's tunnel address is gone",
+        breaks: &[("node-1", "ip address del 10.100.84.128/32 dev tunl0")],
+        check: "node-to-other-node-pod/icmp",
+        place: "node-1/tunl0 out",
+        says: "missing: address 10.100.84.128/32 dev tunl0",
+        spares: "pod-to-pod-same-node/icmp",
+    },
+    Twin {
+        name: "the client has no route to the pods",
+        breaks: &[("client", "ip route del 10.100.84.128/26")],
+        check: "client-to-pod/icmp",
+        place: "client/ens33 out",
+        says: "missing: route 10.100.84.128/26 via 10.1.10.9 dev ens33",
+        spares: "pod-to-client/icmp",
+    },
+    Twin {
+        name: "a pod's interface is down",
+        breaks: &[(KX4HP, "ip link set eth0 down")],
+        check: "pod-to-pod-same-node/icmp",
+        place: "in minik-",
+        says: "Network is down",
+        spares: "pod-to-pod-same-node/udp@node-2",
+    },
+    Twin {
+        name: "a port of the switch is down",
+        breaks: &[("switch-lan", "ip link set node-2 down")],
+        check: "pod-to-other-node/icmp",
+        place: "switch-lan/node-2 out",
+        says: "not seen",
+        spares: "pod-to-pod-same-node/icmp",
+    },
+    Twin {
+        name: "fragments are dropped",
+        breaks: &[("node-2", "iptables -t raw -I PREROUTING -f -j DROP")],
+        check: "one-byte-more-1481-fragments/icmp",
+        place: "node-2/cali813929a4a7b out",
+        says: "not seen",
+        spares: "largest-packet-1480-df/icmp",
+    },
+];
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // Two at a time: each waits more than it works.
+    arguments.test_threads = arguments.test_threads.or(Some(2));
+    let root = nix::unistd::geteuid().is_root();
+    let ignored = |name: String| if root { name } else { format!("{name} (skipped: needs root)") };
+    let mut trials = vec![
+        Trial::test(ignored("a sound cluster passes every check".into()), sound).with_ignored_flag(!root),
+        Trial::test(ignored("two runs at once do not disturb each other".into()), two_runs).with_ignored_flag(!root),
+        Trial::test(ignored("other traffic does not disturb a run".into()), other_traffic).with_ignored_flag(!root),
+    ];
+    for twin in TWINS {
+        trials.push(Trial::test(ignored(format!("caught: {}", twin.name)), || caught(twin)).with_ignored_flag(!root));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn sound() -> Result<(), Failed> {
+    let lab = Lab::up().map_err(|e| e.to_string())?;
+    for round in ["cold", "warm", "again"] {
+        let start = Instant::now();
+        let report = lab.verify().map_err(|e| e.to_string())?;
+        eprintln!("{round}: {} checks in {:?}", report.checks.len(), start.elapsed());
+        if !report.passed() {
+            return Err(format!("{round}:\n{}", report.text()).into());
+        }
+    }
+    Ok(())
+}
+
+fn two_runs() -> Result<(), Failed> {
+    let lab = Lab::up().map_err(|e| e.to_string())?;
+    let reports: Vec<Report> = std::thread::scope(|scope| {
+        let runs = [1u16, 2].map(|seed| {
+            let options = Options { patience: Duration::from_secs(1), seed: Some(seed) };
+            let plan = &lab.plan;
+            scope.spawn(move || verify::run(plan, &options))
+        });
+        runs.into_iter().map(|run| run.join().expect("no panic").map_err(|e| e.to_string())).collect::<Result<_, _>>()
+    })?;
+    match reports.iter().find(|report| !report.passed()) {
+        Some(report) => Err(report.text().into()),
+        None => Ok(()),
+    }
+}
+
+fn other_traffic() -> Result<(), Failed> {
+    let lab = Lab::up().map_err(|e| e.to_string())?;
+    let netns = &lab.plan.namespace(KX4HP).ok_or("no pod")?.netns;
+    let mut ping = Command::new("ip")
+        .args(["netns", "exec", netns, "ping", "-q", "-i", "0.002", "10.100.247.1"])
+        .stdout(std::process::Stdio::null())
+        .spawn()?;
+    let report = lab.verify();
+    ping.kill()?;
+    ping.wait()?;
+    let report = report.map_err(|e| e.to_string())?;
+    if report.passed() { Ok(()) } else { Err(report.text().into()) }
+}
+
+fn caught(twin: &Twin) -> Result<(), Failed> {
+    let lab = Lab::up().map_err(|e| e.to_string())?;
+    for (ns, line) in twin.breaks {
+        lab.run(ns, line)?;
+    }
+    let report = lab.verify().map_err(|e| e.to_string())?;
+    let wrong = |what: String| Failed::from(format!("{what}\n{}", report.text()));
+    let failed: Vec<&CheckReport> =
+        report.checks.iter().filter(|check| check.name == twin.check && check.result == "fail").collect();
+    if failed.is_empty() {
+        return Err(wrong(format!("no check {} failed", twin.check)));
+    }
+    let named = |check: &&&CheckReport| {
+        let reason = check.reason.as_deref().unwrap_or_default();
+        reason.starts_with(twin.place) && reason.contains(twin.says)
+    };
+    if !failed.iter().any(|check| named(&check)) {
+        return Err(wrong(format!("no {} names `{}` with `{}`", twin.check, twin.place, twin.says)));
+    }
+    let (spared, node) = twin.spares.split_once('@').unwrap_or((twin.spares, ""));
+    let passes = |check: &CheckReport| {
+        let on_node = node.is_empty() || check.expected.path.iter().any(|step| step.namespace == node);
+        check.name == spared && check.result == "pass" && on_node
+    };
+    if !report.checks.iter().any(passes) {
+        return Err(wrong(format!("no {} passes", twin.spares)));
+    }
+    Ok(())
+}
