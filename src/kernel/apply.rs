@@ -117,6 +117,11 @@ impl<'p> Builder<'p> {
         let mut site = Site { namespace, fresh, indexes, far_ends, defaults_before: Vec::new() };
         let mut batch = Batch::default();
         for link in &own {
+            if self.is_tun(link) {
+                // A TUN is made at once; the links before it must not come after it, since the kernel takes the
+                // first link's address as source toward links that have none.
+                site.fresh.rtnetlink.send(std::mem::take(&mut batch))?;
+            }
             self.push_own(&site, link, &mut batch)?;
         }
         if site.far_ends.is_empty() {
@@ -133,6 +138,11 @@ impl<'p> Builder<'p> {
     /// Whether a link comes into being with its other end, in a namespace that is not made yet.
     fn born_later(&self, link: &Link) -> bool {
         matches!(&link.kind, LinkKind::Veth { peer_namespace, .. } if !self.position.contains_key(peer_namespace.as_str()))
+    }
+
+    /// Whether a TUN stands in for the kernel's tunnel.
+    fn is_tun(&self, link: &Link) -> bool {
+        link.kind == LinkKind::Ipip && self.plan.datapath == Datapath::Userspace
     }
 
     fn push_own(&self, site: &Site<'p>, link: &Link, batch: &mut Batch) -> Result<()> {
@@ -155,7 +165,7 @@ impl<'p> Builder<'p> {
 
     /// tunl0: adopted where the kernel made it, else the ipip module's, else a TUN for the agent to serve.
     fn push_tunnel(&self, link: &Link, index: u32, batch: &mut Batch) -> Result<()> {
-        if self.plan.datapath == Datapath::Userspace {
+        if self.is_tun(link) {
             return tun::create(&link.name, index).map(drop);
         }
         if !self.native.contains_key(&link.name) {

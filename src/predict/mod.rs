@@ -14,6 +14,7 @@ mod settings;
 mod walk;
 mod wire;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -23,7 +24,7 @@ pub use netfilter::Place;
 
 use crate::error::Result;
 use crate::packet::{Direction, Frame, Packet};
-use crate::plan::{Mac, Plan};
+use crate::plan::{Datapath, LinkKind, Mac, Plan};
 
 /// A packet and where it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,6 +206,24 @@ impl Journey {
     pub fn delivered(&self) -> bool {
         matches!(self.legs.first(), Some(Leg { end: End::Delivered { .. }, .. }))
     }
+}
+
+/// The plan with its links in the order in which a kernel has them. Where the ipip module is loaded, a namespace is
+/// born with its tunnel device, before all links of the plan; and the order decides about the source address of
+/// what a node sends out of a link without an address. Predictions for a live cluster begin with this.
+pub fn as_made(plan: &Plan) -> Cow<'_, Plan> {
+    if plan.datapath == Datapath::Userspace {
+        return Cow::Borrowed(plan);
+    }
+    let mut made = plan.clone();
+    for ns in &mut made.namespaces {
+        ns.links.sort_by_key(|link| match link.kind {
+            LinkKind::Loopback => 0,
+            LinkKind::Ipip => 1,
+            LinkKind::Bridge | LinkKind::Veth { .. } => 2,
+        });
+    }
+    Cow::Owned(made)
 }
 
 /// Where `flow` goes, and what it causes.

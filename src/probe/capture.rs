@@ -1,7 +1,8 @@
 //! Everything that passes any interface of any namespace of a cluster, with the kernel's time stamps.
 //!
 //! One AF_PACKET socket per namespace hears all of its interfaces; all sockets are read from one poll loop. Read
-//! directly and not through pnet's channel, which hides what matters here: interface, direction and time.
+//! through a ring of our own (see `ring`) and not through pnet's channel, which hides what matters here: interface,
+//! direction and time.
 //! Decoding is pnet's (see [`crate::packet::decode`]).
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::ring::{Ring, Slot};
 use super::socket;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::netns;
@@ -20,8 +22,8 @@ use crate::plan::Namespace;
 
 /// Bytes kept of each frame: all headers, a quotation in an ICMP error, and the mark in the payload.
 const SNAP_LENGTH: u32 = 256;
-/// Receive buffer of each socket, in bytes.
-const RECEIVE_BUFFER: libc::c_int = 16 << 20;
+/// Blocks of the ring, of 128 frames each: for a namespace with many interfaces, and for a pod.
+const BLOCKS: (u32, u32) = (16, 4);
 const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
 
@@ -44,13 +46,13 @@ pub struct Sighting {
 #[derive(Debug)]
 pub struct Capture {
     ears: Vec<Ear>,
-    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Ear {
     netns: String,
     socket: OwnedFd,
+    ring: Ring,
     interfaces: BTreeMap<u32, String>,
 }
 
@@ -61,7 +63,7 @@ impl Capture {
     /// If a namespace or a socket in it cannot be opened.
     pub fn open<'a>(namespaces: impl IntoIterator<Item = &'a Namespace>) -> Result<Capture> {
         let ears = namespaces.into_iter().map(|ns| Ear::open(&ns.netns)).collect::<Result<_>>()?;
-        Ok(Capture { ears, buffer: vec![0; SNAP_LENGTH as usize] })
+        Ok(Capture { ears })
     }
 
     /// The name of an interface; none if it appeared after the capture was opened.
@@ -89,28 +91,10 @@ impl Capture {
     }
 
     /// Takes everything that has been captured so far and gives it to `see`, without waiting.
-    ///
-    /// # Errors
-    /// If a socket cannot be read.
-    pub fn drain(&mut self, mut see: impl FnMut(Sighting)) -> Result<()> {
-        for (namespace, ear) in self.ears.iter().enumerate() {
-            while let Some(raw) = receive(&ear.socket, &mut self.buffer).map_err(|e| ear.cannot("read a capture", e))? {
-                let link = if matches!(raw.hardware, ARPHRD_ETHER | ARPHRD_LOOPBACK) {
-                    LinkType::Ethernet
-                } else {
-                    LinkType::RawIp
-                };
-                let bytes = self.buffer.get(..raw.captured).unwrap_or(&self.buffer);
-                see(Sighting {
-                    namespace,
-                    interface: raw.interface,
-                    direction: if raw.outgoing { Direction::Out } else { Direction::In },
-                    time: raw.time,
-                    frame: decode::frame(link, bytes, raw.length, raw.vlan),
-                });
-            }
+    pub fn drain(&mut self, mut see: impl FnMut(Sighting)) {
+        for (namespace, ear) in self.ears.iter_mut().enumerate() {
+            while ear.ring.take(|slot| see(sighting(namespace, &slot))) {}
         }
-        Ok(())
     }
 
     /// Fails if the kernel had to leave out frames since the last call.
@@ -153,10 +137,10 @@ pub fn wait_for(fds: &mut [PollFd], deadline: Instant) -> Result<bool> {
 impl Ear {
     fn open(netns: &str) -> Result<Ear> {
         let ns = netns::open(netns)?;
-        let opened = netns::inside(ns.file(), || Ok((listen()?, interfaces()?)))?;
-        let (socket, interfaces) =
+        let opened = netns::inside(ns.file(), || interfaces().and_then(listen))?;
+        let (socket, ring, interfaces) =
             opened.map_err(|e: io::Error| Error::io(format!("in {netns}: cannot open a capture"), e))?;
-        Ok(Ear { netns: netns.to_owned(), socket, interfaces })
+        Ok(Ear { netns: netns.to_owned(), socket, ring, interfaces })
     }
 
     fn cannot(&self, doing: &str, error: io::Error) -> Error {
@@ -169,14 +153,25 @@ fn interfaces() -> io::Result<BTreeMap<u32, String>> {
     Ok(list.iter().map(|interface| (interface.index(), interface.name().to_string_lossy().into_owned())).collect())
 }
 
+fn sighting(namespace: usize, slot: &Slot) -> Sighting {
+    let ethernet = matches!(slot.hardware, ARPHRD_ETHER | ARPHRD_LOOPBACK);
+    let link = if ethernet { LinkType::Ethernet } else { LinkType::RawIp };
+    Sighting {
+        namespace,
+        interface: slot.interface,
+        direction: if slot.outgoing { Direction::Out } else { Direction::In },
+        time: slot.time,
+        frame: decode::frame(link, slot.bytes, slot.length, slot.vlan),
+    }
+}
+
 /// A socket that hears IPv4, ARP and minik's marks on all interfaces of this thread's namespace, both ways.
-fn listen() -> io::Result<OwnedFd> {
-    // Protocol 0 hears nothing yet: options and filter are in place before the bind below opens the door.
+fn listen(interfaces: BTreeMap<u32, String>) -> io::Result<(OwnedFd, Ring, BTreeMap<u32, String>)> {
+    // Protocol 0 hears nothing yet: filter and ring are in place before the bind below opens the door.
     let fd = socket::open(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0)?;
-    socket::set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &RECEIVE_BUFFER)?;
-    socket::set_option(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)?;
-    socket::set_option(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32)?;
     socket::attach_filter(&fd, &mut filter())?;
+    // A pod has two interfaces, a few at most with tunnels' own devices.
+    let ring = Ring::new(&fd, if interfaces.len() > 3 { BLOCKS.0 } else { BLOCKS.1 })?;
     // SAFETY: all-zero bytes are a valid sockaddr_ll.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
@@ -185,7 +180,7 @@ fn listen() -> io::Result<OwnedFd> {
     let status = unsafe {
         libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&address).cast(), size_of::<libc::sockaddr_ll>() as u32)
     };
-    if status == -1 { Err(io::Error::last_os_error()) } else { Ok(fd) }
+    if status == -1 { Err(io::Error::last_os_error()) } else { Ok((fd, ring, interfaces)) }
 }
 
 /// Only the protocols of [`listen`], by the protocol that the kernel knows the packet by, so that it holds on
@@ -201,76 +196,4 @@ fn filter() -> [libc::sock_filter; 6] {
         socket::instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
         socket::instruction(libc::BPF_RET | libc::BPF_K, 0, 0, SNAP_LENGTH),
     ]
-}
-
-struct Raw {
-    interface: u32,
-    hardware: u16,
-    outgoing: bool,
-    time: i64,
-    captured: usize,
-    length: usize,
-    vlan: Option<u16>,
-}
-
-/// Reads one frame; none if there is none at the moment.
-fn receive(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<Raw>> {
-    // SAFETY: all-zero bytes are valid for both structs.
-    let (mut address, mut message): (libc::sockaddr_ll, libc::msghdr) =
-        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-    let mut control = [0u64; 32];
-    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    message.msg_name = std::ptr::from_mut(&mut address).cast();
-    message.msg_namelen = size_of::<libc::sockaddr_ll>() as u32;
-    message.msg_iov = &mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = size_of_val(&control);
-    // SAFETY: every pointer in `message` is to a live buffer of the length that stands beside it.
-    let read = unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, 0) };
-    let Ok(captured) = usize::try_from(read) else {
-        let error = io::Error::last_os_error();
-        return match error.raw_os_error() {
-            Some(libc::EAGAIN) => Ok(None),
-            Some(libc::EINTR) => receive(fd, buffer),
-            // An interface went down: the socket says so once and goes on.
-            Some(libc::ENETDOWN) => receive(fd, buffer),
-            _ => Err(error),
-        };
-    };
-    let mut raw = Raw {
-        interface: u32::try_from(address.sll_ifindex).unwrap_or(0),
-        hardware: address.sll_hatype,
-        outgoing: address.sll_pkttype == libc::PACKET_OUTGOING,
-        time: 0,
-        captured,
-        length: captured,
-        vlan: None,
-    };
-    read_control(&message, &mut raw);
-    Ok(Some(raw))
-}
-
-/// Takes the time stamp, the length on the wire and the VLAN tag out of the control messages.
-fn read_control(message: &libc::msghdr, raw: &mut Raw) {
-    // SAFETY: `message` was filled by recvmsg(2), and CMSG_* walk inside its control buffer; the structs are read
-    // unaligned, from messages whose level and type say that they hold them.
-    unsafe {
-        let mut next = libc::CMSG_FIRSTHDR(message);
-        while let Some(header) = next.as_ref() {
-            match (header.cmsg_level, header.cmsg_type) {
-                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
-                    let time: libc::timespec = std::ptr::read_unaligned(libc::CMSG_DATA(next).cast());
-                    raw.time = time.tv_sec * 1_000_000_000 + time.tv_nsec;
-                }
-                (libc::SOL_PACKET, libc::PACKET_AUXDATA) => {
-                    let aux: libc::tpacket_auxdata = std::ptr::read_unaligned(libc::CMSG_DATA(next).cast());
-                    raw.length = aux.tp_len as usize;
-                    raw.vlan = (aux.tp_status & libc::TP_STATUS_VLAN_VALID != 0).then_some(aux.tp_vlan_tci & 0x0fff);
-                }
-                _ => {}
-            }
-            next = libc::CMSG_NXTHDR(message, next);
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod inject;
+mod ring;
 mod socket;
 
 pub use socket::{option, set_option};
