@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::ring::{Ring, Slot};
-use super::socket;
+use super::{socket, together};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::netns;
 use crate::packet::decode::{self, LinkType};
@@ -62,7 +62,7 @@ impl Capture {
     /// # Errors
     /// If a namespace or a socket in it cannot be opened.
     pub fn open<'a>(namespaces: impl IntoIterator<Item = &'a Namespace>) -> Result<Capture> {
-        let ears = namespaces.into_iter().map(|ns| Ear::open(&ns.netns)).collect::<Result<_>>()?;
+        let ears = together::each(namespaces, |ns| Ear::open(&ns.netns)).into_iter().collect::<Result<_>>()?;
         Ok(Capture { ears })
     }
 
@@ -131,6 +131,12 @@ pub fn wait_for(fds: &mut [PollFd], deadline: Instant) -> Result<bool> {
             Err(nix::errno::Errno::EINTR) => continue,
             Err(e) => return Err(Error::io("cannot wait for packets", e)),
         }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        together::each(std::mem::take(&mut self.ears), drop);
     }
 }
 

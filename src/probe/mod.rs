@@ -4,5 +4,6 @@ pub mod capture;
 pub mod inject;
 mod ring;
 mod socket;
+pub mod together;
 
 pub use socket::{option, set_option};

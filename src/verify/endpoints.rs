@@ -15,6 +15,7 @@ use crate::packet::build::{Message, Probe};
 use crate::plan::{Namespace, Plan};
 use crate::probe::capture::Capture;
 use crate::probe::inject::{Stack, Wire};
+use crate::probe::together;
 
 /// The longest datagram that is sent back, in bytes.
 const DATAGRAM: usize = 2048;
@@ -155,6 +156,12 @@ impl Endpoints {
     fn answer(&self, socket: &UdpSocket, payload: &[u8], peer: SocketAddr) {
         // No route for the answer is a finding, and the comparison makes it: the answer was predicted and not seen.
         let _ = socket.send_to(payload, peer);
+    }
+}
+
+impl Drop for Endpoints {
+    fn drop(&mut self) {
+        together::each(std::mem::take(&mut self.wires), drop);
     }
 }
 
