@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Arguments, Failed, Trial};
 use minik::kernel::{apply, netns, remove};
 use minik::plan::{Datapath, LinkKind, Plan};
+use minik::probe::matrix::{self, End};
+use minik::probe::pair::{self, Answer, Question};
 use minik::topology::example;
 use minik::tunnel::Engine;
 use minik::verify::{self, CheckReport, Options, Report};
@@ -127,8 +129,8 @@ const TWINS: &[Twin] = &[
         name: "the pod's MTU is too large",
         breaks: &[(KX4HP, "ip link set eth0 mtu 1500")],
         check: "one-byte-more-1481-df/too-long",
-        place: "default/test-7999578869-kx4hp",
-        says: "longer than the MTU 1480",
+        place: "default/test-7999578869-kx4hp/eth0 out: seen where nothing should be",
+        says: "missing: link eth0 mtu 1480",
         spares: "largest-packet-1480-df/icmp",
     },
     Twin {
@@ -136,15 +138,15 @@ const TWINS: &[Twin] = &[
         breaks: &[("node-1", "ip link set tunl0 mtu 1400")],
         check: "largest-packet-1480-df/icmp",
         place: "node-1/tunl0 out",
-        says: "mtu 1400",
+        says: "need to frag (mtu 1400)",
         spares: "pod-to-pod-cross-node/icmp",
     },
     Twin {
         name: "the cali MTU is too large, so the node does not say so",
         breaks: &[("node-1", "ip link set cali14de3927136 mtu 1500"), (KX4HP, "ip link set eth0 mtu 1500")],
         check: "client-to-pod-1481-df/icmp",
-        place: "node-1/ens33 out",
-        says: "the ICMP error not seen",
+        place: "node-1/cali14de3927136 out: seen where nothing should be",
+        says: "missing: link cali14de3927136 mtu 1480",
         spares: "client-to-pod/icmp",
     },
     Twin {
@@ -303,13 +305,13 @@ const TWINS: &[Twin] = &[
         name: "a port of the switch is down",
         breaks: &[("switch-lan", "ip link set node-2 down")],
         check: "pod-to-other-node/icmp",
-        place: "switch-lan/node-2 out",
-        says: "not seen",
+        place: "node-1/ens33 out",
+        says: "switch-lan: missing: link node-2",
         spares: "pod-to-pod-same-node/icmp",
     },
     Twin {
-        name: "fragments are dropped",
-        breaks: &[("node-2", "iptables -t raw -I PREROUTING -f -j DROP")],
+        name: "a node has no memory for fragments",
+        breaks: &[("node-2", "sysctl -w net.ipv4.ipfrag_low_thresh=0 && sysctl -w net.ipv4.ipfrag_high_thresh=1")],
         check: "one-byte-more-1481-fragments/icmp",
         place: "node-2/cali813929a4a7b out",
         says: "not seen",
@@ -328,6 +330,9 @@ fn main() {
         Trial::test(ignored("two runs at once do not disturb each other".into()), two_runs).with_ignored_flag(!root),
         Trial::test(ignored("other traffic does not disturb a run".into()), other_traffic).with_ignored_flag(!root),
     ];
+    trials.push(
+        Trial::test(ignored("the matrix and pairs tell who reaches whom".into()), matrix).with_ignored_flag(!root),
+    );
     for twin in TWINS {
         trials.push(Trial::test(ignored(format!("caught: {}", twin.name)), || caught(twin)).with_ignored_flag(!root));
     }
@@ -375,6 +380,36 @@ fn other_traffic() -> Result<(), Failed> {
     ping.wait()?;
     let report = report.map_err(|e| e.to_string())?;
     if report.passed() { Ok(()) } else { Err(report.text().into()) }
+}
+
+fn matrix() -> Result<(), Failed> {
+    let lab = Lab::up().map_err(|e| e.to_string())?;
+    let ends: Vec<End> = lab
+        .plan
+        .pods()
+        .map(|pod| End { namespace: pod, address: verify::address(pod).expect("pods have addresses") })
+        .collect();
+    let patience = Duration::from_millis(300);
+    let start = Instant::now();
+    let sound = matrix::matrix(&ends, patience).map_err(|e| e.to_string())?;
+    eprintln!("{} pairs in {:?}", sound.asked(), start.elapsed());
+    assert_eq!((sound.answered(), sound.asked()), (12, 12));
+    let client = lab.plan.namespace("client").ok_or("no client")?;
+    let ask = |question| pair::pair(client, ends[0].address, question, patience).map_err(|e| e.to_string());
+    assert!(matches!(ask(Question::Icmp)?, Answer::Yes { .. }));
+    assert!(matches!(ask(Question::Tcp(9))?, Answer::Closed { .. }));
+    assert!(matches!(ask(Question::Udp(9))?, Answer::Closed { .. }));
+    lab.run("node-1", "ip route del 10.100.84.129")?;
+    assert_eq!(ask(Question::Icmp)?, Answer::Silence);
+    assert_eq!(ask(Question::Tcp(9))?, Answer::Silence);
+    let broken = matrix::matrix(&ends, patience).map_err(|e| e.to_string())?;
+    for from in 0..ends.len() {
+        for to in 0..ends.len() {
+            let touched = [from, to].iter().any(|end| ends[*end].namespace.name == KX4HP);
+            assert_eq!(broken.rtt(from, to).is_some(), from != to && !touched, "{from} to {to}");
+        }
+    }
+    Ok(())
 }
 
 fn caught(twin: &Twin) -> Result<(), Failed> {

@@ -2,6 +2,8 @@
 
 pub mod capture;
 pub mod inject;
+pub mod matrix;
+pub mod pair;
 mod ring;
 mod socket;
 pub mod together;

@@ -16,7 +16,8 @@ pub fn each<T: Send, R: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(
         let some: Vec<T> = items.by_ref().take(THREADS_MAX).collect();
         results.extend(thread::scope(|scope| {
             let work = &work;
-            let threads: Vec<ScopedJoinHandle<R>> = some.into_iter().map(|item| scope.spawn(move || work(item))).collect();
+            let threads: Vec<ScopedJoinHandle<R>> =
+                some.into_iter().map(|item| scope.spawn(move || work(item))).collect();
             threads.into_iter().map(joined).collect::<Vec<R>>()
         }));
     }

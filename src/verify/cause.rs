@@ -70,7 +70,12 @@ fn as_planned(ns: &Namespace, live: read::Live) -> Namespace {
 pub fn explain(plan: &Plan, check: &Check, divergence: &Divergence, live: &mut Live) -> String {
     let mut text = divergence.to_string();
     let places = suspects(plan, check, divergence);
-    let drift: Vec<String> = places.iter().flat_map(|ns| live.drift(ns).to_vec()).take(NAMED_MAX).collect();
+    let mut drift: Vec<String> = places.iter().flat_map(|ns| live.drift(ns).to_vec()).take(NAMED_MAX).collect();
+    if drift.is_empty() {
+        // Nothing wrong at the place itself: whoever is on the way may have kept it from going on.
+        let way = on_the_way(plan, check);
+        drift = way.iter().flat_map(|ns| live.drift(ns).to_vec()).take(NAMED_MAX).collect();
+    }
     if !drift.is_empty() {
         text.push_str(&format!("\ncause: {}\ncure: `minik up --replace` builds it anew", drift.join("; ")));
     } else if let Some(hint) = hint(plan, check, divergence) {
@@ -100,6 +105,11 @@ fn suspects<'a>(plan: &'a Plan, check: &Check, divergence: &Divergence) -> Vec<&
         }
     }
     found
+}
+
+fn on_the_way<'a>(plan: &'a Plan, check: &Check) -> Vec<&'a Namespace> {
+    let passes = |ns: &&Namespace| check.expected.hops().any(|hop| hop.namespace == ns.name);
+    plan.namespaces.iter().filter(passes).collect()
 }
 
 /// What a person would look at, where routes and links are as planned: rules, sysctls, the tunnel's process.

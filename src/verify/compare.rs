@@ -94,10 +94,16 @@ impl Purpose {
 /// The first divergence, if there is one. `seen` is in order of time.
 pub fn compare(expected: &Journey, seen: &[Seen]) -> Option<Divergence> {
     let known: Vec<Purpose> = expected.legs.iter().map(|leg| leg.purpose).collect();
-    expected.legs.iter().find_map(|leg| compare_leg(leg, seen)).or_else(|| {
-        let stray = seen.iter().find(|seen| !known.contains(&seen.purpose));
-        stray.map(|seen| Divergence::Extra { seen: seen.clone() })
-    })
+    let stray = seen.iter().find(|seen| !known.contains(&seen.purpose));
+    match expected.legs.iter().find_map(|leg| compare_leg(leg, seen)) {
+        // An ICMP error says more about what is missing than anything else.
+        Some(Divergence::Missing { purpose, hop, after, instead }) => {
+            let instead = stray.cloned().or(instead);
+            Some(Divergence::Missing { purpose, hop, after, instead })
+        }
+        Some(other) => Some(other),
+        None => stray.map(|seen| Divergence::Extra { seen: seen.clone() }),
+    }
 }
 
 /// Fragments of one packet go the same way one after the other, so each is followed by itself.
@@ -128,7 +134,7 @@ fn offset(frame: &Frame) -> u16 {
 fn compare_way(purpose: Purpose, hops: &[&Hop], seen: &[&Seen]) -> Option<Divergence> {
     let mut after: Option<&Hop> = None;
     let mut rest = seen.iter();
-    for (index, hop) in hops.iter().enumerate() {
+    for hop in hops {
         let next = rest.clone().next();
         match next {
             Some(found) if is_at(hop, found) => {
@@ -143,12 +149,11 @@ fn compare_way(purpose: Purpose, hops: &[&Hop], seen: &[&Seen]) -> Option<Diverg
                 return Some(Divergence::Extra { seen: (**found).clone() });
             }
             other => {
-                let unforeseen = |found: &&&Seen| !hops.iter().skip(index).any(|hop| is_at(hop, found));
                 return Some(Divergence::Missing {
                     purpose,
                     hop: (*hop).clone(),
                     after: after.cloned(),
-                    instead: other.filter(unforeseen).map(|seen| (**seen).clone()),
+                    instead: other.map(|seen| (**seen).clone()),
                 });
             }
         }

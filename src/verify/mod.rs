@@ -20,7 +20,7 @@ mod run;
 
 use std::time::Duration;
 
-pub use checks::{Act, Check, checks};
+pub use checks::{Act, Check, address, checks};
 pub use compare::{Divergence, Seen, compare};
 pub use report::{CheckReport, Report, Summary, Verdict};
 

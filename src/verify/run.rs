@@ -240,7 +240,10 @@ fn report(plan: &Plan, check: &Check, outcome: Outcome, run: &Run, live: &mut ca
     seen.sort_by_key(|seen| seen.time);
     let refused = outcome.refused.map(|error| error.to_string());
     let reason = match (&check.act, outcome.refusal) {
-        (Act::Refused { mtu, .. }, Some(refusal)) => refusal_reason(check, *mtu, &refusal, &seen),
+        (Act::Refused { mtu, .. }, Some(refusal)) => match seen.first() {
+            Some(seen) => Some(cause::explain(plan, check, &Divergence::Extra { seen: seen.clone() }, live)),
+            None => refusal_reason(check, *mtu, &refusal),
+        },
         _ => compare(&check.expected, &seen).map(|divergence| {
             let why = cause::explain(plan, check, &divergence, live);
             refused.map_or_else(|| why.clone(), |error| format!("{error}; {why}"))
@@ -249,10 +252,9 @@ fn report(plan: &Plan, check: &Check, outcome: Outcome, run: &Run, live: &mut ca
     CheckReport::new(check, &seen, reason.map_or(Verdict::Pass, Verdict::Fail))
 }
 
-fn refusal_reason(check: &Check, mtu: u32, refusal: &Refusal, seen: &[Seen]) -> Option<String> {
+fn refusal_reason(check: &Check, mtu: u32, refusal: &Refusal) -> Option<String> {
     let place = &check.from;
     match refusal {
-        _ if !seen.is_empty() => seen.first().map(|seen| Divergence::Extra { seen: seen.clone() }.to_string()),
         Refusal::TooLong(told) if *told == mtu => None,
         Refusal::TooLong(told) => {
             Some(format!("{place}: the kernel refuses the packet with MTU {told}, {mtu} expected"))

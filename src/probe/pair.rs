@@ -1,0 +1,93 @@
+//! One question, one answer: does this namespace reach that address, and how fast.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::matrix::{self, End};
+use crate::error::{Error, Result};
+use crate::kernel::netns;
+use crate::plan::Namespace;
+
+/// How to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// ICMP echo.
+    Icmp,
+    /// A TCP connection to a port.
+    Tcp(u16),
+    /// A UDP datagram to a port.
+    Udp(u16),
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "answer")]
+pub enum Answer {
+    /// An echo, a connection or a datagram.
+    Yes {
+        /// Round trip time.
+        rtt: Duration,
+    },
+    /// The host is there, and nobody listens on the port (reset, port unreachable).
+    Closed {
+        /// Round trip time.
+        rtt: Duration,
+    },
+    /// The kernel or a router said that it cannot be.
+    Refused {
+        /// In its words.
+        error: String,
+    },
+    /// Nothing in time.
+    Silence,
+}
+
+/// Asks once, from a program in `from`.
+///
+/// # Errors
+/// If the namespace cannot be entered or a socket cannot be made. No answer is no error.
+pub fn pair(from: &Namespace, to: Ipv4Addr, question: Question, patience: Duration) -> Result<Answer> {
+    let netns = netns::open(&from.netns)?;
+    let failed = |e| Error::io(format!("in {}: cannot probe {to}", from.netns), e);
+    match question {
+        Question::Icmp => icmp(from, to, patience),
+        Question::Tcp(port) => Ok(netns::inside(netns.file(), || tcp((to, port).into(), patience))?),
+        Question::Udp(port) => netns::inside(netns.file(), || udp((to, port).into(), patience))?.map_err(failed),
+    }
+}
+
+/// A matrix with one sender: the receiver is only ever asked.
+fn icmp(from: &Namespace, to: Ipv4Addr, patience: Duration) -> Result<Answer> {
+    let end = End { namespace: from, address: to };
+    Ok(matrix::ask(&end, patience)?.map_or(Answer::Silence, |rtt| Answer::Yes { rtt }))
+}
+
+fn tcp(to: SocketAddr, patience: Duration) -> Answer {
+    let start = Instant::now();
+    match TcpStream::connect_timeout(&to, patience) {
+        Ok(_) => Answer::Yes { rtt: start.elapsed() },
+        Err(e) => failure(&e, start),
+    }
+}
+
+fn udp(to: SocketAddr, patience: Duration) -> io::Result<Answer> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+    let start = Instant::now();
+    let asked = socket.connect(to).and_then(|()| socket.send(b"minik\n"));
+    Ok(match asked.and_then(|_| socket.recv(&mut [0; 2048])) {
+        Ok(_) => Answer::Yes { rtt: start.elapsed() },
+        Err(e) => failure(&e, start),
+    })
+}
+
+fn failure(error: &io::Error, start: Instant) -> Answer {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Answer::Closed { rtt: start.elapsed() },
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Answer::Silence,
+        _ => Answer::Refused { error: error.to_string() },
+    }
+}
