@@ -27,7 +27,26 @@ struct Lab {
 
 impl Lab {
     fn up() -> Result<Lab, error::Error> {
+        Lab::of(example::calico_ipip())
+    }
+
+    /// The example with so many pods, on its nodes in turn.
+    fn with_pods(count: usize) -> Result<Lab, error::Error> {
         let mut cluster = example::calico_ipip();
+        let pattern = cluster.pods[0].clone();
+        let nodes: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
+        let pod = |index: usize| minik::topology::Pod {
+            name: format!("many-{index}"),
+            node: nodes[index % nodes.len()].clone(),
+            owner: None,
+            ..pattern.clone()
+        };
+        cluster.pods = (0..count).map(pod).collect();
+        cluster.workloads.clear();
+        Lab::of(cluster)
+    }
+
+    fn of(mut cluster: minik::topology::Cluster) -> Result<Lab, error::Error> {
         cluster.name = format!("tverify{}x{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
         let plan = cni::plan(&cluster, Datapath::Userspace)?;
         let mut lab = Lab { plan, engine: None };
@@ -333,6 +352,7 @@ fn main() {
     trials.push(
         Trial::test(ignored("the matrix and pairs tell who reaches whom".into()), matrix).with_ignored_flag(!root),
     );
+    trials.push(Trial::test(ignored("fifty pods reach each other".into()), fifty_pods).with_ignored_flag(!root));
     for twin in TWINS {
         trials.push(Trial::test(ignored(format!("caught: {}", twin.name)), || caught(twin)).with_ignored_flag(!root));
     }
@@ -379,6 +399,25 @@ fn other_traffic() -> Result<(), Failed> {
     ping.kill()?;
     ping.wait()?;
     let report = report.map_err(|e| e.to_string())?;
+    if report.passed() { Ok(()) } else { Err(report.text().into()) }
+}
+
+fn fifty_pods() -> Result<(), Failed> {
+    let lab = Lab::with_pods(50).map_err(|e| e.to_string())?;
+    let ends: Vec<End> = lab
+        .plan
+        .pods()
+        .map(|pod| End { namespace: pod, address: verify::address(pod).expect("pods have addresses") })
+        .collect();
+    for round in ["cold", "warm"] {
+        let start = Instant::now();
+        let matrix = matrix::matrix(&ends, Duration::from_secs(1)).map_err(|e| e.to_string())?;
+        eprintln!("{round}: {} of {} pairs in {:?}", matrix.answered(), matrix.asked(), start.elapsed());
+        assert_eq!((matrix.answered(), matrix.asked()), (2450, 2450));
+    }
+    let start = Instant::now();
+    let report = lab.verify().map_err(|e| e.to_string())?;
+    eprintln!("50 pods: {} checks in {:?}", report.checks.len(), start.elapsed());
     if report.passed() { Ok(()) } else { Err(report.text().into()) }
 }
 
