@@ -182,3 +182,71 @@ fn set_destination(packet: &mut Packet, address: Ipv4Addr, port: Option<u16>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn echo(request: bool, src: [u8; 4], dst: [u8; 4], id: Option<u16>) -> Packet {
+        let ip = Ip {
+            src: src.into(),
+            dst: dst.into(),
+            protocol: 1,
+            ttl: 64,
+            id: None,
+            dont_fragment: false,
+            more_fragments: false,
+            offset: 0,
+            length: 84,
+        };
+        let icmp = if request { Icmp::EchoRequest { id, seq: 1 } } else { Icmp::EchoReply { id, seq: 1 } };
+        Packet { layers: vec![ip], transport: Transport::Icmp(icmp), mark: None }
+    }
+
+    const POD: [u8; 4] = [10, 100, 0, 2];
+    const NODE: [u8; 4] = [10, 1, 10, 9];
+    const OUTSIDE: [u8; 4] = [10, 1, 10, 8];
+
+    /// A masqueraded echo: what is sent, and what its answer becomes.
+    fn masqueraded(random_port: bool) -> (Packet, Packet, CtState) {
+        let mut table = Conntrack::default();
+        let mut request = echo(true, POD, OUTSIDE, Some(7));
+        let tracked = table.track(&request);
+        assert_eq!((tracked.state, table.undecided(tracked)), (CtState::New, true));
+        table.decide(tracked, Some((NODE.into(), random_port)));
+        assert!(!table.undecided(tracked));
+        table.translate_out(tracked, &mut request);
+        let Transport::Icmp(Icmp::EchoRequest { id, .. }) = request.transport else { panic!("no request") };
+        let mut answer = echo(false, OUTSIDE, NODE, id);
+        let tracked = table.track(&answer);
+        table.translate_in(tracked, &mut answer);
+        (request, answer, tracked.state)
+    }
+
+    #[test]
+    fn an_answer_gets_its_true_destination_back() {
+        let (request, answer, state) = masqueraded(false);
+        assert_eq!(request, echo(true, NODE, OUTSIDE, Some(7)));
+        assert_eq!((answer, state), (echo(false, OUTSIDE, POD, Some(7)), CtState::Established));
+    }
+
+    #[test]
+    fn a_port_by_chance_is_open_outside_and_known_inside() {
+        let (request, answer, _) = masqueraded(true);
+        assert_eq!(request, echo(true, NODE, OUTSIDE, None));
+        assert_eq!(answer, echo(false, OUTSIDE, POD, Some(7)));
+    }
+
+    #[test]
+    fn an_error_belongs_to_what_it_is_about() {
+        let mut table = Conntrack::default();
+        let request = echo(true, POD, OUTSIDE, Some(7));
+        table.track(&request);
+        let error = |about: Packet| {
+            let icmp = Icmp::Unreachable { code: 4, mtu: 1400, about: Some(Box::new(about)) };
+            Packet { transport: Transport::Icmp(icmp), ..echo(true, NODE, POD, None) }
+        };
+        assert_eq!(table.track(&error(request)).state, CtState::Related);
+        assert_eq!(table.track(&error(echo(true, POD, OUTSIDE, Some(8)))).state, CtState::Invalid);
+    }
+}
