@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use minik::kernel::{apply, netns, remove};
-use minik::plan::{Datapath, LinkKind, Plan};
+use minik::plan::{Datapath, LinkKind, Namespace, Plan, Role};
 use minik::probe::matrix::{self, End};
 use minik::probe::pair::{self, Answer, Question};
-use minik::topology::example;
+use minik::topology::{self, Cluster, Overrides};
 use minik::tunnel::Engine;
 use minik::verify::{self, CheckReport, Options, Report};
 use minik::{cni, error};
@@ -25,17 +25,22 @@ struct Lab {
     engine: Option<Engine>,
 }
 
+/// The cluster of the built-in topology.
+fn example() -> Result<Cluster, error::Error> {
+    topology::parse(&[topology::builtin::find("calico-ipip")?.source()], &Overrides::default())
+}
+
 impl Lab {
     fn up() -> Result<Lab, error::Error> {
-        Lab::of(example::calico_ipip())
+        Lab::of(example()?)
     }
 
     /// The example with so many pods, on its nodes in turn.
     fn with_pods(count: usize) -> Result<Lab, error::Error> {
-        let mut cluster = example::calico_ipip();
+        let mut cluster = example()?;
         let pattern = cluster.pods[0].clone();
         let nodes: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
-        let pod = |index: usize| minik::topology::Pod {
+        let pod = |index: usize| topology::Pod {
             name: format!("many-{index}"),
             node: nodes[index % nodes.len()].clone(),
             owner: None,
@@ -46,7 +51,7 @@ impl Lab {
         Lab::of(cluster)
     }
 
-    fn of(mut cluster: minik::topology::Cluster) -> Result<Lab, error::Error> {
+    fn of(mut cluster: Cluster) -> Result<Lab, error::Error> {
         cluster.name = format!("tverify{}x{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
         let plan = cni::plan(&cluster, Datapath::Userspace)?;
         let mut lab = Lab { plan, engine: None };
@@ -65,8 +70,26 @@ impl Lab {
         verify::run(&self.plan, &Options { patience: Duration::from_millis(300), seed: None })
     }
 
+    /// Puts names in: `{a}` and `{b}` are the first two pods of the first node, `{c}` and `{d}` those of the second,
+    /// `{cali-a}` the node's end of a pod's link.
+    fn named(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        let on = |node: &Namespace| -> Vec<&Namespace> {
+            let name = &node.name;
+            self.plan.pods().filter(|pod| matches!(&pod.role, Role::Pod { node, .. } if node == name)).take(2).collect()
+        };
+        for (letter, pod) in ["a", "b", "c", "d"].iter().zip(self.plan.nodes().flat_map(on)) {
+            text = text.replace(&format!("{{{letter}}}"), &pod.name);
+            if let Some(LinkKind::Veth { peer, .. }) = pod.link("eth0").map(|link| &link.kind) {
+                text = text.replace(&format!("{{cali-{letter}}}"), peer);
+            }
+        }
+        text
+    }
+
     /// Runs a command line in a namespace of the plan.
     fn run(&self, ns: &str, line: &str) -> Result<(), Failed> {
+        let (ns, line) = (&self.named(ns), &self.named(line));
         let netns = &self.plan.namespace(ns).ok_or_else(|| format!("no namespace {ns}"))?.netns;
         let shell = Command::new("ip").args(["netns", "exec", netns, "sh", "-c", line]).output()?;
         if shell.status.success() {
@@ -100,31 +123,28 @@ struct Twin {
     spares: &'static str,
 }
 
-const KX4HP: &str = "default/test-7999578869-kx4hp";
-const JR2W9: &str = "default/test-7999578869-jr2w9";
-
 const TWINS: &[Twin] = &[
     Twin {
         name: "a pod's host route is gone",
         breaks: &[("node-1", "ip route del 10.100.84.129")],
         check: "pod-to-pod-same-node/icmp",
-        place: "node-1/cali14de3927136 out",
-        says: "missing: route 10.100.84.129/32 dev cali14de3927136",
+        place: "node-1/{cali-a} out",
+        says: "missing: route 10.100.84.129/32 dev {cali-a}",
         spares: "node-to-other-node-pod/icmp",
     },
     Twin {
         name: "proxy ARP is off",
-        breaks: &[("node-1", "sysctl -w net.ipv4.conf.cali14de3927136.proxy_arp=0")],
+        breaks: &[("node-1", "sysctl -w net.ipv4.conf.{cali-a}.proxy_arp=0")],
         check: "gateway-169.254.1.1/arp",
-        place: "node-1/cali14de3927136 out",
+        place: "node-1/{cali-a} out",
         says: "proxy_arp",
         spares: "pod-to-pod-cross-node/udp",
     },
     Twin {
         name: "the cali interface has another MAC",
-        breaks: &[("node-1", "ip link set cali14de3927136 address ee:ee:ee:ee:ee:ef")],
+        breaks: &[("node-1", "ip link set {cali-a} address ee:ee:ee:ee:ee:ef")],
         check: "gateway-169.254.1.1/arp",
-        place: "node-1/cali14de3927136 out",
+        place: "node-1/{cali-a} out",
         says: "ee:ee:ee:ee:ee:ef",
         spares: "pod-to-own-node/icmp",
     },
@@ -138,7 +158,7 @@ const TWINS: &[Twin] = &[
     },
     Twin {
         name: "the pod's MTU is too small",
-        breaks: &[(KX4HP, "ip link set eth0 mtu 1400")],
+        breaks: &[("{a}", "ip link set eth0 mtu 1400")],
         check: "largest-packet-1480-df/icmp",
         place: "in minik-",
         says: "Message too long",
@@ -146,9 +166,9 @@ const TWINS: &[Twin] = &[
     },
     Twin {
         name: "the pod's MTU is too large",
-        breaks: &[(KX4HP, "ip link set eth0 mtu 1500")],
+        breaks: &[("{a}", "ip link set eth0 mtu 1500")],
         check: "one-byte-more-1481-df/too-long",
-        place: "default/test-7999578869-kx4hp/eth0 out: seen where nothing should be",
+        place: "{a}/eth0 out: seen where nothing should be",
         says: "missing: link eth0 mtu 1480",
         spares: "largest-packet-1480-df/icmp",
     },
@@ -162,10 +182,10 @@ const TWINS: &[Twin] = &[
     },
     Twin {
         name: "the cali MTU is too large, so the node does not say so",
-        breaks: &[("node-1", "ip link set cali14de3927136 mtu 1500"), (KX4HP, "ip link set eth0 mtu 1500")],
+        breaks: &[("node-1", "ip link set {cali-a} mtu 1500"), ("{a}", "ip link set eth0 mtu 1500")],
         check: "client-to-pod-1481-df/icmp",
-        place: "node-1/cali14de3927136 out: seen where nothing should be",
-        says: "missing: link cali14de3927136 mtu 1480",
+        place: "node-1/{cali-a} out: seen where nothing should be",
+        says: "missing: link {cali-a} mtu 1480",
         spares: "client-to-pod/icmp",
     },
     Twin {
@@ -234,7 +254,7 @@ const TWINS: &[Twin] = &[
     },
     Twin {
         name: "packets leak to where nothing should be",
-        breaks: &[("node-1", "iptables -t mangle -I PREROUTING -i cali14de3927136 -p icmp -j TEE --gateway 10.1.10.2")],
+        breaks: &[("node-1", "iptables -t mangle -I PREROUTING -i {cali-a} -p icmp -j TEE --gateway 10.1.10.2")],
         check: "pod-to-pod-same-node/icmp",
         place: "node-1/ens33 out",
         says: "seen where nothing should be",
@@ -242,9 +262,9 @@ const TWINS: &[Twin] = &[
     },
     Twin {
         name: "the TTL is changed on the way",
-        breaks: &[("node-1", "iptables -t mangle -A PREROUTING -i cali14de3927136 -j TTL --ttl-dec 1")],
+        breaks: &[("node-1", "iptables -t mangle -A PREROUTING -i {cali-a} -j TTL --ttl-dec 1")],
         check: "pod-to-pod-same-node/icmp",
-        place: "node-1/cali84261f2dfa9 out",
+        place: "node-1/{cali-b} out",
         says: "TTL 62 seen, 63 expected",
         spares: "client-to-pod/udp",
     },
@@ -252,7 +272,7 @@ const TWINS: &[Twin] = &[
         name: "forwarding is off",
         breaks: &[("node-2", "sysctl -w net.ipv4.conf.tunl0.forwarding=0")],
         check: "pod-to-pod-cross-node/icmp",
-        place: "node-2/cali813929a4a7b out",
+        place: "node-2/{cali-c} out",
         says: "last seen node-2/tunl0 in",
         spares: "client-to-pod/icmp",
     },
@@ -260,7 +280,7 @@ const TWINS: &[Twin] = &[
         name: "FORWARD drops TCP alone",
         breaks: &[("node-2", "iptables -I FORWARD -p tcp -j DROP")],
         check: "pod-to-pod-same-node/tcp",
-        place: "node-2/calieb588c579e3 out",
+        place: "node-2/{cali-d} out",
         says: "FORWARD",
         spares: "pod-to-pod-same-node/udp",
     },
@@ -274,9 +294,9 @@ const TWINS: &[Twin] = &[
     },
     Twin {
         name: "a pod does not answer pings",
-        breaks: &[(JR2W9, "sysctl -w net.ipv4.icmp_echo_ignore_all=1")],
+        breaks: &[("{c}", "sysctl -w net.ipv4.icmp_echo_ignore_all=1")],
         check: "node-to-own-pod/icmp",
-        place: "default/test-7999578869-jr2w9/eth0 out",
+        place: "{c}/eth0 out",
         says: "icmp_echo_ignore_all",
         spares: "pod-to-pod-same-node/udp",
     },
@@ -284,15 +304,15 @@ const TWINS: &[Twin] = &[
         name: "a node does not answer",
         breaks: &[("node-2", "iptables -I INPUT -i cali+ -p icmp -j DROP")],
         check: "pod-to-own-node/icmp",
-        place: "node-2/cali813929a4a7b out",
+        place: "node-2/{cali-c} out",
         says: "the answer not seen",
         spares: "pod-to-other-node/icmp",
     },
     Twin {
         name: "the node sends to its pods from another address",
-        breaks: &[("node-1", "ip route change 10.100.84.129 dev cali14de3927136 scope link src 10.100.84.128")],
+        breaks: &[("node-1", "ip route change 10.100.84.129 dev {cali-a} scope link src 10.100.84.128")],
         check: "node-to-own-pod/icmp",
-        place: "node-1/cali14de3927136 out",
+        place: "node-1/{cali-a} out",
         says: "source 10.100.84.128 seen, 10.1.10.9 expected",
         spares: "pod-to-pod-same-node/icmp",
     },
@@ -306,15 +326,15 @@ const TWINS: &[Twin] = &[
     },
     Twin {
         name: "the client has no route to the pods",
-        breaks: &[("client", "ip route del 10.100.84.128/26")],
+        breaks: &[("client", "ip route del 10.100.0.0/16")],
         check: "client-to-pod/icmp",
         place: "client/ens33 out",
-        says: "missing: route 10.100.84.128/26 via 10.1.10.9 dev ens33",
+        says: "missing: route 10.100.0.0/16 via 10.1.10.9 dev ens33",
         spares: "pod-to-client/icmp",
     },
     Twin {
         name: "a pod's interface is down",
-        breaks: &[(KX4HP, "ip link set eth0 down")],
+        breaks: &[("{a}", "ip link set eth0 down")],
         check: "pod-to-pod-same-node/icmp",
         place: "in minik-",
         says: "Network is down",
@@ -322,17 +342,17 @@ const TWINS: &[Twin] = &[
     },
     Twin {
         name: "a port of the switch is down",
-        breaks: &[("switch-lan", "ip link set node-2 down")],
+        breaks: &[("switch", "ip link set node-2 down")],
         check: "pod-to-other-node/icmp",
         place: "node-1/ens33 out",
-        says: "switch-lan: missing: link node-2",
+        says: "switch: missing: link node-2",
         spares: "pod-to-pod-same-node/icmp",
     },
     Twin {
         name: "a node has no memory for fragments",
         breaks: &[("node-2", "sysctl -w net.ipv4.ipfrag_low_thresh=0 && sysctl -w net.ipv4.ipfrag_high_thresh=1")],
         check: "one-byte-more-1481-fragments/icmp",
-        place: "node-2/cali813929a4a7b out",
+        place: "node-2/{cali-c} out",
         says: "not seen",
         spares: "largest-packet-1480-df/icmp",
     },
@@ -390,7 +410,7 @@ fn two_runs() -> Result<(), Failed> {
 
 fn other_traffic() -> Result<(), Failed> {
     let lab = Lab::up().map_err(|e| e.to_string())?;
-    let netns = &lab.plan.namespace(KX4HP).ok_or("no pod")?.netns;
+    let netns = &lab.plan.namespace(&lab.named("{a}")).ok_or("no pod")?.netns;
     let mut ping = Command::new("ip")
         .args(["netns", "exec", netns, "ping", "-q", "-i", "0.002", "10.100.247.1"])
         .stdout(std::process::Stdio::null())
@@ -444,7 +464,7 @@ fn matrix() -> Result<(), Failed> {
     let broken = matrix::matrix(&ends, patience).map_err(|e| e.to_string())?;
     for from in 0..ends.len() {
         for to in 0..ends.len() {
-            let touched = [from, to].iter().any(|end| ends[*end].namespace.name == KX4HP);
+            let touched = [from, to].iter().any(|end| ends[*end].namespace.name == lab.named("{a}"));
             assert_eq!(broken.rtt(from, to).is_some(), from != to && !touched, "{from} to {to}");
         }
     }
@@ -463,12 +483,13 @@ fn caught(twin: &Twin) -> Result<(), Failed> {
     if failed.is_empty() {
         return Err(wrong(format!("no check {} failed", twin.check)));
     }
+    let (place, says) = (lab.named(twin.place), lab.named(twin.says));
     let named = |check: &&&CheckReport| {
         let reason = check.reason.as_deref().unwrap_or_default();
-        reason.starts_with(twin.place) && reason.contains(twin.says)
+        reason.starts_with(&place) && reason.contains(&says)
     };
     if !failed.iter().any(|check| named(&check)) {
-        return Err(wrong(format!("no {} names `{}` with `{}`", twin.check, twin.place, twin.says)));
+        return Err(wrong(format!("no {} names `{}` with `{}`", twin.check, place, says)));
     }
     let (spared, node) = twin.spares.split_once('@').unwrap_or((twin.spares, ""));
     let passes = |check: &CheckReport| {
