@@ -8,7 +8,7 @@ use std::process::Command;
 use minik::plan::shell;
 
 use crate::clusters;
-use crate::measure::{milliseconds, output};
+use crate::measure::{installed, milliseconds, output};
 
 /// The script of `minik plan --as shell`, run by sh: milliseconds up.
 pub fn script(nodes: usize, pods: usize, dir: &Path) -> Result<f64> {
@@ -71,6 +71,11 @@ fn batch_script(nodes: usize, pods: usize) -> std::result::Result<String, std::f
         rest.insert_str(0, &before);
     }
     Ok(format!("set -e\nip -batch - <<'END'\n{all}END\nip -n bench-batch-switch -batch - <<'END'\n{switch}END\n{rest}"))
+}
+
+/// Whether Mininet is there, and the program by which it makes bridges.
+pub fn has_mininet() -> bool {
+    installed("mn") && installed("brctl")
 }
 
 /// What Mininet takes, in milliseconds.

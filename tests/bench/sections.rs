@@ -99,8 +99,8 @@ fn builds(size: Size, dir: &Path) -> Result<()> {
 }
 
 fn mininet(up: &mut Measure, down: &mut Measure, switches: usize, hosts: usize) -> Result<()> {
-    if !installed("mn") {
-        up.remark("mininet is not installed");
+    if !peers::has_mininet() {
+        up.remark("mininet or its brctl (bridge-utils) is not installed");
         return Ok(());
     }
     let lives: Vec<_> = (0..3).map(|_| peers::mininet(switches, hosts, false)).collect::<Result<_>>()?;
@@ -166,7 +166,7 @@ fn matrix(dir: &Path) -> Result<()> {
         table.remark("fping is not installed");
     }
     cluster.down()?;
-    if installed("mn") {
+    if peers::has_mininet() {
         let pings = Figures::of(3, "ms", || peers::mininet(2, 50, true).map(|life| life.ping_all))?;
         table.row("mininet pingAll, 50 hosts", pings);
     }
