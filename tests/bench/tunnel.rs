@@ -93,7 +93,8 @@ fn vxlan(i: usize, side: &Side) -> Result<()> {
     let ends = ["local", &side.address, "remote", &side.gateway, "dstport", "4789"];
     ip(&[&["link", "add", "bench0", "type", "vxlan", "id", "7"], &ends[..]].concat())?;
     ip(&["address", "add", &own, "dev", "bench0"])?;
-    ip(&["link", "set", "bench0", "up"])?;
+    // The outer headers take 50 bytes of the underlay's 1500; without this the outer packets would be fragmented.
+    ip(&["link", "set", "bench0", "mtu", "1450", "up"])?;
     replace(side, &["via", &other, "dev", "bench0"])
 }
 
