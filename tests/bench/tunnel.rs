@@ -41,7 +41,7 @@ struct Side {
 /// Measures all paths in the standing cluster of two nodes that `plan` describes.
 pub fn measure(plan: &Plan) -> Result<Vec<Path>> {
     let ends = ends(plan)?;
-    let mut paths = vec![one("vxlan of the kernel", &ends, |i, side| vxlan(i, side))?];
+    let mut paths = vec![one("vxlan of the kernel", &ends, vxlan)?];
     paths.push(one("tunl0", &ends, |_, side| replace(side, &["via", &side.gateway, "dev", "tunl0", "onlink"]))?);
     paths.push(one("no tunnel", &ends, |_, side| replace(side, &["via", &side.gateway]))?);
     Ok(paths)
