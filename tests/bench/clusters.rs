@@ -150,21 +150,25 @@ fn ping(pods: &[String]) -> Result<f64> {
     milliseconds(Command::new("ip").args(["netns", "exec", &pods[0], "ping", "-q", "-c1", "-W1", &to]))
 }
 
-/// What the processes of minik hold of memory that is theirs, in kB.
+/// What the processes of the cluster hold of memory that is theirs (PSS), in kB.
 fn own_kilobytes() -> Result<u64> {
     let minik = Path::new(env!("CARGO_BIN_EXE_minik")).canonicalize()?;
     let mut sum = 0;
     for entry in read_dir("/proc")? {
         let dir: PathBuf = entry?.path();
         // Processes come and go, and most entries are none.
-        if !read_link(dir.join("exe")).is_ok_and(|exe| exe == minik) {
+        let ours = || read_to_string(dir.join("cmdline")).is_ok_and(|words| words.split('\0').any(|w| w == CLUSTER));
+        if !read_link(dir.join("exe")).is_ok_and(|exe| exe == minik) || !ours() {
             continue;
         }
         let Ok(text) = read_to_string(dir.join("smaps_rollup")) else { continue };
         let pss = text.lines().find_map(|line| line.strip_prefix("Pss:"));
         sum += pss.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
     }
-    Ok(sum)
+    match sum {
+        0 => Err(Error::other("the cluster has no agent")),
+        _ => Ok(sum),
+    }
 }
 
 /// `kernel NODES PODS`: the kernel's part of `up` and `down` alone, in this process: prints `up_us down_us`.

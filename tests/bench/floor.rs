@@ -205,7 +205,8 @@ pub fn kernel_kilobytes() -> Result<u64> {
     let text = read_to_string("/proc/meminfo")?;
     let of = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
+        let number = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        number.ok_or_else(|| Error::other(format!("/proc/meminfo has no {key}")))
     };
-    Ok(of("Slab:") + of("Percpu:"))
+    Ok(of("Slab:")? + of("Percpu:")?)
 }

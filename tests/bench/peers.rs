@@ -14,22 +14,22 @@ use crate::measure::{installed, milliseconds, output};
 pub fn script(nodes: usize, pods: usize, dir: &Path) -> Result<f64> {
     let path = dir.join("plan.sh");
     let text = shell::script(&clusters::plan(nodes, pods)?);
-    std::fs::write(&path, with_tun(&text))?;
+    std::fs::write(&path, with_tun(&text)?)?;
     let up = milliseconds(Command::new("sh").arg(&path));
     milliseconds(Command::new("sh").arg(&path).arg("down"))?;
     up
 }
 
 /// The script with a TUN device for tunl0 where the kernel has no ipip: that one line of it cannot work there.
-fn with_tun(text: &str) -> String {
-    if minik::kernel::features::has_ipip().unwrap_or(false) {
-        return text.to_owned();
+fn with_tun(text: &str) -> Result<String> {
+    if minik::kernel::features::has_ipip().map_err(Error::other)? {
+        return Ok(text.to_owned());
     }
     let line = |line: &str| match line.split_once(" link add tunl0 type ipip") {
         Some((ip, _)) => format!("{ip} tuntap add dev tunl0 mode tun\n"),
         None => format!("{line}\n"),
     };
-    text.lines().map(line).collect()
+    Ok(text.lines().map(line).collect())
 }
 
 /// The floor's network (no rules, no sets) by `ip -batch`, one process for a namespace and one more for each node's

@@ -90,10 +90,13 @@ fn builds(size: Size, dir: &Path) -> Result<()> {
     up.print();
     down.print();
 
-    let mut memory = Measure::new(format!("kernel memory per pod, {what}"));
+    let mut memory = Measure::new(format!("memory per pod, {what}"));
+    let floor_memory = floor.memory.median();
     memory.row("floor", floor.memory);
-    memory.row("minik (rules, sets, client and gateway included)", of(&|life| per_pod(life.kernel), "kB"));
+    memory.row("minik, kernel (rules, client, gateway included)", of(&|life| per_pod(life.kernel), "kB"));
     memory.row("minik's own processes", of(&|life| per_pod(life.agent), "kB"));
+    let beyond = |life: &Life| per_pod(life.kernel + life.agent) - floor_memory;
+    memory.row("minik beyond the floor, both together", of(&beyond, "kB"));
     memory.print();
     Ok(())
 }
