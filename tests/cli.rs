@@ -1,7 +1,7 @@
 //! The command line without privilege: arguments, standard output, standard error, exit code. Nothing here builds a
 //! cluster; the kernel tests do.
 
-#![allow(clippy::expect_used, reason = "a test ends where its preparation fails")]
+#![allow(clippy::disallowed_methods, clippy::expect_used, reason = "a test ends where its preparation fails")]
 
 use std::io::Read;
 use std::process::{Command, Output, Stdio};

@@ -2,6 +2,8 @@
 //!
 //! `MINIK_BLESS=1 cargo test --test golden` writes the files anew; look at the difference before committing it.
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

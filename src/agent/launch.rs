@@ -1,5 +1,7 @@
 //! The starting side: how `up` starts an agent and hands it its orders.
 
+#![expect(clippy::disallowed_methods, reason = "the door by which the agent is started")]
+
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;

@@ -3,6 +3,8 @@
 //! minik does not start the program, it becomes it, as `ip netns exec` does: terminal, signals, standard input and exit
 //! code are the program's own, and nothing of minik stays in memory.
 
+#![expect(clippy::disallowed_methods, reason = "the door for programs that the user starts")]
+
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};

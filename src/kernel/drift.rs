@@ -1,5 +1,7 @@
 //! What a live namespace has lost of its plan, or has beyond it: links, addresses, routes, neighbours, rules, sets.
 
+#![expect(clippy::disallowed_methods, reason = "asks the tools for what the kernel has loaded")]
+
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::process::Command;

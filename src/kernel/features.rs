@@ -1,5 +1,7 @@
 //! What this kernel and this caller can do, found out by trying.
 
+#![expect(clippy::disallowed_methods, reason = "tries the kernel in a scratch namespace, on a thread that ends there")]
+
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::sched::{CloneFlags, unshare};
 

@@ -6,6 +6,8 @@
 //! user namespace's own limit (`user.max_net_namespaces`) shows when that is: while the sentinel counts,
 //! another namespace is refused.
 
+#![expect(clippy::disallowed_methods, reason = "makes the sentinel namespace, in processes of its own")]
+
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};

@@ -5,6 +5,8 @@
 //! socket belongs for ever to the namespace in which it was opened, so it can be opened inside and used
 //! outside.
 
+#![expect(clippy::disallowed_methods, reason = "the one door into network namespaces")]
+
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;

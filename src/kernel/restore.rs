@@ -1,5 +1,7 @@
 //! Loads a namespace's ipsets and iptables rules: one `ipset restore` and one `iptables-restore`, on stdin.
 
+#![expect(clippy::disallowed_methods, reason = "the door for the restore tools")]
+
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;

@@ -3,6 +3,8 @@
 //! Neither kernel version nor `lsmod` says it (things are built in, backported, or left out), so every device, match
 //! and set is asked for once, and the kernel's answer is what counts. Asking also loads the module, if there is one.
 
+#![expect(clippy::disallowed_methods, reason = "asks the tools for what they can do here")]
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 

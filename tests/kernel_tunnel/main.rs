@@ -1,6 +1,8 @@
 //! The userspace tunnel between two nodes, judged by ping, tcpdump and iptables. Needs root and /dev/net/tun;
 //! without them every test is counted as ignored, with the reason in its name.
 
+#![allow(clippy::disallowed_methods, reason = "tests start the tools that check")]
+
 mod device;
 mod lab;
 mod packets;
