@@ -47,7 +47,7 @@ pub(super) fn resolve(
     let entry = &spec.network;
     let mode = resolve_mode(spec, mode)?;
     let mut claims = underlay_claims(spec, underlay);
-    let service_cidr = service_cidr(spec, &mut claims)?;
+    let service_cidr = service_cidr(spec, &claims)?;
     let mut pools = Vec::new();
     for (pool, name_span, cidr_span) in written_pools(entry, objects, mode)? {
         add_pool(pool, name_span, cidr_span, &mut pools, &mut claims)?;
@@ -62,7 +62,7 @@ pub(super) fn resolve(
         pools: pools.into_iter().map(|(pool, _)| pool).collect(),
         strict_affinity: entry.strict_affinity.unwrap_or(false),
         mtu,
-        random_fully: entry.random_fully.unwrap_or(true),
+        random_fully: entry.random_fully.unwrap_or(false),
     };
     Ok((network, service_cidr))
 }
@@ -93,6 +93,12 @@ fn underlay_claims(spec: &ClusterSpec, underlay: &Underlay) -> Vec<Claim> {
 
 /// Adds a claim that overlaps no other.
 fn claim(claims: &mut Vec<Claim>, new: Claim) -> Checked<()> {
+    no_overlap(claims, &new)?;
+    claims.push(new);
+    Ok(())
+}
+
+fn no_overlap(claims: &[Claim], new: &Claim) -> Checked<()> {
     if let Some(other) = claims.iter().find(|other| rules::overlap(other.net, new.net)) {
         let message = format!("{} of {} overlaps {} of {}", new.net, new.whose, other.net, other.whose);
         let complaint = match new.span.or(other.span) {
@@ -100,17 +106,18 @@ fn claim(claims: &mut Vec<Claim>, new: Claim) -> Checked<()> {
             None => Complaint::anywhere(message),
         };
         let second = new.span.and(other.span);
-        let cure = match [&new, other].iter().any(|claim| claim.whose == SERVICE_DEFAULT) {
+        let cure = match [new, other].iter().any(|claim| claim.whose == SERVICE_DEFAULT) {
             true => "give services a prefix apart from it, as in `serviceCIDR: 10.96.0.0/16`",
             false => "an address must belong to one of them only: choose another prefix",
         };
         return Err(complaint.and(second, other.whose.clone()).hint(cure));
     }
-    claims.push(new);
     Ok(())
 }
 
-fn service_cidr(spec: &ClusterSpec, claims: &mut Vec<Claim>) -> Checked<Ipv4Net> {
+/// The services' prefix, apart from every segment. It may overlap a pool: neither kubeadm nor Calico minds, and
+/// the cluster of the document has its pool 10.100.0.0/16 inside of the default 10.96.0.0/12.
+fn service_cidr(spec: &ClusterSpec, segments: &[Claim]) -> Checked<Ipv4Net> {
     let (net, span) = match &spec.service_cidr {
         Some(text) => (rules::host_prefix("the services' prefix", text)?, Some(text.span)),
         None => {
@@ -119,7 +126,7 @@ fn service_cidr(spec: &ClusterSpec, claims: &mut Vec<Claim>) -> Checked<Ipv4Net>
         }
     };
     let whose = if span.is_some() { "serviceCIDR" } else { SERVICE_DEFAULT }.to_owned();
-    claim(claims, Claim { net, whose, span })?;
+    no_overlap(segments, &Claim { net, whose, span })?;
     Ok(net)
 }
 
