@@ -67,16 +67,8 @@ struct Inner {
 impl Error {
     /// An error of `kind`; `message` is one clause in lower case: "cannot add route 10.0.0.0/8 in node-1".
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        let inner = Inner {
-            kind,
-            message: message.into(),
-            excerpt: None,
-            hint: None,
-            source: None,
-        };
-        Error {
-            inner: Box::new(inner),
-        }
+        let inner = Inner { kind, message: message.into(), excerpt: None, hint: None, source: None };
+        Error { inner: Box::new(inner) }
     }
 
     /// An I/O error: `doing` says which operation on which object, as in "cannot read /run/minik/a/state.json".
@@ -171,10 +163,7 @@ impl ErrorList {
             1 => Err(self.0.remove(0)),
             n => {
                 let lines: Vec<String> = self.0.iter().map(|e| format!("  - {e}")).collect();
-                Err(Error::new(
-                    self.0[0].kind(),
-                    format!("{n} operations failed:\n{}", lines.join("\n")),
-                ))
+                Err(Error::new(self.0[0].kind(), format!("{n} operations failed:\n{}", lines.join("\n"))))
             }
         }
     }
@@ -190,26 +179,14 @@ mod tests {
         assert_eq!(list.keep(Ok(3)), Some(3));
         list.keep::<()>(Err(Error::new(Kind::Io, "first")));
         list.keep::<()>(Err(Error::new(Kind::Tool, "second")));
-        let error = list
-            .into_result()
-            .err()
-            .map(|e| e.to_string())
-            .unwrap_or_default();
-        assert!(
-            error.contains("first") && error.contains("second"),
-            "{error}"
-        );
+        let error = list.into_result().err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("first") && error.contains("second"), "{error}");
     }
 
     #[test]
     fn the_cause_and_the_hint_are_printed() {
         let cause = std::io::Error::from_raw_os_error(libc::EPERM);
-        let text = Error::io("cannot open /dev/net/tun", cause)
-            .hint("run as root")
-            .to_string();
-        assert_eq!(
-            text,
-            "cannot open /dev/net/tun: Operation not permitted (os error 1)\nhint: run as root"
-        );
+        let text = Error::io("cannot open /dev/net/tun", cause).hint("run as root").to_string();
+        assert_eq!(text, "cannot open /dev/net/tun: Operation not permitted (os error 1)\nhint: run as root");
     }
 }

@@ -202,11 +202,7 @@ type ContainerAt = (usize, usize);
 type Started = (Option<Nursery>, Vec<(ContainerAt, Child)>);
 
 /// Starts the programs of all containers; one that cannot be started is a failed container, and its log says why.
-fn start_programs(
-    pods: &[PodOrders],
-    statuses: &mut [PodStatus],
-    runtime: &Runtime,
-) -> Result<Started> {
+fn start_programs(pods: &[PodOrders], statuses: &mut [PodStatus], runtime: &Runtime) -> Result<Started> {
     let mut places = Vec::new();
     let mut programs = Vec::new();
     for (p, pod) in pods.iter().enumerate() {

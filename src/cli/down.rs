@@ -70,7 +70,8 @@ pub fn remove(cluster: &str) -> Result<()> {
             break lock;
         }
         if Instant::now() >= deadline {
-            let what = format!("another minik has been at work on cluster `{cluster}` for {} s", LOCK_DEADLINE.as_secs());
+            let what =
+                format!("another minik has been at work on cluster `{cluster}` for {} s", LOCK_DEADLINE.as_secs());
             return Err(Error::new(Kind::Conflict, what).hint("end it, then try again"));
         }
         std::thread::sleep(Duration::from_millis(10));

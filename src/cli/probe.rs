@@ -42,7 +42,13 @@ fn destination(session: &Session, globals: &Globals, to: &str) -> Result<Ipv4Add
     address(ns).ok_or_else(|| Error::new(Kind::Usage, format!("{} has no IPv4 address", ns.name)))
 }
 
-fn one(session: &Session, globals: &Globals, args: &ProbeArgs, (from, to): (&str, &str), patience: Duration) -> Result<bool> {
+fn one(
+    session: &Session,
+    globals: &Globals,
+    args: &ProbeArgs,
+    (from, to): (&str, &str),
+    patience: Duration,
+) -> Result<bool> {
     let source = target::resolve(&session.cluster, &session.plan, &globals.namespace, from)?;
     let to_address = destination(session, globals, to)?;
     let (question, words) = match (args.tcp, args.udp) {
@@ -82,7 +88,9 @@ fn all(session: &Session, globals: &Globals, patience: Duration) -> Result<bool>
     let took = started.elapsed();
     let names: Vec<&str> = pods.iter().map(|(ns, _)| ns.name.as_str()).collect();
     let text = match globals.output {
-        Output::Json | Output::Yaml => print::as_data(&object(&names, &matrix, took), globals.output)?.unwrap_or_default(),
+        Output::Json | Output::Yaml => {
+            print::as_data(&object(&names, &matrix, took), globals.output)?.unwrap_or_default()
+        }
         Output::Table | Output::Wide | Output::Name => render(&names, &matrix, took, globals.output == Output::Wide),
     };
     print::text(&text)?;
@@ -125,5 +133,6 @@ fn render(names: &[&str], matrix: &Matrix, took: Duration, times: bool) -> Strin
     }
     let (asked, answered) = (matrix.asked(), matrix.answered());
     let lost = if asked == 0 { 0.0 } else { (asked - answered) as f64 * 100.0 / asked as f64 };
-    print::columns(&lines, false) + &format!("{answered}/{asked} received, {lost:.0} % lost, in {}\n", milliseconds(took))
+    print::columns(&lines, false)
+        + &format!("{answered}/{asked} received, {lost:.0} % lost, in {}\n", milliseconds(took))
 }

@@ -118,7 +118,8 @@ fn exists(cluster: &str, phase: Phase) -> Error {
 fn check_names_free(plan: &Plan) -> Result<()> {
     let taken = netns::list(&names::netns_prefix(&plan.cluster))?;
     if let Some(name) = taken.first() {
-        let what = format!("network namespace {name} is there, and its name says that it belongs to `{}`", plan.cluster);
+        let what =
+            format!("network namespace {name} is there, and its name says that it belongs to `{}`", plan.cluster);
         return Err(Error::new(Kind::Conflict, what).hint("choose another name for the cluster with -c"));
     }
     let longer = state::list()?.into_iter().filter(|other| other.starts_with(&format!("{}-", plan.cluster)));
@@ -126,7 +127,9 @@ fn check_names_free(plan: &Plan) -> Result<()> {
         let prefix = names::netns_prefix(&other);
         if let Some(ns) = plan.namespaces.iter().find(|ns| ns.netns.starts_with(&prefix)) {
             let what = format!("namespace {} would read as one of cluster `{other}`, which exists", ns.netns);
-            return Err(Error::new(Kind::Conflict, what).hint(format!("rename {}, or choose another cluster name", ns.name)));
+            return Err(
+                Error::new(Kind::Conflict, what).hint(format!("rename {}, or choose another cluster name", ns.name))
+            );
         }
     }
     Ok(())

@@ -173,7 +173,6 @@ impl<'p> Builder<'p> {
         }
         Ok(())
     }
-
 }
 
 /// Settles the links of `site` that were born from elsewhere, and with them its routes.

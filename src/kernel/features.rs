@@ -51,8 +51,9 @@ pub fn scratch<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| unshare(CloneFlags::CLONE_NEWNET).map(|()| work()));
         match thread.join() {
-            Ok(result) => result
-                .map_err(|e| Error::new(Kind::Permission, "cannot make a scratch network namespace").because(e)),
+            Ok(result) => {
+                result.map_err(|e| Error::new(Kind::Permission, "cannot make a scratch network namespace").because(e))
+            }
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })

@@ -11,18 +11,10 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, InfoData, InfoKind, InfoVeth};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
-};
-use netlink_packet_route::neighbour_table::{
-    NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter,
-};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
-use rtnetlink::{
-    AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder,
-};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
 use super::netlink::Batch;
 use crate::plan::{Address, Ipv4Conf, Link, Neighbour, Route, RouteKind, Scope};
@@ -39,38 +31,21 @@ const DEVCONF_ROUTE_LOCALNET: u16 = 26;
 
 /// A bridge.
 pub fn bridge(link: &Link, index: u32) -> LinkMessage {
-    dressed(LinkMessageBuilder::<LinkBridge>::new(&link.name), link)
-        .index(index)
-        .build()
+    dressed(LinkMessageBuilder::<LinkBridge>::new(&link.name), link).index(index).build()
 }
 
 /// `tunl0` of the ipip module, where the kernel has not made it by itself.
 pub fn ipip(link: &Link, index: u32) -> LinkMessage {
-    LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::IpIp)
-        .name(link.name.clone())
-        .index(index)
-        .build()
+    LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::IpIp).name(link.name.clone()).index(index).build()
 }
 
 /// A veth pair: `link` here, with `index`, and `peer` born in the namespace `peer_netns` with `peer_index`. One
 /// queue each; the far end cannot be born up.
-pub fn veth(
-    link: &Link,
-    index: u32,
-    peer: &Link,
-    peer_index: u32,
-    peer_netns: RawFd,
-) -> LinkMessage {
-    let mut far = named(peer)
-        .index(peer_index)
-        .setns_by_fd(peer_netns)
-        .build();
+pub fn veth(link: &Link, index: u32, peer: &Link, peer_index: u32, peer_netns: RawFd) -> LinkMessage {
+    let mut far = named(peer).index(peer_index).setns_by_fd(peer_netns).build();
     far.attributes.extend(one_queue());
     let far_end = InfoData::Veth(InfoVeth::Peer(far));
-    let near = dressed(
-        LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Veth),
-        link,
-    );
+    let near = dressed(LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Veth), link);
     let mut near = near.index(index).set_info_data(far_end).build();
     near.attributes.extend(one_queue());
     near
@@ -119,9 +94,7 @@ pub fn settle(link: &Link, index: u32, master: Option<u32>) -> LinkMessage {
     }
     if let Some(conf) = inet_conf(&link.ipv4) {
         let inet = AfSpecUnspec::Inet(vec![AfSpecInet::Other(conf)]);
-        message
-            .attributes
-            .push(LinkAttribute::AfSpecUnspec(vec![inet]));
+        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![inet]));
     }
     message
 }
@@ -148,9 +121,7 @@ fn inet_conf(conf: &Ipv4Conf) -> Option<DefaultNla> {
 pub fn proxy_delay(index: u32, hundredths: u32) -> NeighbourTableMessage {
     let mut message = NeighbourTableMessage::default();
     message.header.family = AddressFamily::Inet;
-    message
-        .attributes
-        .push(NeighbourTableAttribute::Name("arp_cache".to_owned()));
+    message.attributes.push(NeighbourTableAttribute::Name("arp_cache".to_owned()));
     message.attributes.push(NeighbourTableAttribute::Parms(vec![
         NeighbourTableParameter::Ifindex(index),
         NeighbourTableParameter::ProxyDelay(u64::from(hundredths) * 10),
@@ -162,12 +133,8 @@ pub fn proxy_delay(index: u32, hundredths: u32) -> NeighbourTableMessage {
 pub fn address(address: &Address, index: u32) -> AddressMessage {
     let prefix = address.net.prefix_len();
     let mut message = match address.net.addr() {
-        IpAddr::V4(ip) => AddressMessageBuilder::<std::net::Ipv4Addr>::new()
-            .address(ip, prefix)
-            .build(),
-        IpAddr::V6(ip) => AddressMessageBuilder::<std::net::Ipv6Addr>::new()
-            .address(ip, prefix)
-            .build(),
+        IpAddr::V4(ip) => AddressMessageBuilder::<std::net::Ipv4Addr>::new().address(ip, prefix).build(),
+        IpAddr::V6(ip) => AddressMessageBuilder::<std::net::Ipv6Addr>::new().address(ip, prefix).build(),
     };
     message.header.index = index;
     message.header.scope = match address.scope {
@@ -176,12 +143,8 @@ pub fn address(address: &Address, index: u32) -> AddressMessage {
         Scope::Host => AddressScope::Host,
     };
     // The builder adds a broadcast address of its own choice; the plan says whether there is one.
-    message
-        .attributes
-        .retain(|a| !matches!(a, AddressAttribute::Broadcast(_)));
-    message
-        .attributes
-        .extend(address.broadcast.map(AddressAttribute::Broadcast));
+    message.attributes.retain(|a| !matches!(a, AddressAttribute::Broadcast(_)));
+    message.attributes.extend(address.broadcast.map(AddressAttribute::Broadcast));
     message
 }
 
@@ -214,16 +177,10 @@ pub fn route(route: &Route, dev: Option<u32>) -> RouteMessage {
     };
     message.header.destination_prefix_length = route.dst.prefix_len();
     if route.dst.prefix_len() > 0 {
-        message
-            .attributes
-            .push(RouteAttribute::Destination(ip(route.dst.network())));
+        message.attributes.push(RouteAttribute::Destination(ip(route.dst.network())));
     }
-    message
-        .attributes
-        .extend(route.via.map(|via| RouteAttribute::Gateway(ip(via))));
-    message
-        .attributes
-        .extend(route.src.map(|src| RouteAttribute::PrefSource(ip(src))));
+    message.attributes.extend(route.via.map(|via| RouteAttribute::Gateway(ip(via))));
+    message.attributes.extend(route.src.map(|src| RouteAttribute::PrefSource(ip(src))));
     message
 }
 
@@ -237,14 +194,8 @@ pub fn neighbour(neighbour: &Neighbour, index: u32) -> NeighbourMessage {
     message.header.family = family;
     message.header.ifindex = index;
     message.header.state = NeighbourState::Permanent;
-    message
-        .attributes
-        .push(NeighbourAttribute::Destination(address));
-    message
-        .attributes
-        .push(NeighbourAttribute::LinkLayerAddress(
-            neighbour.mac.0.to_vec(),
-        ));
+    message.attributes.push(NeighbourAttribute::Destination(address));
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(neighbour.mac.0.to_vec()));
     message
 }
 

@@ -41,10 +41,7 @@ impl Batch {
     pub fn push(&mut self, message: RouteNetlinkMessage, extra: u16, doing: impl Into<String>) {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | extra;
-        self.requests.push((
-            NetlinkMessage::new(header, NetlinkPayload::from(message)),
-            doing.into(),
-        ));
+        self.requests.push((NetlinkMessage::new(header, NetlinkPayload::from(message)), doing.into()));
     }
 
     /// Whether there is nothing to send.
@@ -68,10 +65,7 @@ impl Rtnetlink {
             Ok(socket)
         };
         let socket = open().map_err(|e| Error::io("cannot open an rtnetlink socket", e))?;
-        Ok(Rtnetlink {
-            socket,
-            sequence: 0,
-        })
+        Ok(Rtnetlink { socket, sequence: 0 })
     }
 
     /// Sends a batch and waits until the kernel has done all of it.
@@ -108,14 +102,8 @@ impl Rtnetlink {
         Ok(())
     }
 
-    fn exchange(
-        &mut self,
-        bytes: &[u8],
-        requests: &[(NetlinkMessage<RouteNetlinkMessage>, String)],
-    ) -> Result<()> {
-        self.socket
-            .send(bytes, 0)
-            .map_err(|e| Error::io("cannot send to rtnetlink", e))?;
+    fn exchange(&mut self, bytes: &[u8], requests: &[(NetlinkMessage<RouteNetlinkMessage>, String)]) -> Result<()> {
+        self.socket.send(bytes, 0).map_err(|e| Error::io("cannot send to rtnetlink", e))?;
         let last = self.sequence;
         let first = last + 1 - requests.len() as u32;
         let mut failure: Option<Error> = None;
@@ -124,9 +112,7 @@ impl Rtnetlink {
             let NetlinkPayload::Error(answer) = &message.payload else {
                 return number == last;
             };
-            let request = number
-                .checked_sub(first)
-                .and_then(|i| requests.get(i as usize));
+            let request = number.checked_sub(first).and_then(|i| requests.get(i as usize));
             if let (Some(code), Some((_, doing))) = (answer.code, request)
                 && failure.is_none()
             {
@@ -141,11 +127,7 @@ impl Rtnetlink {
     ///
     /// # Errors
     /// If the kernel refuses the dump.
-    pub fn dump(
-        &mut self,
-        request: RouteNetlinkMessage,
-        mut each: impl FnMut(RouteNetlinkMessage),
-    ) -> Result<()> {
+    pub fn dump(&mut self, request: RouteNetlinkMessage, mut each: impl FnMut(RouteNetlinkMessage)) -> Result<()> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_DUMP;
         self.sequence += 1;
@@ -154,9 +136,7 @@ impl Rtnetlink {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.socket
-            .send(&bytes, 0)
-            .map_err(|e| Error::io("cannot send to rtnetlink", e))?;
+        self.socket.send(&bytes, 0).map_err(|e| Error::io("cannot send to rtnetlink", e))?;
         let mut failure = None;
         self.receive(|message| match message.payload {
             NetlinkPayload::InnerMessage(inner) => {
@@ -164,9 +144,7 @@ impl Rtnetlink {
                 false
             }
             NetlinkPayload::Error(answer) => {
-                failure = answer
-                    .code
-                    .map(|code| refused("read the kernel's tables", code.get(), &answer.header));
+                failure = answer.code.map(|code| refused("read the kernel's tables", code.get(), &answer.header));
                 true
             }
             NetlinkPayload::Done(_) => true,
@@ -176,25 +154,16 @@ impl Rtnetlink {
     }
 
     /// Receives messages until `done` says that one was the last.
-    fn receive(
-        &mut self,
-        mut done: impl FnMut(NetlinkMessage<RouteNetlinkMessage>) -> bool,
-    ) -> Result<()> {
+    fn receive(&mut self, mut done: impl FnMut(NetlinkMessage<RouteNetlinkMessage>) -> bool) -> Result<()> {
         let mut buffer = vec![0u8; RECEIVE_BYTES];
         loop {
-            let size = self
-                .socket
-                .recv(&mut &mut buffer[..], 0)
-                .map_err(|e| Error::io("cannot receive from rtnetlink", e))?;
+            let size =
+                self.socket.recv(&mut &mut buffer[..], 0).map_err(|e| Error::io("cannot receive from rtnetlink", e))?;
             let mut rest = &buffer[..size];
             while rest.len() >= 16 {
-                let message =
-                    NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(|e| {
-                        Error::new(Kind::Netlink, "cannot read rtnetlink's answer").because(e)
-                    })?;
-                let step = (message.header.length as usize)
-                    .next_multiple_of(4)
-                    .min(rest.len());
+                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                    .map_err(|e| Error::new(Kind::Netlink, "cannot read rtnetlink's answer").because(e))?;
+                let step = (message.header.length as usize).next_multiple_of(4).min(rest.len());
                 if done(message) {
                     return Ok(());
                 }
@@ -215,11 +184,7 @@ fn ask_ack(bytes: &mut [u8], last: &NetlinkMessage<RouteNetlinkMessage>) {
 /// The error of a request, with the kernel's extended explanation where it gave one.
 fn refused(doing: &str, code: i32, header: &[u8]) -> Error {
     let cause = std::io::Error::from_raw_os_error(-code);
-    let kind = if -code == libc::EPERM {
-        Kind::Permission
-    } else {
-        Kind::Netlink
-    };
+    let kind = if -code == libc::EPERM { Kind::Permission } else { Kind::Netlink };
     let error = Error::new(kind, format!("cannot {doing}"));
     match explanation(header) {
         Some(words) => error.because(Refusal { words, cause }),
@@ -254,11 +219,7 @@ fn explanation(header: &[u8]) -> Option<String> {
         let kind = u16::from_ne_bytes([rest[2], rest[3]]);
         let value = rest.get(4..length)?;
         if kind == NLMSGERR_ATTR_MSG {
-            return Some(
-                String::from_utf8_lossy(value)
-                    .trim_end_matches('\0')
-                    .to_owned(),
-            );
+            return Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
         }
         rest = rest.get(length.next_multiple_of(4)..)?;
     }

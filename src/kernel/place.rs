@@ -4,7 +4,10 @@
 //! /sys shows the devices of the namespace. The host name is ours in addition, so that a program in a pod sees the
 //! pod's name.
 
-#![expect(clippy::disallowed_methods, reason = "the door into a host name, a mount namespace and a network namespace together")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the door into a host name, a mount namespace and a network namespace together"
+)]
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -46,7 +46,11 @@ impl Process {
     /// Its command line; empty if it has ended.
     pub fn arguments(&self) -> Vec<String> {
         let bytes = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
-        bytes.split(|b| *b == 0).filter(|word| !word.is_empty()).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+        bytes
+            .split(|b| *b == 0)
+            .filter(|word| !word.is_empty())
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect()
     }
 
     /// Waits until it has ended, at most for `deadline`; says whether it has.
@@ -80,7 +84,8 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let nothing = std::ptr::null::<libc::siginfo_t>();
         // SAFETY: the descriptor is ours and open; a null siginfo asks for the default one.
-        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), signal as i32, nothing, 0) };
+        let sent =
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), signal as i32, nothing, 0) };
         match Errno::result(sent) {
             Ok(_) | Err(Errno::ESRCH) => Ok(()),
             Err(e) => Err(Error::new(Kind::Permission, format!("cannot end process {}", self.pid)).because(e)),

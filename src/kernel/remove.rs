@@ -33,7 +33,8 @@ pub fn namespaces(cluster: &str) -> Result<()> {
     errors.keep(end_processes(&names));
     // Held until every name is gone and then let go together, so that the kernel frees them in one round. A
     // name without a namespace behind it, or more namespaces than descriptors, only make that less good.
-    let held: Vec<File> = names.iter().filter_map(|name| File::open(Path::new(names::NETNS_DIR).join(name)).ok()).collect();
+    let held: Vec<File> =
+        names.iter().filter_map(|name| File::open(Path::new(names::NETNS_DIR).join(name)).ok()).collect();
     for name in &names {
         errors.keep(unname(name));
     }

@@ -85,16 +85,8 @@ pub fn list() -> Result<Vec<String>> {
 
 fn unreadable(path: &str, e: std::io::Error) -> Error {
     let denied = e.kind() == ErrorKind::PermissionDenied;
-    let error = Error::new(
-        if denied { Kind::Permission } else { Kind::Io },
-        format!("cannot read {path}"),
-    )
-    .because(e);
-    if denied {
-        error.hint("minik's clusters belong to root; try it with sudo")
-    } else {
-        error
-    }
+    let error = Error::new(if denied { Kind::Permission } else { Kind::Io }, format!("cannot read {path}")).because(e);
+    if denied { error.hint("minik's clusters belong to root; try it with sudo") } else { error }
 }
 
 /// The record of a cluster; none if there is no cluster of that name, or its record was never finished.
@@ -110,14 +102,9 @@ pub fn load(cluster: &str) -> Result<Option<Record>> {
         text => text.map_err(|e| unreadable(&path.display().to_string(), e))?,
     };
     serde_json::from_str(&text).map(Some).map_err(|e| {
-        Error::new(
-            Kind::Io,
-            format!("{} is not a cluster's record", path.display()),
-        )
-        .because(e)
-        .hint(format!(
-            "remove what is left of it with `minik down -c {cluster}`"
-        ))
+        Error::new(Kind::Io, format!("{} is not a cluster's record", path.display()))
+            .because(e)
+            .hint(format!("remove what is left of it with `minik down -c {cluster}`"))
     })
 }
 
@@ -164,18 +151,8 @@ pub fn try_lock(cluster: &str) -> Result<Option<Lock>> {
     let path = dir.join("lock");
     let cannot = |e: std::io::Error| unreadable(&path.display().to_string(), e);
     loop {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&dir)
-            .map_err(cannot)?;
-        let file = match OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-        {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(cannot)?;
+        let file = match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path) {
             // `down` removed the directory between our two steps.
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
             file => file.map_err(cannot)?,
@@ -187,9 +164,7 @@ pub fn try_lock(cluster: &str) -> Result<Option<Lock>> {
         }
         // A `down` that held the lock may have removed the file that we opened: then it guards nothing.
         let ours = file.metadata().map_err(cannot)?;
-        if fs::metadata(&path)
-            .is_ok_and(|there| there.ino() == ours.ino() && there.dev() == ours.dev())
-        {
+        if fs::metadata(&path).is_ok_and(|there| there.ino() == ours.ino() && there.dev() == ours.dev()) {
             return Ok(Some(Lock { _file: file }));
         }
     }

@@ -198,8 +198,8 @@ pub fn has_push(packet: &[u8]) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::segment::{Super, complete_checksum};
     use super::super::segment::tests::{tcp, transport_sum};
+    use super::super::segment::{Super, complete_checksum};
     use super::*;
 
     fn groups(packets: &[Vec<u8>]) -> Vec<Vec<u16>> {

@@ -53,7 +53,11 @@ pub fn pod() -> Outcome {
     }
     let routes = cluster.exec(&pod, "ip route")?;
     let routes: Vec<&str> = routes.lines().map(str::trim_end).collect();
-    equal("ip route in a pod", "default via 169.254.1.1 dev eth0\n169.254.1.1 dev eth0 scope link", &routes.join("\n"))?;
+    equal(
+        "ip route in a pod",
+        "default via 169.254.1.1 dev eth0\n169.254.1.1 dev eth0 scope link",
+        &routes.join("\n"),
+    )?;
     let answer = cluster.exec(&pod, "arping -c 2 -I eth0 169.254.1.1")?;
     contains(&answer.to_lowercase(), "ee:ee:ee:ee:ee:ee")?;
     let node = cluster.exec("node-1", "ip link show")?;
@@ -142,7 +146,11 @@ pub fn apps() -> Outcome {
         }
     }
     let address = cluster.address(&pods.there)?;
-    let said = format!("echo hello-minik | {} exec -c {} {from} -- nc -u -w 1 {address} 9376", crate::lab::MINIK, cluster.name);
+    let said = format!(
+        "echo hello-minik | {} exec -c {} {from} -- nc -u -w 1 {address} 9376",
+        crate::lab::MINIK,
+        cluster.name
+    );
     let answer = shell(&said)?;
     if answer.trim().is_empty() {
         return Err("the pod answered nothing to nc -u".to_owned());

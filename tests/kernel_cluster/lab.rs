@@ -46,7 +46,12 @@ impl Cluster {
         if output.status.success() {
             return Ok(text);
         }
-        Err(format!("minik {}: {}\n{text}{}", arguments.join(" "), output.status, String::from_utf8_lossy(&output.stderr)))
+        Err(format!(
+            "minik {}: {}\n{text}{}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ))
     }
 
     /// Runs minik on this cluster and gives all that came of it.
