@@ -55,7 +55,7 @@ impl Lab {
         cluster.name = format!("tverify{}x{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
         let plan = cni::plan(&cluster, Datapath::Userspace)?;
         let mut lab = Lab { plan, engine: None };
-        apply::build(&lab.plan)?;
+        apply::build(&lab.plan, || Ok(()))?;
         let engine = Engine::start(1, |line| eprintln!("tunnel: {line}"))?;
         for node in lab.plan.nodes() {
             for tunnel in node.links.iter().filter(|link| link.kind == LinkKind::Ipip) {

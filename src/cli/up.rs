@@ -155,8 +155,7 @@ fn build(cluster: &Cluster, plan: &Plan, record: &Record) -> Result<()> {
     process::raise_file_limit()?;
     host::prepare()?;
     let agent = agent::spawn(&record.name)?;
-    apply::build(plan)?;
-    agent.serve(&orders::orders(cluster, plan))
+    apply::build(plan, || agent.serve(&orders::orders(cluster, plan)))
 }
 
 /// Removes what a failed build left, unless the user wants to look at it.

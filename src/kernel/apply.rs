@@ -21,12 +21,14 @@ use super::{etc, restore, sysctl, tun};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Datapath, Link, LinkKind, Namespace, Plan, Sysctl};
 
-/// Makes everything in `plan`. Nothing of it may exist.
+/// Makes everything in `plan`. Nothing of it may exist. `meanwhile` runs as soon as every namespace, link and
+/// route is there, while netfilter is still being loaded, which takes longest: iptables-restore waits for an RCU
+/// grace period after each table.
 ///
 /// # Errors
 /// The first thing that failed, named with its namespace. What had been made by then remains; the caller
 /// removes it.
-pub fn build(plan: &Plan) -> Result<()> {
+pub fn build(plan: &Plan, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
     let (send, receive) = channel();
     let queue = Mutex::new(receive);
@@ -34,9 +36,8 @@ pub fn build(plan: &Plan) -> Result<()> {
         let builder = scope.spawn(|| Builder::new(plan, send).run());
         let files = scope.spawn(|| etc::write(plan));
         let loaders: Vec<_> = (0..workers).map(|_| scope.spawn(|| load_tables(&queue))).collect();
-        let mut results = vec![joined(builder.join()), joined(files.join())];
-        results.extend(loaders.into_iter().map(|loader| joined(loader.join())));
-        results.into_iter().collect()
+        let built = joined(builder.join()).and(joined(files.join())).and_then(|()| meanwhile());
+        loaders.into_iter().map(|loader| joined(loader.join())).fold(built, Result::and)
     })
 }
 

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork, pipe};
 
@@ -48,7 +50,7 @@ impl Sentinel {
             ForkResult::Parent { child } => Ok(Sentinel { watcher: child, hold: Some(hold), word }),
             ForkResult::Child => {
                 drop((hold, word));
-                let seen = watch(&hold_end).is_some();
+                let seen = end_with_parent().and_then(|()| watch(&hold_end)).is_some();
                 if seen {
                     let _ = nix::unistd::write(&word_end, b"g");
                 }
@@ -88,6 +90,11 @@ impl Drop for Sentinel {
     }
 }
 
+/// A killed `down` shall leave no process behind.
+fn end_with_parent() -> Option<()> {
+    set_pdeathsig(Signal::SIGKILL).ok()
+}
+
 /// In the watcher: makes the sentinel in a grandchild, lets it live until `hold` is closed, and tries the limit
 /// until there is room again. None if the kernel does not allow this.
 fn watch(hold: &OwnedFd) -> Option<()> {
@@ -97,7 +104,7 @@ fn watch(hold: &OwnedFd) -> Option<()> {
     // SAFETY: this process was made by fork and has one thread.
     match unsafe { fork() }.ok()? {
         ForkResult::Child => {
-            if unshare(CloneFlags::CLONE_NEWNET).is_ok() {
+            if end_with_parent().is_some() && unshare(CloneFlags::CLONE_NEWNET).is_ok() {
                 let _ = nix::unistd::write(&ready_end, b"r");
                 wait_closed(hold);
             }
