@@ -21,6 +21,9 @@ use super::{etc, restore, sysctl, tun};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Datapath, Link, LinkKind, Namespace, Plan, Sysctl};
 
+/// Most restores at a time: each sleeps most of its time, waiting for RCU, so more of them than there are CPUs.
+const LOADERS_MAX: usize = 16;
+
 /// Makes everything in `plan`. Nothing of it may exist. `meanwhile` runs as soon as every namespace, link and
 /// route is there, while netfilter is still being loaded, which takes longest: iptables-restore waits for an RCU
 /// grace period after each table.
@@ -29,7 +32,7 @@ use crate::plan::{Datapath, Link, LinkKind, Namespace, Plan, Sysctl};
 /// The first thing that failed, named with its namespace. What had been made by then remains; the caller
 /// removes it.
 pub fn build(plan: &Plan, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
-    let workers = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
+    let workers = plan.nodes().count().clamp(1, LOADERS_MAX);
     let (send, receive) = channel();
     let queue = Mutex::new(receive);
     std::thread::scope(|scope| {
