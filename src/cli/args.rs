@@ -34,10 +34,9 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Globals {
-    /// The cluster.
-    ///
-    /// Without it `minik`; `up` takes the name that the file gives, if it gives one.
+    /// The cluster's name; `minik` without it, and with `up` and `plan` the name in the file.
     #[arg(short, long, global = true, value_name = "NAME", env = "MINIK_CLUSTER")]
     pub cluster: Option<String>,
     /// How to print data.
