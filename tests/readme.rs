@@ -1,6 +1,6 @@
-//! The README is true: every command line in it parses, every file it names exists, its tables list what the program
-//! has, its names and addresses are those of the plan, and what it shows as output of commands without privilege is
-//! their output.
+//! The README and the help are true: every command line in them parses, every file that the README names exists, its
+//! tables list what the program has, its names are those of the plan, and what it shows as output of commands without
+//! privilege is their output.
 
 #![allow(clippy::disallowed_methods, clippy::expect_used, reason = "a test ends where its preparation fails")]
 
@@ -154,6 +154,26 @@ fn every_command_line_parses() {
 }
 
 #[test]
+fn every_example_in_the_help_parses() {
+    let program = Cli::command();
+    let mut count = 0;
+    for command in std::iter::once(&program).chain(program.get_subcommands()) {
+        let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in text.lines() {
+            // Those of the program itself have an explanation behind them, in a column of its own.
+            let line = line.trim_start_matches("Examples:").trim_start_matches("Example:").trim();
+            for words in minik_commands(line.split("   ").next().unwrap_or_default()) {
+                count += 1;
+                if let Err(error) = Cli::try_parse_from(&words) {
+                    panic!("{}: {line}\n{error}", command.get_name());
+                }
+            }
+        }
+    }
+    assert!(count >= 30, "only {count} examples were found");
+}
+
+#[test]
 fn every_file_that_is_named_exists() {
     let text = readme();
     let mut paths: Vec<String> = Vec::new();
@@ -212,7 +232,7 @@ fn the_table_of_exit_codes_is_the_contract() {
 }
 
 #[test]
-fn names_and_addresses_are_those_of_the_plan() {
+fn names_are_those_of_the_plan() {
     let text = readme();
     let plan = fs::read_to_string(project().join("tests/golden/calico-ipip.txt")).expect("a golden plan");
     let tokens: BTreeSet<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '.').collect();
@@ -223,7 +243,6 @@ fn names_and_addresses_are_those_of_the_plan() {
         parts.len() == 3 && parts[0] == "test" && parts[2].len() == 5
     };
     let checked: Vec<&str> = tokens.into_iter().filter(|word| is_cali(word) || is_pod(word)).collect();
-    // One of a real cluster is quoted beside ours.
     let foreign: Vec<&&str> = checked.iter().filter(|word| !plan.contains(**word)).collect();
     assert!(foreign.is_empty(), "not in the plan of calico-ipip: {foreign:?}");
     assert!(checked.len() >= 4, "{checked:?}");

@@ -144,7 +144,7 @@ pub enum Command {
     /// Print minik's version.
     #[command(after_help = "Example: minik version -o json")]
     Version,
-    /// The background process of a cluster, which serves its pods' apps and, where the kernel cannot, its tunnels.
+    /// The background process of a cluster, for its pods' apps and, where the kernel cannot, its tunnels.
     #[command(after_help = "Example: minik agent restart")]
     Agent(AgentArgs),
 }
