@@ -119,7 +119,9 @@ pub enum Command {
     #[command(after_help = "Examples: minik status\n          minik status -o json")]
     Status,
     /// Prove the cluster with real packets: inject, capture, compare with the predicted path.
-    #[command(after_help = "Examples: minik verify\n          minik verify -o json\n          minik verify --junit verify.xml")]
+    #[command(
+        after_help = "Examples: minik verify\n          minik verify -o json\n          minik verify --junit verify.xml"
+    )]
     Verify(VerifyArgs),
     /// Ask once whether one thing reaches another, or all pairs of pods; exit code 1 if somebody does not answer.
     #[command(
