@@ -1,6 +1,10 @@
 # shellcheck shell=sh
 # What the scripts share. Sourced from the project's directory.
 
+# /usr/sbin, where iptables and others are, is not on every user's PATH.
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
+
 say() {
     printf '%s\n' "$*" >&2
 }
@@ -19,6 +23,11 @@ as_root() {
     else
         fail "this needs root, and there is no sudo here: run it as root: $*"
     fi
+}
+
+# `sudo `, where a command to be typed needs it.
+sudo_word() {
+    [ "$(id -u)" -eq 0 ] || printf 'sudo '
 }
 
 # at_least HAVE WANT: whether a version is not older than another.

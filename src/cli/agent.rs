@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::args::{AgentArgs, AgentCommand, Globals};
-use super::session;
+use super::{print, session};
 use crate::agent;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{features, state};
@@ -26,6 +26,7 @@ pub fn run(args: &AgentArgs, globals: &Globals) -> Result<ExitCode> {
                 return Err(Error::new(Kind::Conflict, busy).hint("try again when it has ended"));
             };
             agent::restart(cluster)?;
+            print::note(&format!("the agent of cluster {cluster} serves"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,9 +4,25 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::plan::Datapath;
 
+/// What stands under the list of commands.
+const AFTER_HELP: &str = "\
+Begin with:
+  minik up calico-ipip       build the cluster
+  minik get pods -o wide     see who is where
+  minik verify               prove it with packets
+  minik down                 remove every trace of it
+
+Exit codes:
+  0  as expected
+  1  a check or an operation failed
+  2  the command line or an input file is wrong, or nothing has that name
+  3  what was checked passed, and something was skipped that this kernel lacks
+  4  this machine or this user cannot run it
+  exec and shell end with the exit code of the program that they ran.";
+
 /// Builds a Kubernetes cluster's network out of Linux network namespaces, and proves it with packets.
 #[derive(Debug, Parser)]
-#[command(name = "minik", version, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "minik", version, about, after_help = AFTER_HELP, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]
@@ -18,22 +34,21 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Globals {
-    /// The cluster.
-    ///
-    /// Without it `minik`; `up` takes the name that the file gives, if it gives one.
+    /// The cluster's name; `minik` without it, and with `up` and `plan` the name in the file.
     #[arg(short, long, global = true, value_name = "NAME", env = "MINIK_CLUSTER")]
     pub cluster: Option<String>,
     /// How to print data.
     #[arg(short, long, global = true, value_name = "FORMAT", env = "MINIK_OUTPUT", default_value = "table")]
     pub output: Output,
-    /// The Kubernetes namespace.
+    /// The Kubernetes namespace in which pods and controllers are listed and looked up.
     #[arg(short, long, global = true, env = "MINIK_NAMESPACE", default_value = "default")]
     pub namespace: String,
-    /// All Kubernetes namespaces.
+    /// List what is in all Kubernetes namespaces; routes, links and rules of all machines and pods.
     #[arg(short = 'A', long, global = true, env = "MINIK_ALL_NAMESPACES")]
     pub all_namespaces: bool,
-    /// Say more on stderr.
+    /// Say more on stderr: `up` then tells how long each of its steps takes.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "MINIK_VERBOSE")]
     pub verbose: u8,
 }
@@ -64,43 +79,54 @@ pub enum Output {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build a cluster and return when traffic flows.
-    #[command(after_help = "Example: minik up calico-ipip")]
+    #[command(
+        after_help = "Examples: minik up calico-ipip\n          minik up my.yaml -c second\n          minik show calico-ipip | minik up - --replace"
+    )]
     Up(UpArgs),
     /// Remove a cluster, whatever state it is in.
-    #[command(after_help = "Example: minik down -c minik")]
+    #[command(after_help = "Examples: minik down\n          minik down -c second\n          minik down --all")]
     Down(DownArgs),
     /// List the clusters on this machine.
     #[command(after_help = "Example: minik ls -o json")]
     Ls,
     /// List things: nodes, pods, namespaces, deployments, replicasets, daemonsets, statefulsets, ippools, blocks,
     /// routes, links, rules.
-    #[command(after_help = "Examples: minik get pods -o wide\n          minik get routes node-1")]
+    #[command(
+        after_help = "Examples: minik get pods -o wide\n          minik get routes node-1\n          minik get ippools -o yaml"
+    )]
     Get(GetArgs),
-    /// Show one thing in detail: a node, pod, namespace, deployment (…), ippool.
-    #[command(after_help = "Example: minik describe pod two-containers")]
+    /// Show one thing in detail: a node, pod, namespace, deployment, replicaset, daemonset, statefulset, ippool.
+    #[command(after_help = "Examples: minik describe pod two-containers\n          minik describe node/node-1")]
     Describe(DescribeArgs),
-    /// Run a program in a target's namespaces; its exit code is minik's.
+    /// Run a program of this machine in a target's network, under its host name; its exit code is minik's.
     #[command(
         after_help = "Examples: minik exec node-1 -- ip route\n          minik exec deploy/test -- ping -c1 10.100.247.2"
     )]
     Exec(ExecArgs),
-    /// Open a shell in a target's namespaces.
-    #[command(after_help = "Example: minik shell node-1")]
+    /// Open your shell ($SHELL) in a target's network, under its host name.
+    #[command(after_help = "Examples: minik shell node-1\n          minik shell deploy/test")]
     Shell(ShellArgs),
-    /// Print what a pod's programs wrote.
-    #[command(after_help = "Example: minik logs two-containers nginx -f")]
+    /// Print what the program of a pod's container wrote; minik's built-in apps write nothing.
+    #[command(after_help = "Examples: minik logs my-pod\n          minik logs my-pod my-container -f --tail 10")]
     Logs(LogsArgs),
-    /// Print what would be programmed; needs no privilege.
-    #[command(after_help = "Example: minik plan calico-ipip --as shell > build.sh")]
+    /// Print all that `up` would program: as text, JSON, or a script of ip, sysctl, ipset and iptables-restore. Needs no
+    /// root.
+    #[command(
+        after_help = "Examples: minik plan calico-ipip | less\n          minik plan my.yaml --as shell > build.sh"
+    )]
     Plan(PlanArgs),
-    /// Compare the live kernel with the plan, and look at the agent.
-    #[command(after_help = "Example: minik status -o json")]
+    /// Compare the live kernel with the plan, and look at the agent; exit code 1 if either is not as it should be.
+    #[command(after_help = "Examples: minik status\n          minik status -o json")]
     Status,
     /// Prove the cluster with real packets: inject, capture, compare with the predicted path.
-    #[command(after_help = "Example: minik verify --junit verify.xml")]
+    #[command(
+        after_help = "Examples: minik verify\n          minik verify -o json\n          minik verify --junit verify.xml"
+    )]
     Verify(VerifyArgs),
-    /// Ask once whether one thing reaches another, or all pairs of pods.
-    #[command(after_help = "Examples: minik probe deploy/test 10.100.247.2 --tcp 80\n          minik probe --matrix")]
+    /// Ask once whether one thing reaches another, or all pairs of pods; exit code 1 if somebody does not answer.
+    #[command(
+        after_help = "Examples: minik probe deploy/test two-containers --tcp 80\n          minik probe client 10.1.10.9\n          minik probe --matrix"
+    )]
     Probe(ProbeArgs),
     /// Say what this machine can run natively, by fallback, not at all, and why.
     #[command(after_help = "Example: sudo minik doctor")]
@@ -109,7 +135,7 @@ pub enum Command {
     #[command(after_help = "Example: minik topologies")]
     Topologies,
     /// Print a built-in topology's file.
-    #[command(after_help = "Example: minik show calico-ipip > my.yaml")]
+    #[command(after_help = "Example: minik show calico-ipip > my.yaml && minik up my.yaml")]
     Show(ShowArgs),
     /// Print the JSON Schema of topology files.
     #[command(after_help = "Example: minik schema > minik.schema.json")]
@@ -120,7 +146,7 @@ pub enum Command {
     /// Print minik's version.
     #[command(after_help = "Example: minik version -o json")]
     Version,
-    /// The background process of a cluster.
+    /// The background process of a cluster, for its pods' apps and, where the kernel cannot, its tunnels.
     #[command(after_help = "Example: minik agent restart")]
     Agent(AgentArgs),
 }
@@ -131,13 +157,13 @@ pub struct UpArgs {
     /// A built-in topology, a file, or `-` for the standard input.
     #[arg(value_name = "TOPOLOGY", default_value = "calico-ipip")]
     pub topology: String,
-    /// The CNI mode, instead of the file's.
+    /// The CNI mode in place of the file's; `minik topologies` lists them.
     #[arg(long, value_name = "MODE", env = "MINIK_CNI")]
     pub cni: Option<String>,
-    /// Who carries tunnelled packets.
+    /// Who carries the packets of tunl0.
     #[arg(long, value_name = "WHO", env = "MINIK_DATAPATH", default_value = "auto")]
     pub datapath: DatapathChoice,
-    /// Print what would be built, and build nothing.
+    /// Print the plan as text and build nothing; needs no root.
     #[arg(long, env = "MINIK_DRY_RUN")]
     pub dry_run: bool,
     /// Leave a failed build as it is, to look at it.
@@ -176,7 +202,7 @@ pub struct DownArgs {
     /// Every cluster on this machine.
     #[arg(long, env = "MINIK_ALL")]
     pub all: bool,
-    /// Do not wait until the kernel has freed everything, which takes it about a tenth of a second.
+    /// Return before the kernel has freed everything, which takes it a tenth of a second and more.
     #[arg(long, env = "MINIK_NO_WAIT")]
     pub no_wait: bool,
 }
@@ -184,7 +210,7 @@ pub struct DownArgs {
 /// The arguments of `get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// nodes, pods, …; singular and short forms too.
+    /// What to list, in the plural, the singular or short (no, po, ns, deploy, rs, ds, sts, ipp); or KIND/NAME.
     #[arg(value_name = "KIND")]
     pub kind: String,
     /// Only this one; for routes, links and rules the node (or any target) that has them.
@@ -198,7 +224,7 @@ pub struct GetArgs {
 /// The arguments of `describe`.
 #[derive(Debug, Args)]
 pub struct DescribeArgs {
-    /// node, pod, …, or KIND/NAME.
+    /// Of what kind it is, or KIND/NAME.
     #[arg(value_name = "KIND")]
     pub kind: String,
     /// Which one; all of them without it.
@@ -209,7 +235,7 @@ pub struct DescribeArgs {
 /// The arguments of `exec`.
 #[derive(Debug, Args)]
 pub struct ExecArgs {
-    /// A node, client, router, pod, ns/pod, deploy/NAME or IP address.
+    /// A node, client or router; a pod as NAME or NAMESPACE/NAME; deploy/NAME for its first pod; or an IP address.
     #[arg(value_name = "TARGET")]
     pub target: String,
     /// The program and its arguments.
@@ -220,7 +246,7 @@ pub struct ExecArgs {
 /// The arguments of `shell`.
 #[derive(Debug, Args)]
 pub struct ShellArgs {
-    /// A node, client, router, pod, ns/pod, deploy/NAME or IP address.
+    /// A node, client or router; a pod as NAME or NAMESPACE/NAME; deploy/NAME for its first pod; or an IP address.
     #[arg(value_name = "TARGET")]
     pub target: String,
 }
@@ -228,7 +254,7 @@ pub struct ShellArgs {
 /// The arguments of `logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// The pod: NAME, NAMESPACE/NAME, deploy/NAME.
+    /// The pod as NAME or NAMESPACE/NAME, or deploy/NAME for its first pod.
     #[arg(value_name = "POD")]
     pub pod: String,
     /// The container; the first without it.
@@ -251,10 +277,10 @@ pub struct PlanArgs {
     /// The form: text to read, JSON, or a shell script that builds the same by hand.
     #[arg(long = "as", value_name = "FORM", env = "MINIK_AS")]
     pub form: Option<PlanForm>,
-    /// The CNI mode, instead of the file's.
+    /// The CNI mode in place of the file's; `minik topologies` lists them.
     #[arg(long, value_name = "MODE", env = "MINIK_CNI")]
     pub cni: Option<String>,
-    /// Who carries tunnelled packets; `auto` is the kernel here, so that the plan is the same on every machine.
+    /// Who carries the packets of tunl0; `auto` is the kernel here, so that the plan is the same on every machine.
     #[arg(long, value_name = "WHO", env = "MINIK_DATAPATH", default_value = "auto")]
     pub datapath: DatapathChoice,
 }
@@ -273,7 +299,7 @@ pub enum PlanForm {
 /// The arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The cluster, as -c names it.
+    /// The cluster; the same as -c.
     #[arg(value_name = "CLUSTER")]
     pub name: Option<String>,
     /// Also write a JUnit report to this file.
@@ -284,13 +310,13 @@ pub struct VerifyArgs {
 /// The arguments of `probe`.
 #[derive(Debug, Args)]
 pub struct ProbeArgs {
-    /// Who asks: a node, client, router, pod, ns/pod, deploy/NAME or IP address.
+    /// Who asks: a node, client or router; a pod as NAME or NAMESPACE/NAME; deploy/NAME; or an IP address.
     #[arg(value_name = "FROM", required_unless_present = "matrix", requires = "to")]
     pub from: Option<String>,
     /// Who is asked: the same, or any IPv4 address.
     #[arg(value_name = "TO")]
     pub to: Option<String>,
-    /// Ask every pair of pods by ICMP.
+    /// Every pod asks every other pod by ICMP echo.
     #[arg(long, conflicts_with_all = ["from", "to", "icmp", "tcp", "udp"])]
     pub matrix: bool,
     /// Ask by ICMP echo; this is the default.

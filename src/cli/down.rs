@@ -8,7 +8,7 @@ use crate::agent;
 use crate::error::{Error, ErrorList, Kind, Result};
 use crate::kernel::gone::Sentinel;
 use crate::kernel::state::{self, Phase, Record};
-use crate::kernel::{features, host, netns, process, remove};
+use crate::kernel::{etc, features, host, netns, process, remove};
 use crate::names;
 
 /// How long to wait for another minik that is at work on the cluster.
@@ -41,14 +41,17 @@ pub fn run(args: &DownArgs, globals: &Globals) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every cluster that has a record, or namespaces of minik's form without one.
+/// Every cluster that has a record. What is left of one without a record does not say where its cluster's name ends, so
+/// it must be named.
 fn everything() -> Result<Vec<String>> {
     state::list()
 }
 
 fn is_there(cluster: &str) -> Result<bool> {
-    let leftovers = || remove::owned(cluster, netns::list(&names::netns_prefix(cluster))?);
-    Ok(state::dir(cluster).exists() || !leftovers()?.is_empty())
+    let prefix = names::netns_prefix(cluster);
+    let leftovers = |names: Result<Vec<String>>| remove::owned(cluster, names?).map(|names| !names.is_empty());
+    // A reboot takes records and namespaces, and leaves the files in /etc/netns.
+    Ok(state::dir(cluster).exists() || leftovers(netns::list(&prefix))? || leftovers(etc::list(&prefix))?)
 }
 
 fn unknown(cluster: &str) -> Result<Error> {

@@ -59,7 +59,7 @@ fn render(session: &Session, agent: Option<&Status>, fallbacks: &[String], drift
     let _ = match agent {
         Some(agent) => writeln!(
             text,
-            "agent:     running, process {}, since {}, {} pods, {} tunnels",
+            "agent:     running, process {}, for {}, {} pods, {} tunnels",
             agent.pid,
             print::age(agent.uptime),
             agent.pods.len(),
@@ -76,6 +76,7 @@ fn render(session: &Session, agent: Option<&Status>, fallbacks: &[String], drift
     }
     let _ = match drift.len() {
         0 => writeln!(text, "drift:     none: the kernel holds what the plan says"),
+        1 => writeln!(text, "drift:     1 difference"),
         count => writeln!(text, "drift:     {count} differences"),
     };
     for difference in drift {

@@ -39,7 +39,9 @@ pub fn run(args: &UpArgs, globals: &Globals) -> Result<ExitCode> {
     let plan = cni::plan(&cluster, datapath)?;
     let _lock = claim(&plan, args)?;
     let record = record(&plan, args, source)?;
-    let built = build(&cluster, &plan, &record).and_then(|()| interrupted(&interrupts));
+    let mut steps = Steps { told: globals.verbose > 0, since: began };
+    steps.done("plan")?;
+    let built = build(&cluster, &plan, &record, &mut steps).and_then(|()| interrupted(&interrupts));
     if let Err(error) = built {
         return Err(undo(error, &plan.cluster, args.no_rollback));
     }
@@ -150,12 +152,35 @@ fn record(plan: &Plan, args: &UpArgs, source: Source) -> Result<Record> {
     Ok(record)
 }
 
+/// Tells, if the user wants to know, how long each step took.
+struct Steps {
+    told: bool,
+    since: Instant,
+}
+
+impl Steps {
+    /// The step of this name has ended, and the next one begins.
+    fn done(&mut self, step: &str) -> Result<()> {
+        let took = std::mem::replace(&mut self.since, Instant::now()).elapsed();
+        if !self.told {
+            return Ok(());
+        }
+        super::print::note(&format!("{step}: {:.1} ms", took.as_secs_f64() * 1000.0))
+    }
+}
+
 /// The kernel's part and the agent's, the agent loading while the kernel works.
-fn build(cluster: &Cluster, plan: &Plan, record: &Record) -> Result<()> {
+fn build(cluster: &Cluster, plan: &Plan, record: &Record, steps: &mut Steps) -> Result<()> {
     process::raise_file_limit()?;
     host::prepare()?;
     let agent = agent::spawn(&record.name)?;
-    apply::build(plan, || agent.serve(&orders::orders(cluster, plan)))
+    steps.done("starting the agent")?;
+    apply::build(plan, || {
+        steps.done("namespaces, links and routes")?;
+        agent.serve(&orders::orders(cluster, plan))?;
+        steps.done("waiting for the agent to serve")
+    })?;
+    steps.done("waiting for the rules")
 }
 
 /// Removes what a failed build left, unless the user wants to look at it.

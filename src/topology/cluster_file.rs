@@ -147,8 +147,8 @@ pub(super) struct NetworkEntry {
     pub(super) strict_affinity: Option<bool>,
     /// MTU of the pods (`veth_mtu`); Calico's own choice if not given.
     pub(super) mtu: Option<Spanned<u32>>,
-    /// Whether masquerade rules say `--random-fully`, which Felix adds where iptables and kernel know it.
-    /// `true` if not given.
+    /// Whether masquerade rules say `--random-fully`, which Felix adds where iptables and kernel know it; `false` if
+    /// not given.
     pub(super) random_fully: Option<bool>,
 }
 

@@ -77,7 +77,8 @@ pub fn explain(plan: &Plan, check: &Check, divergence: &Divergence, live: &mut L
         drift = way.iter().flat_map(|ns| live.drift(ns).to_vec()).take(NAMED_MAX).collect();
     }
     if !drift.is_empty() {
-        text.push_str(&format!("\ncause: {}\ncure: `minik up --replace` builds it anew", drift.join("; ")));
+        let cure = "put it as planned by hand, or build the cluster anew: `minik up TOPOLOGY --replace`";
+        text.push_str(&format!("\ncause: {}\ncure: {cure}", drift.join("; ")));
     } else if let Some(hint) = hint(plan, check, divergence) {
         text.push_str(&format!("\nlook at: {hint}"));
     }

@@ -67,6 +67,27 @@ pub fn nothing_left() -> Outcome {
     if again.status.code() == Some(2) { Ok(()) } else { Err(format!("down without a cluster: {}", again.status)) }
 }
 
+/// What a reboot leaves of a cluster: its files in /etc/netns.
+pub fn reboot() -> Outcome {
+    let cluster = Cluster::named("reboot");
+    let etc = std::path::Path::new("/etc/netns");
+    let was_there = etc.exists();
+    let left = etc.join(cluster.netns("node-1"));
+    std::fs::create_dir_all(&left).map_err(|e| e.to_string())?;
+    std::fs::write(left.join("hosts"), "127.0.0.1 localhost\n").map_err(|e| e.to_string())?;
+    let down = cluster.minik(&["down"]);
+    let gone = !left.exists();
+    if !gone {
+        std::fs::remove_dir_all(&left).map_err(|e| e.to_string())?;
+    }
+    if !was_there {
+        // Another cluster may use it by now.
+        let _ = std::fs::remove_dir(etc);
+    }
+    down?;
+    if gone { Ok(()) } else { Err(format!("{} is still there", left.display())) }
+}
+
 /// A directory whose `iptables-restore` fails, to be put before the real one in PATH.
 fn broken_tool() -> Result<tempfile::TempDir, String> {
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
