@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::names;
 use crate::plan::Datapath;
 
 /// Builds a Kubernetes cluster's network out of Linux network namespaces, and proves it with packets.
@@ -22,7 +23,7 @@ pub struct Globals {
     /// The cluster.
     ///
     /// Without it `minik`; `up` takes the name that the file gives, if it gives one.
-    #[arg(short, long, global = true, value_name = "NAME", env = "MINIK_CLUSTER")]
+    #[arg(short, long, global = true, value_name = "NAME", env = "MINIK_CLUSTER", value_parser = cluster_name)]
     pub cluster: Option<String>,
     /// How to print data.
     #[arg(short, long, global = true, value_name = "FORMAT", env = "MINIK_OUTPUT", default_value = "table")]
@@ -43,6 +44,15 @@ impl Globals {
     pub fn cluster_name(&self) -> &str {
         self.cluster.as_deref().unwrap_or("minik")
     }
+}
+
+/// A cluster's name becomes part of paths, so everything that is none is refused before it is used.
+fn cluster_name(text: &str) -> Result<String, String> {
+    if names::is_dns_label(text) {
+        return Ok(text.to_owned());
+    }
+    let max = names::LABEL_MAX;
+    Err(format!("a name has 1 to {max} lower case letters, digits and `-`, with a letter or digit at both ends"))
 }
 
 /// The forms of output.
@@ -97,7 +107,7 @@ pub enum Command {
     #[command(after_help = "Example: minik status -o json")]
     Status,
     /// Prove the cluster with real packets: inject, capture, compare with the predicted path.
-    #[command(after_help = "Example: minik verify --junit verify.xml")]
+    #[command(after_help = "Examples: minik verify --junit verify.xml\n          minik verify calico-ipip")]
     Verify(VerifyArgs),
     /// Ask once whether one thing reaches another, or all pairs of pods.
     #[command(after_help = "Examples: minik probe deploy/test 10.100.247.2 --tcp 80\n          minik probe --matrix")]
@@ -273,9 +283,12 @@ pub enum PlanForm {
 /// The arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The cluster, as -c names it.
-    #[arg(value_name = "CLUSTER")]
+    /// A cluster, as -c names it; or a mode, for a cluster that is built, verified and removed again.
+    #[arg(value_name = "CLUSTER or MODE", value_parser = cluster_name)]
     pub name: Option<String>,
+    /// Build, verify and remove a cluster of every mode in turn.
+    #[arg(long, conflicts_with = "name", env = "MINIK_ALL_MODES")]
+    pub all_modes: bool,
     /// Also write a JUnit report to this file.
     #[arg(long, value_name = "FILE", env = "MINIK_JUNIT")]
     pub junit: Option<std::path::PathBuf>,
@@ -290,7 +303,7 @@ pub struct ProbeArgs {
     /// Who is asked: the same, or any IPv4 address.
     #[arg(value_name = "TO")]
     pub to: Option<String>,
-    /// Ask every pair of pods by ICMP.
+    /// Ask every pair of pods by ICMP, and compare with what the plan predicts.
     #[arg(long, conflicts_with_all = ["from", "to", "icmp", "tcp", "udp"])]
     pub matrix: bool,
     /// Ask by ICMP echo; this is the default.

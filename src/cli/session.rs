@@ -2,12 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::target::nearest;
 use crate::agent::{self, PodStatus, Status};
 use crate::error::{Error, Kind, Result};
+use crate::kernel::features;
 use crate::kernel::state::{self, Phase, Record};
 use crate::plan::Plan;
-use crate::topology::{Cluster, Overrides, Pod, Source};
+use crate::topology::{Cluster, Overrides, Pod, Source, nearest};
 use crate::{cni, topology};
 
 /// An open cluster.
@@ -24,8 +24,10 @@ pub struct Session {
 /// Opens the cluster of this name.
 ///
 /// # Errors
-/// Of [`Kind::Usage`] if there is none, naming those that there are; if its record cannot be read.
+/// Of [`Kind::Permission`] for an ordinary user, who cannot see clusters; of [`Kind::Usage`] if there is none of that
+/// name, naming those that there are; if its record cannot be read.
 pub fn open(name: &str) -> Result<Session> {
+    features::require_root()?;
     let Some(record) = state::load(name)? else { return Err(missing(name)?) };
     if record.phase != Phase::Ready {
         super::print::note(&format!(

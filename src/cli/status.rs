@@ -10,7 +10,7 @@ use super::print;
 use super::session::{self, Session};
 use crate::agent::Status;
 use crate::error::Result;
-use crate::kernel::{drift, features};
+use crate::kernel::drift;
 use crate::plan::facts::Drift;
 use crate::plan::{Datapath, LinkKind};
 
@@ -20,7 +20,6 @@ use crate::plan::{Datapath, LinkKind};
 /// If there is no such cluster, or the kernel cannot be read.
 pub fn run(globals: &Globals) -> Result<ExitCode> {
     let session = session::open(globals.cluster_name())?;
-    features::require_root()?;
     let agent = session.agent()?;
     let drift = drift::of(&session.plan)?;
     let fallbacks = fallbacks(&session);

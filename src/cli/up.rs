@@ -1,6 +1,6 @@
 //! `minik up`: from a topology to a cluster through which packets pass.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use crate::agent;
 use crate::cni;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Phase, Record, SourceText};
-use crate::kernel::{apply, features, host, netns, process};
+use crate::kernel::{apply, features, host, netns, process, restore};
 use crate::names;
 use crate::plan::{Datapath, LinkKind, Plan, render};
 use crate::topology::{self, Cluster, Overrides, Source};
@@ -33,34 +33,52 @@ pub fn run(args: &UpArgs, globals: &Globals) -> Result<ExitCode> {
         return super::print::text(&render::text(&plan)).map(|()| ExitCode::SUCCESS);
     }
     features::require_root()?;
-    // Ctrl-C must not leave half a cluster: from here on it waits until we look.
-    let interrupts = hold_interrupts()?;
-    let datapath = choose_datapath(args, &cluster)?;
-    let plan = cni::plan(&cluster, datapath)?;
+    let interrupts = Interrupts::hold()?;
+    let plan = whole(&cluster, source, args, &interrupts)?;
+    report(&plan, began.elapsed()).map(|()| ExitCode::SUCCESS)
+}
+
+/// Builds a cluster, or leaves nothing of it.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn whole(cluster: &Cluster, source: Source, args: &UpArgs, interrupts: &Interrupts) -> Result<Plan> {
+    let plan = cni::plan(cluster, choose_datapath(args, cluster)?)?;
+    restore::require_tools(&plan)?;
     let _lock = claim(&plan, args)?;
     let record = record(&plan, args, source)?;
-    let built = build(&cluster, &plan, &record).and_then(|()| interrupted(&interrupts));
+    let built = build(cluster, &plan, &record).and_then(|()| interrupts.check());
     if let Err(error) = built {
         return Err(undo(error, &plan.cluster, args.no_rollback));
     }
     state::store(&Record { phase: Phase::Ready, ..record })?;
-    report(&plan, began.elapsed()).map(|()| ExitCode::SUCCESS)
+    Ok(plan)
 }
 
-/// Holds Ctrl-C and the like back, on this thread and those that it starts.
-fn hold_interrupts() -> Result<SignalFd> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-    signals
-        .thread_block()
-        .and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
-        .map_err(|e| Error::io("cannot hold signals back", e))
-}
+/// Ctrl-C must not leave half a cluster: while this lives, signals that would end the process wait until we look.
+pub(super) struct Interrupts(SignalFd);
 
-/// An error if one of the signals that are held back came in the meantime.
-fn interrupted(signals: &SignalFd) -> Result<()> {
-    match signals.read_signal().map_err(|e| Error::io("cannot look for signals", e))? {
-        Some(signal) => Err(Error::new(Kind::Check, format!("interrupted by signal {}", signal.ssi_signo))),
-        None => Ok(()),
+impl Interrupts {
+    /// Holds signals back, on this thread and those that it starts, to the process's end.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(super) fn hold() -> Result<Interrupts> {
+        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        signals
+            .thread_block()
+            .and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
+            .map(Interrupts)
+            .map_err(|e| Error::io("cannot hold signals back", e))
+    }
+
+    /// # Errors
+    /// If one of the signals came in the meantime.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.0.read_signal().map_err(|e| Error::io("cannot look for signals", e))? {
+            Some(signal) => Err(Error::new(Kind::Check, format!("interrupted by signal {}", signal.ssi_signo))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -174,7 +192,6 @@ fn undo(error: Error, cluster: &str, keep: bool) -> Error {
 /// Says on stderr what stands, what is a replacement, and what to do next.
 fn report(plan: &Plan, took: Duration) -> Result<()> {
     let (nodes, pods) = (plan.nodes().count(), plan.pods().count());
-    let mut stderr = anstream::stderr().lock();
     let name = &plan.cluster;
     let mut text = format!(
         "cluster {name}: {} with {nodes} nodes and {pods} pods is up in {:.0} ms\n",
@@ -189,5 +206,5 @@ fn report(plan: &Plan, took: Duration) -> Result<()> {
         let flag = if name == "minik" { String::new() } else { format!(" -c {name}") };
         text += &format!("next: minik{flag} get pods -o wide | minik{flag} verify | minik{flag} down\n");
     }
-    stderr.write_all(text.as_bytes()).map_err(|e| Error::io("cannot write to stderr", e))
+    super::print::note(text.trim_end())
 }

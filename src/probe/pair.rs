@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::matrix::{self, End};
+use super::matrix::{self, End, Reply};
 use crate::error::{Error, Result};
 use crate::kernel::netns;
 use crate::plan::Namespace;
@@ -62,7 +62,11 @@ pub fn pair(from: &Namespace, to: Ipv4Addr, question: Question, patience: Durati
 /// A matrix with one sender: the receiver is only ever asked.
 fn icmp(from: &Namespace, to: Ipv4Addr, patience: Duration) -> Result<Answer> {
     let end = End { namespace: from, address: to };
-    Ok(matrix::ask(&end, patience)?.map_or(Answer::Silence, |rtt| Answer::Yes { rtt }))
+    Ok(match matrix::ask(&end, patience)? {
+        Reply::Answered(rtt) => Answer::Yes { rtt },
+        Reply::Refused(error) => Answer::Refused { error: error.to_string() },
+        Reply::Silence => Answer::Silence,
+    })
 }
 
 fn tcp(to: SocketAddr, patience: Duration) -> Answer {

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::agent::{PodStatus, State, Status};
-use crate::cli::orders::address;
 use crate::cli::print::{Listing, Row, age, column, wide};
 use crate::cli::session::{Session, pod_status};
 use crate::error::Result;
+use crate::plan::Namespace;
 use crate::topology::{Pod, Workload, WorkloadKind};
 
 /// What kubectl prints for a cell that has no value.
@@ -84,7 +84,11 @@ pub(super) fn pods(session: &Session) -> Result<Listing> {
 
 fn pod_row(session: &Session, pod: &Pod, status: Option<&Status>, age: &str) -> Row {
     let (word, ready) = pod_state(pod_status(status, pod), pod);
-    let ip = session.plan.namespace(&pod.key()).and_then(address).map_or_else(|| NONE.to_owned(), |ip| ip.to_string());
+    let ip = session
+        .plan
+        .namespace(&pod.key())
+        .and_then(Namespace::address)
+        .map_or_else(|| NONE.to_owned(), |ip| ip.to_string());
     let ready = format!("{ready}/{}", pod.containers.len());
     let cells = [&pod.name, &ready, &word, "0", age, &ip, &pod.node, NONE, NONE];
     Row {
