@@ -310,14 +310,22 @@ pub struct ProbeArgs {
     #[arg(long, conflicts_with_all = ["tcp", "udp"])]
     pub icmp: bool,
     /// Ask for a TCP connection to a port.
-    #[arg(long, value_name = "PORT", conflicts_with = "udp", env = "MINIK_TCP")]
+    #[arg(long, value_name = "PORT", conflicts_with = "udp", env = "MINIK_TCP", value_parser = port())]
     pub tcp: Option<u16>,
     /// Ask for an answer to a UDP datagram to a port.
-    #[arg(long, value_name = "PORT", env = "MINIK_UDP")]
+    #[arg(long, value_name = "PORT", env = "MINIK_UDP", value_parser = port())]
     pub udp: Option<u16>,
     /// How long to wait for an answer, in milliseconds.
-    #[arg(long, value_name = "MS", env = "MINIK_TIMEOUT", default_value_t = 1000)]
+    #[arg(long, value_name = "MS", env = "MINIK_TIMEOUT", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX))]
     pub timeout: u64,
+}
+
+/// Longest time to wait for an answer, in milliseconds: an hour.
+const TIMEOUT_MAX: u64 = 3_600_000;
+
+fn port() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..)
 }
 
 /// The arguments of `show`.

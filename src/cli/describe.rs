@@ -42,6 +42,9 @@ pub fn run(args: &DescribeArgs, globals: &Globals) -> Result<ExitCode> {
             None => error,
         });
     }
+    if chosen.is_empty() {
+        return print::note("No resources found").map(|()| ExitCode::SUCCESS);
+    }
     print::text(&chosen.join("\n\n")).map(|()| ExitCode::SUCCESS)
 }
 
@@ -59,8 +62,8 @@ fn describe(session: &Session, thing: Thing, globals: &Globals) -> Result<Vec<(S
             Ok(pods.map(|pod| (pod.name.clone(), describe_pod(session, pod, status.as_ref()))).collect())
         }
         Thing::Workloads(kind) => {
-            let sets = cluster.workloads.iter().filter(|set| set.kind == kind && here(&set.namespace));
-            Ok(sets.map(|set| (set.name.clone(), describe_workload(session, set))).collect())
+            let sets = super::get::workloads_of(session, kind).into_iter().filter(|set| here(&set.namespace));
+            Ok(sets.map(|set| (set.name.clone(), describe_workload(session, &set))).collect())
         }
         Thing::IpPools => {
             cluster.network.pools.iter().map(|pool| Ok((pool.name.clone(), describe_pool(session, pool)?))).collect()
@@ -217,7 +220,8 @@ fn describe_node(session: &Session, node: &Node) -> Result<String> {
         for link in &ns.links {
             let addresses: Vec<String> = link.addresses.iter().map(|address| address.net.to_string()).collect();
             let fact = facts::link_fact(link);
-            let _ = writeln!(text, "  {} {}", fact.strip_prefix("link ").unwrap_or(&fact), addresses.join(" "));
+            let words = format!("{} {}", fact.strip_prefix("link ").unwrap_or(&fact), addresses.join(" "));
+            let _ = writeln!(text, "  {}", words.trim_end());
         }
         routes(&mut text, ns);
     }

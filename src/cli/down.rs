@@ -67,7 +67,11 @@ fn strays(namespaces: &[String], clusters: &[String]) -> BTreeSet<String> {
     lost.filter_map(first_word).filter(|word| names::is_dns_label(word)).collect()
 }
 
-fn is_there(cluster: &str) -> Result<bool> {
+/// Whether there is anything of a cluster: files, or namespaces of its name.
+///
+/// # Errors
+/// If the directories cannot be read.
+pub fn is_there(cluster: &str) -> Result<bool> {
     let leftovers = || remove::owned(cluster, netns::list(&names::netns_prefix(cluster))?);
     Ok(state::dir(cluster).exists() || !leftovers()?.is_empty())
 }

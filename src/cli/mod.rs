@@ -1,4 +1,4 @@
-//! The command line: arguments in [`args`], one file for each command, output through [`print`].
+//! The command line: arguments in [`args`], one file for each command, output through [`mod@print`].
 
 pub mod args;
 pub mod print;

@@ -56,6 +56,11 @@ pub fn compute(record: Record) -> Result<Session> {
 
 /// The error for a cluster that is not there.
 pub fn missing(name: &str) -> Result<Error> {
+    if state::dir(name).exists() {
+        let error =
+            Error::new(Kind::Io, format!("cluster `{name}` has no record: it was never built, or half removed"));
+        return Ok(error.hint(format!("remove what is left of it with `minik down -c {name}`")));
+    }
     let others = state::list()?;
     let hint = match (nearest(name, others.iter().map(String::as_str)), others.as_slice()) {
         (_, []) => "there is none at all; make one with `minik up calico-ipip`".to_owned(),

@@ -12,7 +12,7 @@ use crate::agent::Status;
 use crate::error::Result;
 use crate::kernel::drift;
 use crate::plan::facts::Drift;
-use crate::plan::{Datapath, LinkKind};
+use crate::plan::{Datapath, LinkKind, render};
 
 /// Prints a cluster's status; the exit code is 1 if the agent is gone or the kernel differs from the plan.
 ///
@@ -58,11 +58,11 @@ fn render(session: &Session, agent: Option<&Status>, fallbacks: &[String], drift
     let _ = match agent {
         Some(agent) => writeln!(
             text,
-            "agent:     running, process {}, since {}, {} pods, {} tunnels",
+            "agent:     running, process {}, since {}, {}, {}",
             agent.pid,
             print::age(agent.uptime),
-            agent.pods.len(),
-            agent.tunnels.len()
+            render::count(agent.pods.len(), "pod"),
+            render::count(agent.tunnels.len(), "tunnel")
         ),
         None => writeln!(text, "agent:     not running; bring it back with `minik agent restart`"),
     };
@@ -75,7 +75,7 @@ fn render(session: &Session, agent: Option<&Status>, fallbacks: &[String], drift
     }
     let _ = match drift.len() {
         0 => writeln!(text, "drift:     none: the kernel holds what the plan says"),
-        count => writeln!(text, "drift:     {count} differences"),
+        count => writeln!(text, "drift:     {}", render::count(count, "difference")),
     };
     for difference in drift {
         let _ = writeln!(text, "  {difference}");

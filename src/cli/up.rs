@@ -103,11 +103,11 @@ fn choose_datapath(args: &UpArgs, cluster: &Cluster) -> Result<Datapath> {
 fn claim(plan: &Plan, args: &UpArgs) -> Result<state::Lock> {
     let cluster = &plan.cluster;
     let busy = || Error::new(Kind::Conflict, format!("another minik is building or removing cluster `{cluster}`"));
-    if let Some(found) = state::load(cluster)? {
-        if !args.replace {
-            return Err(exists(cluster, found.phase));
-        }
+    if args.replace && down::is_there(cluster)? {
         down::remove(cluster)?;
+    }
+    if let Some(found) = state::load(cluster)? {
+        return Err(exists(cluster, found.phase));
     }
     let lock = state::try_lock(cluster)?.ok_or_else(busy)?;
     // Somebody may have been quicker between our look and our lock.
@@ -138,7 +138,8 @@ fn check_names_free(plan: &Plan) -> Result<()> {
     if let Some(name) = taken.first() {
         let what =
             format!("network namespace {name} is there, and its name says that it belongs to `{}`", plan.cluster);
-        return Err(Error::new(Kind::Conflict, what).hint("choose another name for the cluster with -c"));
+        return Err(Error::new(Kind::Conflict, what)
+            .hint(format!("remove it with `minik down -c {}`, or choose another name with -c", plan.cluster)));
     }
     let longer = state::list()?.into_iter().filter(|other| other.starts_with(&format!("{}-", plan.cluster)));
     for other in longer {
@@ -191,11 +192,12 @@ fn undo(error: Error, cluster: &str, keep: bool) -> Error {
 
 /// Says on stderr what stands, what is a replacement, and what to do next.
 fn report(plan: &Plan, took: Duration) -> Result<()> {
-    let (nodes, pods) = (plan.nodes().count(), plan.pods().count());
     let name = &plan.cluster;
     let mut text = format!(
-        "cluster {name}: {} with {nodes} nodes and {pods} pods is up in {:.0} ms\n",
+        "cluster {name}: {} with {} and {} is up in {:.0} ms\n",
         plan.mode,
+        render::count(plan.nodes().count(), "node"),
+        render::count(plan.pods().count(), "pod"),
         took.as_secs_f64() * 1000.0
     );
     let tunnels = plan.nodes().flat_map(|node| &node.links).find(|link| link.kind == LinkKind::Ipip);

@@ -39,7 +39,7 @@ pub fn require_tools(plan: &Plan) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let lacks = |tool: &str| !std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
     match wanted.into_iter().find(|(tool, wanted)| *wanted && lacks(tool)) {
-        Some((tool, _)) => Err(missing(tool, std::io::ErrorKind::NotFound.into())),
+        Some((tool, _)) => Err(missing(tool, std::io::Error::from_raw_os_error(libc::ENOENT))),
         None => Ok(()),
     }
 }

@@ -29,11 +29,13 @@ pub enum Answer {
     /// An echo, a connection or a datagram.
     Yes {
         /// Round trip time.
+        #[serde(rename = "rttMilliseconds", serialize_with = "milliseconds")]
         rtt: Duration,
     },
     /// The host is there, and nobody listens on the port (reset, port unreachable).
     Closed {
         /// Round trip time.
+        #[serde(rename = "rttMilliseconds", serialize_with = "milliseconds")]
         rtt: Duration,
     },
     /// The kernel or a router said that it cannot be.
@@ -43,6 +45,10 @@ pub enum Answer {
     },
     /// Nothing in time.
     Silence,
+}
+
+fn milliseconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64() * 1000.0)
 }
 
 /// Asks once, from a program in `from`.

@@ -201,6 +201,9 @@ impl<'a> List<'a> {
             self.ping("node-to-own-pod/icmp", node, pod)?;
         }
         for (a, b) in node_pairs(count) {
+            if let (Some(from), Some(to)) = (nodes.get(a), nodes.get(b)) {
+                self.ping("node-to-other-node/icmp", from, to)?;
+            }
             let (Some(pod), Some(node)) = (first(pods, a), nodes.get(b)) else { continue };
             self.ping("pod-to-other-node/icmp", pod, node)?;
             self.ping("node-to-other-node-pod/icmp", node, pod)?;
@@ -232,7 +235,9 @@ impl<'a> List<'a> {
 
     fn tcp(&mut self, name: &str, from: &'a Namespace, to: &Namespace) -> Result<()> {
         let Some(dst) = to.address() else { return Ok(()) };
-        let message = Message::Syn { src: self.port(1)?, dst: self.port(0)?, seq: self.mark()?.0 };
+        // What answers acknowledge (this number and 1, or 9 with the data) must not be what they say to another check.
+        let seq = self.mark()?.0.rotate_left(4);
+        let message = Message::Syn { src: self.port(1)?, dst: self.port(0)?, seq };
         let probe = self.probe(dst, SYN, message)?;
         self.wire(name, from, to, probe, None)
     }

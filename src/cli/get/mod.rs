@@ -13,7 +13,7 @@ use super::target::workload_kind;
 use crate::error::{Error, Kind, Result};
 use crate::topology::{WorkloadKind, nearest};
 
-pub(super) use kube::pods_of;
+pub(super) use kube::{pods_of, workloads_of};
 
 /// STATUS of a pod.
 pub(super) fn pod_word(status: Option<&crate::agent::Status>, pod: &crate::topology::Pod) -> String {
