@@ -19,6 +19,16 @@ pub const INTERFACE_NAME_MAX: usize = 15;
 /// Longest name of a file in a directory in bytes, so also of a named network namespace.
 pub const NETNS_NAME_MAX: usize = 255;
 
+/// Longest DNS-1123 label, so also of a cluster's name.
+pub const LABEL_MAX: usize = 63;
+
+/// Whether `text` is a DNS-1123 label. A cluster's name must be one: it becomes part of paths, and `down` removes
+/// what is there.
+pub fn is_dns_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=LABEL_MAX).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
 /// `minik-<cluster>-`, which begins every namespace name of a cluster.
 pub fn netns_prefix(cluster: &str) -> String {
     format!("minik-{cluster}-")
@@ -48,6 +58,16 @@ pub fn mac(parts: &[&str]) -> Mac {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_could_leave_its_directory_is_no_label() {
+        for good in ["minik", "a", "0", "a-b", &"x".repeat(63)] {
+            assert!(is_dns_label(good), "{good}");
+        }
+        for bad in ["", ".", "..", "../x", "a/b", "/tmp", "a.b", "-a", "a-", "A", "a b", "ä", "a\n", &"x".repeat(64)] {
+            assert!(!is_dns_label(bad), "{bad:?}");
+        }
+    }
 
     #[test]
     fn macs_are_unicast_local_and_depend_on_every_part() {

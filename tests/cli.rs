@@ -96,14 +96,69 @@ fn a_cluster_that_is_not_there_is_one_clear_error() {
         &["status"],
     ] {
         let output = minik(arguments).env("MINIK_CLUSTER", NOBODY).output().expect("runs");
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
         let text = stderr(&output);
-        assert!(text.starts_with(&format!("error: there is no cluster `{NOBODY}`\nhint: ")), "{arguments:?}: {text}");
+        let (code, begin) = match nix::unistd::geteuid().is_root() {
+            true => (2, format!("error: there is no cluster `{NOBODY}`\nhint: ")),
+            // Who cannot see clusters cannot be told that there is none.
+            false => (4, "error: minik needs root".to_owned()),
+        };
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert!(text.starts_with(&begin) && text.lines().count() == 2, "{arguments:?}: {text}");
         assert!(output.stdout.is_empty());
     }
     // The flag wins over the variable.
-    let output = minik(&["get", "pods", "-c", "other-one"]).env("MINIK_CLUSTER", NOBODY).output().expect("runs");
-    assert!(stderr(&output).contains("`other-one`"));
+    if nix::unistd::geteuid().is_root() {
+        let output = minik(&["get", "pods", "-c", "other-one"]).env("MINIK_CLUSTER", NOBODY).output().expect("runs");
+        assert!(stderr(&output).contains("`other-one`"));
+    }
+}
+
+/// A cluster's name becomes a path that `down` removes with all that is in it.
+#[test]
+fn a_cluster_s_name_cannot_lead_elsewhere() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kept = dir.path().join("kept");
+    std::fs::write(&kept, "").expect("written");
+    let here = dir.path().to_str().expect("a path");
+    let long = "x".repeat(300);
+    let up = format!("../..{here}");
+    for name in [here, &up, "", ".", "..", "a/b", "a/../b", "-x", "A", "ä", "a b", "a\nb", "a\u{1b}[2J", &long] {
+        let flag = format!("--cluster={name}");
+        for arguments in [&["down"][..], &["up"], &["status"], &["verify"], &["agent", "restart"], &["ls"]] {
+            let output = minik(arguments).arg(&flag).output().expect("runs");
+            assert_eq!(output.status.code(), Some(2), "{arguments:?} {name:?}: {}", stderr(&output));
+            assert!(stderr(&output).contains("lower case letters"), "{arguments:?} {name:?}: {}", stderr(&output));
+        }
+        let output = minik(&["down"]).env("MINIK_CLUSTER", name).output().expect("runs");
+        assert_eq!(output.status.code(), Some(2), "{name:?}");
+        let output = minik(&["verify", "--", name]).output().expect("runs");
+        assert_eq!(output.status.code(), Some(2), "{name:?}");
+    }
+    assert!(kept.exists());
+}
+
+#[test]
+fn an_input_without_an_end_is_refused() {
+    let output = run(&["plan", "/dev/zero"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("longer than 32 MiB"), "{}", stderr(&output));
+    let zeros = std::fs::File::open("/dev/zero").expect("opens");
+    let output = minik(&["plan", "-"]).stdin(zeros).output().expect("runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("<stdin> is no topology"), "{}", stderr(&output));
+    for (path, word) in [("/", "directory"), ("/dev/null", "empty"), ("/no/such", "No such file")] {
+        let output = run(&["plan", path]);
+        assert_eq!(output.status.code(), Some(2), "{path}");
+        assert!(stderr(&output).contains(word), "{path}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("opens");
+    let output = minik(&["version"]).stdout(full).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("No space left"), "{}", stderr(&output));
 }
 
 #[test]

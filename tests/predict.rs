@@ -2,6 +2,8 @@
 //!
 //! `MINIK_BLESS=1 cargo test --test predict` writes the files anew; look at the difference before committing it.
 
+#![allow(clippy::unwrap_used, reason = "writing to a String cannot fail")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 

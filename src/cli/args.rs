@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::names;
 use crate::plan::Datapath;
 
 /// What stands under the list of commands.
@@ -37,7 +38,7 @@ pub struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub struct Globals {
     /// The cluster's name; `minik` without it, and with `up` and `plan` the name in the file.
-    #[arg(short, long, global = true, value_name = "NAME", env = "MINIK_CLUSTER")]
+    #[arg(short, long, global = true, value_name = "NAME", env = "MINIK_CLUSTER", value_parser = cluster_name)]
     pub cluster: Option<String>,
     /// How to print data.
     #[arg(short, long, global = true, value_name = "FORMAT", env = "MINIK_OUTPUT", default_value = "table")]
@@ -58,6 +59,15 @@ impl Globals {
     pub fn cluster_name(&self) -> &str {
         self.cluster.as_deref().unwrap_or("minik")
     }
+}
+
+/// A cluster's name becomes part of paths, so everything that is none is refused before it is used.
+fn cluster_name(text: &str) -> Result<String, String> {
+    if names::is_dns_label(text) {
+        return Ok(text.to_owned());
+    }
+    let max = names::LABEL_MAX;
+    Err(format!("a name has 1 to {max} lower case letters, digits and `-`, with a letter or digit at both ends"))
 }
 
 /// The forms of output.
@@ -120,7 +130,7 @@ pub enum Command {
     Status,
     /// Prove the cluster with real packets: inject, capture, compare with the predicted path.
     #[command(
-        after_help = "Examples: minik verify\n          minik verify -o json\n          minik verify --junit verify.xml"
+        after_help = "Examples: minik verify\n          minik verify -o json\n          minik verify --junit verify.xml\n          minik verify calico-ipip"
     )]
     Verify(VerifyArgs),
     /// Ask once whether one thing reaches another, or all pairs of pods; exit code 1 if somebody does not answer.
@@ -299,9 +309,12 @@ pub enum PlanForm {
 /// The arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The cluster; the same as -c.
-    #[arg(value_name = "CLUSTER")]
+    /// A cluster, as -c names it; or a mode, for a cluster that is built, verified and removed again.
+    #[arg(value_name = "CLUSTER or MODE", value_parser = cluster_name)]
     pub name: Option<String>,
+    /// Build, verify and remove a cluster of every mode in turn.
+    #[arg(long, conflicts_with = "name", env = "MINIK_ALL_MODES")]
+    pub all_modes: bool,
     /// Also write a JUnit report to this file.
     #[arg(long, value_name = "FILE", env = "MINIK_JUNIT")]
     pub junit: Option<std::path::PathBuf>,
@@ -316,21 +329,29 @@ pub struct ProbeArgs {
     /// Who is asked: the same, or any IPv4 address.
     #[arg(value_name = "TO")]
     pub to: Option<String>,
-    /// Every pod asks every other pod by ICMP echo.
+    /// Ask every pair of pods by ICMP, and compare with what the plan predicts.
     #[arg(long, conflicts_with_all = ["from", "to", "icmp", "tcp", "udp"])]
     pub matrix: bool,
     /// Ask by ICMP echo; this is the default.
     #[arg(long, conflicts_with_all = ["tcp", "udp"])]
     pub icmp: bool,
     /// Ask for a TCP connection to a port.
-    #[arg(long, value_name = "PORT", conflicts_with = "udp", env = "MINIK_TCP")]
+    #[arg(long, value_name = "PORT", conflicts_with = "udp", env = "MINIK_TCP", value_parser = port())]
     pub tcp: Option<u16>,
     /// Ask for an answer to a UDP datagram to a port.
-    #[arg(long, value_name = "PORT", env = "MINIK_UDP")]
+    #[arg(long, value_name = "PORT", env = "MINIK_UDP", value_parser = port())]
     pub udp: Option<u16>,
     /// How long to wait for an answer, in milliseconds.
-    #[arg(long, value_name = "MS", env = "MINIK_TIMEOUT", default_value_t = 1000)]
+    #[arg(long, value_name = "MS", env = "MINIK_TIMEOUT", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX))]
     pub timeout: u64,
+}
+
+/// Longest time to wait for an answer, in milliseconds: an hour.
+const TIMEOUT_MAX: u64 = 3_600_000;
+
+fn port() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..)
 }
 
 /// The arguments of `show`.

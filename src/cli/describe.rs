@@ -6,16 +6,15 @@ use std::process::ExitCode;
 use super::args::{DescribeArgs, Globals, Output};
 use super::get::Thing;
 use super::images;
-use super::orders::{address, orders};
+use super::orders::orders;
 use super::print;
 use super::session::{self, Session, pod_status};
-use super::target::nearest;
 use crate::agent::orders::{App, Port, Work};
 use crate::agent::{State, Status};
 use crate::cni;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{LinkKind, Namespace, facts};
-use crate::topology::{Container, IpPool, Node, Pod, Workload};
+use crate::topology::{Container, IpPool, Node, Pod, Workload, nearest};
 
 /// Prints one thing, or all of a kind, in detail.
 ///
@@ -43,6 +42,9 @@ pub fn run(args: &DescribeArgs, globals: &Globals) -> Result<ExitCode> {
             None => error,
         });
     }
+    if chosen.is_empty() {
+        return print::note("No resources found").map(|()| ExitCode::SUCCESS);
+    }
     print::text(&chosen.join("\n\n")).map(|()| ExitCode::SUCCESS)
 }
 
@@ -60,8 +62,8 @@ fn describe(session: &Session, thing: Thing, globals: &Globals) -> Result<Vec<(S
             Ok(pods.map(|pod| (pod.name.clone(), describe_pod(session, pod, status.as_ref()))).collect())
         }
         Thing::Workloads(kind) => {
-            let sets = cluster.workloads.iter().filter(|set| set.kind == kind && here(&set.namespace));
-            Ok(sets.map(|set| (set.name.clone(), describe_workload(session, set))).collect())
+            let sets = super::get::workloads_of(session, kind).into_iter().filter(|set| here(&set.namespace));
+            Ok(sets.map(|set| (set.name.clone(), describe_workload(session, &set))).collect())
         }
         Thing::IpPools => {
             cluster.network.pools.iter().map(|pool| Ok((pool.name.clone(), describe_pool(session, pool)?))).collect()
@@ -122,7 +124,7 @@ fn describe_pod(session: &Session, pod: &Pod, status: Option<&Status>) -> String
 
 /// Address, MAC, the other end on the node, block and routes of a pod.
 fn describe_network(text: &mut String, session: &Session, ns: &Namespace) {
-    let ip = address(ns);
+    let ip = ns.address();
     line(text, "IP", ip.map_or_else(|| "<none>".to_owned(), |ip| ip.to_string()));
     line(text, "Netns", &ns.netns);
     for link in &ns.links {
@@ -147,8 +149,7 @@ fn describe_network(text: &mut String, session: &Session, ns: &Namespace) {
 fn routes(text: &mut String, ns: &Namespace) {
     text.push_str("Routes:\n");
     for route in &ns.routes {
-        let fact = facts::route_fact(route);
-        let _ = writeln!(text, "  {}", fact.strip_prefix("route ").unwrap_or(&fact));
+        let _ = writeln!(text, "  {route}");
     }
 }
 
@@ -219,13 +220,14 @@ fn describe_node(session: &Session, node: &Node) -> Result<String> {
         for link in &ns.links {
             let addresses: Vec<String> = link.addresses.iter().map(|address| address.net.to_string()).collect();
             let fact = facts::link_fact(link);
-            let _ = writeln!(text, "  {} {}", fact.strip_prefix("link ").unwrap_or(&fact), addresses.join(" "));
+            let words = format!("{} {}", fact.strip_prefix("link ").unwrap_or(&fact), addresses.join(" "));
+            let _ = writeln!(text, "  {}", words.trim_end());
         }
         routes(&mut text, ns);
     }
     text.push_str("Pods:\n");
     for pod in session.cluster.pods.iter().filter(|pod| pod.node == node.name) {
-        let ip = session.plan.namespace(&pod.key()).and_then(address);
+        let ip = session.plan.namespace(&pod.key()).and_then(Namespace::address);
         let _ = writeln!(text, "  {}  {}", pod.key(), ip.map_or_else(String::new, |ip| ip.to_string()));
     }
     Ok(text)
@@ -239,7 +241,7 @@ fn describe_workload(session: &Session, set: &Workload) -> String {
     line(&mut text, "Replicas", set.replicas);
     text.push_str("Pods:\n");
     for pod in super::get::pods_of(session, set) {
-        let ip = session.plan.namespace(&pod.key()).and_then(address);
+        let ip = session.plan.namespace(&pod.key()).and_then(Namespace::address);
         let _ = writeln!(text, "  {}  {}  {}", pod.name, ip.map_or_else(String::new, |ip| ip.to_string()), pod.node);
     }
     text

@@ -1,5 +1,6 @@
 //! `minik down`: nothing of a cluster is left, whatever state it was in.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -25,29 +26,52 @@ pub fn run(args: &DownArgs, globals: &Globals) -> Result<ExitCode> {
     if !args.all && !is_there(globals.cluster_name())? {
         return Err(unknown(globals.cluster_name())?);
     }
-    // The sentinel is set up while this process has one thread; it costs a millisecond and no wait.
-    let sentinel = Sentinel::place()?;
-    let mut errors = ErrorList::default();
-    for cluster in &clusters {
-        errors.keep(remove(cluster));
-    }
-    errors.into_result()?;
-    if !args.no_wait {
-        sentinel.wait()?;
-    }
+    remove_all(&clusters, !args.no_wait)?;
     for cluster in &clusters {
         super::print::note(&format!("cluster {cluster} is gone"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every cluster that has a record. What is left of one without a record does not say where its cluster's name ends, so
-/// it must be named.
-fn everything() -> Result<Vec<String>> {
-    state::list()
+/// Removes clusters, and with `wait` returns only when the kernel has freed everything of them. The calling process
+/// must have one thread only.
+///
+/// # Errors
+/// What could not be removed, when all the rest is.
+pub fn remove_all(clusters: &[String], wait: bool) -> Result<()> {
+    // The sentinel is set up first; it costs a millisecond and no wait.
+    let sentinel = Sentinel::place()?;
+    let mut errors = ErrorList::default();
+    for cluster in clusters {
+        errors.keep(remove(cluster));
+    }
+    errors.into_result()?;
+    if wait { sentinel.wait() } else { Ok(()) }
 }
 
-fn is_there(cluster: &str) -> Result<bool> {
+/// Every cluster that has a directory under /run/minik, and those of which only namespaces are left.
+fn everything() -> Result<Vec<String>> {
+    let mut clusters = state::list()?;
+    let lost = strays(&netns::list("minik-")?, &clusters);
+    clusters.extend(lost);
+    Ok(clusters)
+}
+
+/// Clusters to which the namespaces belong that no known cluster has. Where the cluster's name ends and that of the
+/// namespace begins cannot be told, so the first word stands for all clusters that begin with it: what is left of them
+/// goes together.
+fn strays(namespaces: &[String], clusters: &[String]) -> BTreeSet<String> {
+    let known: Vec<String> = clusters.iter().map(|cluster| names::netns_prefix(cluster)).collect();
+    let lost = namespaces.iter().filter(|name| !known.iter().any(|prefix| name.starts_with(prefix)));
+    let first_word = |name: &String| name.split('-').nth(1).map(str::to_owned);
+    lost.filter_map(first_word).filter(|word| names::is_dns_label(word)).collect()
+}
+
+/// Whether there is anything of a cluster: files, or namespaces of its name.
+///
+/// # Errors
+/// If the directories cannot be read.
+pub fn is_there(cluster: &str) -> Result<bool> {
     let prefix = names::netns_prefix(cluster);
     let leftovers = |names: Result<Vec<String>>| remove::owned(cluster, names?).map(|names| !names.is_empty());
     // A reboot takes records and namespaces, and leaves the files in /etc/netns.
@@ -96,4 +120,19 @@ pub fn remove_locked(cluster: &str) -> Result<()> {
     errors.into_result()?;
     state::remove(cluster)?;
     host::release()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_without_a_record_are_found_and_others_left_alone() {
+        let names = |list: &[&str]| -> Vec<String> { list.iter().map(|name| (*name).to_owned()).collect() };
+        let there =
+            names(&["minik-a-node-1", "minik-a-b-node-1", "minik-lost-switch", "minik-lost-x-switch", "minik-"]);
+        let lost = strays(&there, &names(&["a"]));
+        assert_eq!(lost.into_iter().collect::<Vec<_>>(), ["lost"]);
+        assert!(strays(&there[..2], &names(&["a"])).is_empty(), "a-b's may be a's");
+    }
 }

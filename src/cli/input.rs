@@ -1,33 +1,47 @@
 //! Reading what a topology argument names: a built-in topology, a file, or the standard input.
 
-use std::fs;
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
-use crate::topology::{Source, builtin};
+use crate::topology::{SOURCE_BYTES_MAX, Source, builtin};
 
 /// The text behind a topology argument: `-` is the standard input, a built-in's name the built-in, everything
 /// else a file. A file of a built-in's name needs a path: `./calico-ipip`.
 ///
 /// # Errors
-/// `Usage` if there is neither a built-in nor a file of that name; otherwise if the file cannot be read or is
-/// not text.
+/// `Usage` if there is neither a built-in nor a file of that name; otherwise if the file cannot be read, is
+/// not text, or has no end.
 pub fn read(argument: &str) -> Result<Source> {
     if argument == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).map_err(|e| Error::io("cannot read the standard input", e))?;
-        return Source::from_bytes("<stdin>", bytes);
+        let bytes = bounded(io::stdin()).map_err(|e| Error::io("cannot read the standard input", e))?;
+        return Source::from_bytes("<stdin>", small_enough("<stdin>", bytes)?);
     }
     let builtin = builtin::find(argument);
     if let Ok(builtin) = builtin {
         return Ok(builtin.source());
     }
-    match fs::read(argument) {
-        Ok(bytes) => Source::from_bytes(argument, bytes),
+    match File::open(argument).and_then(bounded) {
+        Ok(bytes) => Source::from_bytes(argument, small_enough(argument, bytes)?),
         Err(e) if e.kind() == ErrorKind::NotFound && !looks_like_path(argument) => builtin.map(|b| b.source()),
         Err(e) => Err(Error::new(Kind::Usage, format!("cannot read {argument}")).because(e)),
     }
+}
+
+/// What there is, up to one byte more than a topology may have: /dev/zero has no end.
+fn bounded(input: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn small_enough(name: &str, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    if bytes.len() <= SOURCE_BYTES_MAX {
+        return Ok(bytes);
+    }
+    let what = format!("{name} is no topology: it is longer than {} MiB", SOURCE_BYTES_MAX >> 20);
+    Err(Error::new(Kind::Topology, what).hint("`minik show calico-ipip` prints an example"))
 }
 
 /// Whether the user means a file and no built-in, so that the error is about files.

@@ -96,7 +96,7 @@ fn watch(path: &Path) -> Result<Inotify> {
     Ok(inotify)
 }
 
-/// Prints what is appended until the file is removed, which `minik down` does.
+/// Prints what is appended until the file is removed, which `minik down` does, or nobody reads any more.
 fn follow(watch: &Inotify, file: &mut File, path: &Path) -> Result<()> {
     let cannot = |e: nix::Error| Error::io(format!("cannot watch {}", path.display()), e);
     while path.exists() {
@@ -111,7 +111,9 @@ fn follow(watch: &Inotify, file: &mut File, path: &Path) -> Result<()> {
             Err(e) => return Err(cannot(e)),
         }
         restart_if_truncated(file, path)?;
-        print::text(&String::from_utf8_lossy(&rest(file, path)?))?;
+        if !print::offer(&String::from_utf8_lossy(&rest(file, path)?))? {
+            break;
+        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The command line: arguments in [`args`], one file for each command, output through [`print`].
+//! The command line: arguments in [`args`], one file for each command, output through [`mod@print`].
 
 pub mod args;
 pub mod print;
@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use args::{Cli, Command, Globals};
 
 /// Runs minik with the process's arguments: data on stdout, all else on stderr, and an exit code of the contract.
@@ -43,7 +43,6 @@ pub fn main() -> ExitCode {
     };
     match dispatch(&cli.command, &cli.globals) {
         Ok(code) => code,
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             print::error(&error);
             ExitCode::from(error.kind().exit_code())
@@ -81,12 +80,6 @@ fn refuse(usage: &clap::Error) -> ExitCode {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => ExitCode::FAILURE,
         _ => ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2)),
     }
-}
-
-/// Whether a command ended because nobody reads its output any more (`minik get pods | head -1`).
-fn is_closed_pipe(error: &Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    error.kind() == Kind::Io && source.is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
 }
 
 fn report_bug(panic: &std::panic::PanicHookInfo) {

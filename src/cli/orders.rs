@@ -33,18 +33,10 @@ fn pod_orders(pod: &Pod, cluster: &str, ns: &Namespace) -> PodOrders {
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
         node: pod.node.clone(),
-        address: address(ns),
+        address: ns.address(),
         answers: answers(&containers),
         containers,
     }
-}
-
-/// The first IPv4 address of a namespace beside 127.0.0.1.
-pub fn address(ns: &Namespace) -> Option<std::net::Ipv4Addr> {
-    ns.addresses().find_map(|(_, address)| match address.net.addr() {
-        std::net::IpAddr::V4(address) if !address.is_loopback() => Some(address),
-        _ => None,
-    })
 }
 
 /// The file of a container's output: no name of Kubernetes has an underscore.

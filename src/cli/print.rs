@@ -1,6 +1,6 @@
 //! How things are printed: errors, tables as kubectl has them, JSON and YAML.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 
 use serde_json::{Value, json};
 
@@ -11,24 +11,48 @@ use crate::error::{Error, Kind, Result};
 pub fn error(error: &Error) {
     let red = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
     // If stderr is closed there is nobody to tell.
-    let _ = writeln!(anstream::stderr(), "{red}error:{red:#} {error}");
+    let _ = writeln!(anstream::stderr(), "{red}error:{red:#} {}", harmless(&error.to_string()));
 }
 
-/// Prints data on stdout.
+/// A text with its control characters spelled out: an argument that is quoted must not move the cursor.
+fn harmless(text: &str) -> String {
+    let spelled = |c: char| if c.is_control() && c != '\n' { c.escape_debug().to_string() } else { c.to_string() };
+    text.chars().map(spelled).collect()
+}
+
+/// Prints data on stdout. That nobody reads it to its end (`minik get pods | head -1`) is no failure, and the exit code
+/// stays what the command found.
 ///
 /// # Errors
 /// If stdout cannot be written.
 pub fn text(text: &str) -> Result<()> {
-    let mut stdout = anstream::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|e| Error::io("cannot write the output", e))
+    offer(text).map(drop)
 }
 
-/// Prints a line for the user on stderr.
+/// Prints data on stdout; false if nobody reads it any more.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub fn offer(text: &str) -> Result<bool> {
+    let mut stdout = anstream::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    is_read(written).map_err(|e| Error::io("cannot write the output", e))
+}
+
+/// Whether somebody reads what was written.
+fn is_read(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true),
+    }
+}
+
+/// Prints a line for the user on stderr, if somebody reads it.
 ///
 /// # Errors
 /// If stderr cannot be written.
 pub fn note(line: &str) -> Result<()> {
-    writeln!(anstream::stderr(), "{line}").map_err(|e| Error::io("cannot write to stderr", e))
+    is_read(writeln!(anstream::stderr(), "{line}")).map(drop).map_err(|e| Error::io("cannot write to stderr", e))
 }
 
 /// A column of a table.
@@ -257,6 +281,11 @@ mod tests {
 +----------+------------------+-----------+------------+--------------+
 ";
         assert_eq!(boxed(&["GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS FREE"], &rows), expected);
+    }
+
+    #[test]
+    fn control_characters_are_spelled_out() {
+        assert_eq!(harmless("no `\u{1b}[2Ja\tb`\nhint: ä"), "no `\\u{1b}[2Ja\\tb`\nhint: ä");
     }
 
     #[test]

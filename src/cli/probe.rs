@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::{Globals, Output, ProbeArgs};
-use super::orders::address;
 use super::print;
 use super::session::{self, Session};
 use super::target;
 use crate::error::{Error, Kind, Result};
-use crate::kernel::{features, process};
-use crate::plan::Namespace;
+use crate::kernel::process;
+use crate::plan::{Namespace, Plan};
 use crate::probe::matrix::{self, End, Matrix};
 use crate::probe::pair::{self, Answer, Question};
+use crate::{predict, verify};
 
 /// Asks; the exit code is 1 if something that was asked did not answer.
 ///
@@ -23,7 +23,6 @@ use crate::probe::pair::{self, Answer, Question};
 /// If there is no such cluster or target.
 pub fn run(args: &ProbeArgs, globals: &Globals) -> Result<ExitCode> {
     let session = session::open(globals.cluster_name())?;
-    features::require_root()?;
     process::raise_file_limit()?;
     let patience = Duration::from_millis(args.timeout);
     let good = match (&args.from, &args.to) {
@@ -39,7 +38,7 @@ fn destination(session: &Session, globals: &Globals, to: &str) -> Result<Ipv4Add
         return Ok(address);
     }
     let ns = target::resolve(&session.cluster, &session.plan, &globals.namespace, to)?;
-    address(ns).ok_or_else(|| Error::new(Kind::Usage, format!("{} has no IPv4 address", ns.name)))
+    ns.address().ok_or_else(|| Error::new(Kind::Usage, format!("{} has no IPv4 address", ns.name)))
 }
 
 fn one(
@@ -79,60 +78,138 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.3} ms", time.as_secs_f64() * 1000.0)
 }
 
-/// Every pod asks every other pod.
+/// What the matrix shows: who was asked, what came, and what should have come.
+struct Asked<'a> {
+    names: Vec<&'a str>,
+    matrix: Matrix,
+    /// For each pair, whether the plan has it answered.
+    expected: Vec<bool>,
+    took: Duration,
+}
+
+/// Every pod asks every other pod; true if all that came is what the plan predicts.
 fn all(session: &Session, globals: &Globals, patience: Duration) -> Result<bool> {
-    let pods: Vec<(&Namespace, Ipv4Addr)> = session.plan.pods().filter_map(|ns| Some((ns, address(ns)?))).collect();
+    let made = predict::as_made(&session.plan);
+    let pods: Vec<(&Namespace, Ipv4Addr)> = made.pods().filter_map(|ns| Some((ns, ns.address()?))).collect();
     let ends: Vec<End> = pods.iter().map(|(namespace, address)| End { namespace, address: *address }).collect();
     let started = Instant::now();
-    let matrix = matrix::matrix(&ends, patience)?;
-    let took = started.elapsed();
-    let names: Vec<&str> = pods.iter().map(|(ns, _)| ns.name.as_str()).collect();
-    let text = match globals.output {
-        Output::Json | Output::Yaml => {
-            print::as_data(&object(&names, &matrix, took), globals.output)?.unwrap_or_default()
-        }
-        Output::Table | Output::Wide | Output::Name => render(&names, &matrix, took, globals.output == Output::Wide),
+    // Packets mostly wait for the kernel: what they should do is computed meanwhile.
+    let (matrix, expected) = std::thread::scope(|scope| {
+        let prediction = scope.spawn(|| expected(&made, &ends));
+        let matrix = matrix::matrix(&ends, patience);
+        (matrix, prediction.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let names = pods.iter().map(|(ns, _)| ns.name.as_str()).collect();
+    let asked = Asked { names, matrix: matrix?, expected: expected?, took: started.elapsed() };
+    let text = match print::as_data(&asked.object(), globals.output)? {
+        Some(text) => text,
+        None => asked.render(globals.output == Output::Wide),
     };
     print::text(&text)?;
-    Ok(matrix.answered() == matrix.asked())
+    Ok(asked.differing() == 0)
 }
 
-fn pairs(count: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..count).flat_map(move |from| (0..count).filter(move |to| *to != from).map(move |to| (from, to)))
+fn expected(plan: &Plan, ends: &[End]) -> Result<Vec<bool>> {
+    let answered =
+        |from: usize, to: usize| Ok(from == to || verify::is_answered(plan, ends[from].namespace, ends[to].address)?);
+    (0..ends.len())
+        .flat_map(|from| (0..ends.len()).map(move |to| (from, to)))
+        .map(|(from, to)| answered(from, to))
+        .collect()
 }
 
-fn object(names: &[&str], matrix: &Matrix, took: Duration) -> serde_json::Value {
-    let pairs: Vec<_> = pairs(names.len())
-        .map(|(from, to)| {
-            let rtt = matrix.rtt(from, to).map(|rtt| rtt.as_secs_f64() * 1000.0);
-            json!({ "from": names[from], "to": names[to], "reachable": rtt.is_some(), "rttMilliseconds": rtt })
-        })
-        .collect();
-    json!({
-        "pairs": pairs,
-        "asked": matrix.asked(),
-        "answered": matrix.answered(),
-        "tookMilliseconds": took.as_secs_f64() * 1000.0,
-    })
-}
-
-/// A line for each sender, a column for each receiver: `.` answered, `x` not; round trip times in ms with `-o wide`.
-fn render(names: &[&str], matrix: &Matrix, took: Duration, times: bool) -> String {
-    let numbers: Vec<String> = (1..=names.len()).map(|number| number.to_string()).collect();
-    let cell = |from: usize, to: usize| match matrix.rtt(from, to) {
-        _ if from == to => "-".to_owned(),
-        Some(rtt) if times => format!("{:.3}", rtt.as_secs_f64() * 1000.0),
-        Some(_) => ".".to_owned(),
-        None => "x".to_owned(),
-    };
-    let cells: Vec<Vec<String>> =
-        (0..names.len()).map(|from| (0..names.len()).map(|to| cell(from, to)).collect()).collect();
-    let mut lines = vec![["#", "FROM"].into_iter().chain(numbers.iter().map(String::as_str)).collect::<Vec<_>>()];
-    for (from, row) in cells.iter().enumerate() {
-        lines.push([numbers[from].as_str(), names[from]].into_iter().chain(row.iter().map(String::as_str)).collect());
+impl Asked<'_> {
+    fn pairs(&self) -> impl Iterator<Item = (usize, usize)> {
+        let count = self.names.len();
+        (0..count).flat_map(move |from| (0..count).filter(move |to| *to != from).map(move |to| (from, to)))
     }
-    let (asked, answered) = (matrix.asked(), matrix.answered());
-    let lost = if asked == 0 { 0.0 } else { (asked - answered) as f64 * 100.0 / asked as f64 };
-    print::columns(&lines, false)
-        + &format!("{answered}/{asked} received, {lost:.0} % lost, in {}\n", milliseconds(took))
+
+    fn expected(&self, from: usize, to: usize) -> bool {
+        self.expected.get(from * self.names.len() + to).copied().unwrap_or(false)
+    }
+
+    fn differs(&self, from: usize, to: usize) -> bool {
+        self.matrix.rtt(from, to).is_some() != self.expected(from, to)
+    }
+
+    fn differing(&self) -> usize {
+        self.pairs().filter(|(from, to)| self.differs(*from, *to)).count()
+    }
+
+    fn object(&self) -> serde_json::Value {
+        let pair = |(from, to): (usize, usize)| {
+            let rtt = self.matrix.rtt(from, to).map(|rtt| rtt.as_secs_f64() * 1000.0);
+            json!({
+                "from": self.names[from],
+                "to": self.names[to],
+                "expected": self.expected(from, to),
+                "reachable": rtt.is_some(),
+                "rttMilliseconds": rtt,
+            })
+        };
+        json!({
+            "pairs": self.pairs().map(pair).collect::<Vec<_>>(),
+            "asked": self.matrix.asked(),
+            "answered": self.matrix.answered(),
+            "differing": self.differing(),
+            "tookMilliseconds": self.took.as_secs_f64() * 1000.0,
+        })
+    }
+
+    /// `.` answered, `x` not, and `!` behind it if the plan says otherwise; round trip times in ms with `-o wide`.
+    fn cell(&self, from: usize, to: usize, times: bool) -> String {
+        if from == to {
+            return "-".to_owned();
+        }
+        let seen = match self.matrix.rtt(from, to) {
+            Some(rtt) if times => format!("{:.3}", rtt.as_secs_f64() * 1000.0),
+            Some(_) => ".".to_owned(),
+            None => "x".to_owned(),
+        };
+        if self.differs(from, to) { seen + "!" } else { seen }
+    }
+
+    /// A line for each sender, a column for each receiver.
+    fn render(&self, times: bool) -> String {
+        let count = self.names.len();
+        let numbers: Vec<String> = (1..=count).map(|number| number.to_string()).collect();
+        let cells: Vec<Vec<String>> =
+            (0..count).map(|from| (0..count).map(|to| self.cell(from, to, times)).collect()).collect();
+        let mut lines = vec![["#", "FROM"].into_iter().chain(numbers.iter().map(String::as_str)).collect::<Vec<_>>()];
+        for ((number, name), row) in numbers.iter().zip(&self.names).zip(&cells) {
+            lines.push([number.as_str(), name].into_iter().chain(row.iter().map(String::as_str)).collect());
+        }
+        let (asked, answered) = (self.matrix.asked(), self.matrix.answered());
+        let judgement = match self.differing() {
+            0 => "as the plan predicts".to_owned(),
+            differing => format!("{differing} not as the plan predicts, marked `!`"),
+        };
+        print::columns(&lines, false)
+            + &format!("{answered}/{asked} answered in {}, {judgement}\n", milliseconds(self.took))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cni;
+    use crate::plan::Datapath;
+    use crate::topology::{self, Overrides, builtin};
+
+    #[test]
+    fn the_plan_says_who_reaches_whom() {
+        let source = builtin::find("calico-ipip").expect("built in").source();
+        let cluster = topology::parse(&[source], &Overrides::default()).expect("parses");
+        let mut plan = cni::plan(&cluster, Datapath::Kernel).expect("plans");
+        let ends = |plan: &Plan| -> Vec<bool> {
+            let ends: Vec<End> =
+                plan.pods().map(|ns| End { namespace: ns, address: ns.address().expect("has one") }).collect();
+            expected(plan, &ends).expect("is predicted")
+        };
+        assert!(ends(&plan).iter().all(|answered| *answered));
+        let node = plan.namespaces.iter_mut().find(|ns| ns.name == "node-1").expect("is there");
+        node.routes.retain(|route| route.dev.as_deref() != Some("tunl0"));
+        let lost = ends(&plan).iter().filter(|answered| !**answered).count();
+        assert_eq!(lost, 8, "two pods here and two there, both ways");
+    }
 }

@@ -2,12 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::target::nearest;
 use crate::agent::{self, PodStatus, Status};
 use crate::error::{Error, Kind, Result};
+use crate::kernel::features;
 use crate::kernel::state::{self, Phase, Record};
 use crate::plan::Plan;
-use crate::topology::{Cluster, Overrides, Pod, Source};
+use crate::topology::{Cluster, Overrides, Pod, Source, nearest};
 use crate::{cni, topology};
 
 /// An open cluster.
@@ -24,8 +24,10 @@ pub struct Session {
 /// Opens the cluster of this name.
 ///
 /// # Errors
-/// Of [`Kind::Usage`] if there is none, naming those that there are; if its record cannot be read.
+/// Of [`Kind::Permission`] for an ordinary user, who cannot see clusters; of [`Kind::Usage`] if there is none of that
+/// name, naming those that there are; if its record cannot be read.
 pub fn open(name: &str) -> Result<Session> {
+    features::require_root()?;
     let Some(record) = state::load(name)? else { return Err(missing(name)?) };
     if record.phase != Phase::Ready {
         super::print::note(&format!(
@@ -54,6 +56,11 @@ pub fn compute(record: Record) -> Result<Session> {
 
 /// The error for a cluster that is not there.
 pub fn missing(name: &str) -> Result<Error> {
+    if state::dir(name).exists() {
+        let error =
+            Error::new(Kind::Io, format!("cluster `{name}` has no record: it was never built, or half removed"));
+        return Ok(error.hint(format!("remove what is left of it with `minik down -c {name}`")));
+    }
     let others = state::list()?;
     let hint = match (nearest(name, others.iter().map(String::as_str)), others.as_slice()) {
         (_, []) => "there is none at all; make one with `minik up calico-ipip`".to_owned(),

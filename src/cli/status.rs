@@ -10,9 +10,9 @@ use super::print;
 use super::session::{self, Session};
 use crate::agent::Status;
 use crate::error::Result;
-use crate::kernel::{drift, features};
+use crate::kernel::drift;
 use crate::plan::facts::Drift;
-use crate::plan::{Datapath, LinkKind};
+use crate::plan::{Datapath, LinkKind, render};
 
 /// Prints a cluster's status; the exit code is 1 if the agent is gone or the kernel differs from the plan.
 ///
@@ -20,7 +20,6 @@ use crate::plan::{Datapath, LinkKind};
 /// If there is no such cluster, or the kernel cannot be read.
 pub fn run(globals: &Globals) -> Result<ExitCode> {
     let session = session::open(globals.cluster_name())?;
-    features::require_root()?;
     let agent = session.agent()?;
     let drift = drift::of(&session.plan)?;
     let fallbacks = fallbacks(&session);
@@ -59,11 +58,11 @@ fn render(session: &Session, agent: Option<&Status>, fallbacks: &[String], drift
     let _ = match agent {
         Some(agent) => writeln!(
             text,
-            "agent:     running, process {}, for {}, {} pods, {} tunnels",
+            "agent:     running, process {}, for {}, {}, {}",
             agent.pid,
             print::age(agent.uptime),
-            agent.pods.len(),
-            agent.tunnels.len()
+            render::count(agent.pods.len(), "pod"),
+            render::count(agent.tunnels.len(), "tunnel")
         ),
         None => writeln!(text, "agent:     not running; bring it back with `minik agent restart`"),
     };
@@ -76,8 +75,7 @@ fn render(session: &Session, agent: Option<&Status>, fallbacks: &[String], drift
     }
     let _ = match drift.len() {
         0 => writeln!(text, "drift:     none: the kernel holds what the plan says"),
-        1 => writeln!(text, "drift:     1 difference"),
-        count => writeln!(text, "drift:     {count} differences"),
+        count => writeln!(text, "drift:     {}", render::count(count, "difference")),
     };
     for difference in drift {
         let _ = writeln!(text, "  {difference}");

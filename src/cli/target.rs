@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Namespace, Plan};
-use crate::topology::{Cluster, Pod, WorkloadKind};
+use crate::topology::{Cluster, Pod, WorkloadKind, nearest};
 
 /// The namespace that `target` names: a node, client or router; a pod as `name` (in `namespace`, or the only one of that
 /// name), `ns/name` or `pod/name`; `deploy/name` for a controller's first pod; or an IP address.
@@ -98,13 +98,6 @@ fn unknown(plan: &Plan, target: &str) -> Error {
     }
 }
 
-/// The candidate that `word` is probably a misspelling of.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = word.len().div_ceil(3);
-    let distances = candidates.map(|name| (strsim::damerau_levenshtein(word, name), name));
-    distances.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,7 +116,7 @@ mod tests {
     fn every_way_to_name_something_works() {
         let (cluster, plan) = built();
         let first = &cluster.pods[0];
-        let address = plan.namespace(&first.key()).and_then(crate::cli::orders::address).expect("an address");
+        let address = plan.namespace(&first.key()).and_then(Namespace::address).expect("an address");
         let cases = [
             ("node-1".to_owned(), "node-1".to_owned()),
             ("node/node-2".into(), "node-2".into()),

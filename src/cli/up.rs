@@ -1,6 +1,6 @@
 //! `minik up`: from a topology to a cluster through which packets pass.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use crate::agent;
 use crate::cni;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Phase, Record, SourceText};
-use crate::kernel::{apply, features, host, netns, process};
+use crate::kernel::{apply, features, host, netns, process, restore};
 use crate::names;
 use crate::plan::{Datapath, LinkKind, Plan, render};
 use crate::topology::{self, Cluster, Overrides, Source};
@@ -33,36 +33,60 @@ pub fn run(args: &UpArgs, globals: &Globals) -> Result<ExitCode> {
         return super::print::text(&render::text(&plan)).map(|()| ExitCode::SUCCESS);
     }
     features::require_root()?;
-    // Ctrl-C must not leave half a cluster: from here on it waits until we look.
-    let interrupts = hold_interrupts()?;
-    let datapath = choose_datapath(args, &cluster)?;
-    let plan = cni::plan(&cluster, datapath)?;
+    let interrupts = Interrupts::hold()?;
+    let mut steps = Steps { told: globals.verbose > 0, since: began };
+    let plan = whole(&cluster, source, args, &interrupts, &mut steps)?;
+    report(&plan, began.elapsed()).map(|()| ExitCode::SUCCESS)
+}
+
+/// Builds a cluster, or leaves nothing of it.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn whole(
+    cluster: &Cluster,
+    source: Source,
+    args: &UpArgs,
+    interrupts: &Interrupts,
+    steps: &mut Steps,
+) -> Result<Plan> {
+    let plan = cni::plan(cluster, choose_datapath(args, cluster)?)?;
+    restore::require_tools(&plan)?;
     let _lock = claim(&plan, args)?;
     let record = record(&plan, args, source)?;
-    let mut steps = Steps { told: globals.verbose > 0, since: began };
     steps.done("plan")?;
-    let built = build(&cluster, &plan, &record, &mut steps).and_then(|()| interrupted(&interrupts));
+    let built = build(cluster, &plan, &record, steps).and_then(|()| interrupts.check());
     if let Err(error) = built {
         return Err(undo(error, &plan.cluster, args.no_rollback));
     }
     state::store(&Record { phase: Phase::Ready, ..record })?;
-    report(&plan, began.elapsed()).map(|()| ExitCode::SUCCESS)
+    Ok(plan)
 }
 
-/// Holds Ctrl-C and the like back, on this thread and those that it starts.
-fn hold_interrupts() -> Result<SignalFd> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-    signals
-        .thread_block()
-        .and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
-        .map_err(|e| Error::io("cannot hold signals back", e))
-}
+/// Ctrl-C must not leave half a cluster: while this lives, signals that would end the process wait until we look.
+pub(super) struct Interrupts(SignalFd);
 
-/// An error if one of the signals that are held back came in the meantime.
-fn interrupted(signals: &SignalFd) -> Result<()> {
-    match signals.read_signal().map_err(|e| Error::io("cannot look for signals", e))? {
-        Some(signal) => Err(Error::new(Kind::Check, format!("interrupted by signal {}", signal.ssi_signo))),
-        None => Ok(()),
+impl Interrupts {
+    /// Holds signals back, on this thread and those that it starts, to the process's end.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(super) fn hold() -> Result<Interrupts> {
+        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        signals
+            .thread_block()
+            .and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
+            .map(Interrupts)
+            .map_err(|e| Error::io("cannot hold signals back", e))
+    }
+
+    /// # Errors
+    /// If one of the signals came in the meantime.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.0.read_signal().map_err(|e| Error::io("cannot look for signals", e))? {
+            Some(signal) => Err(Error::new(Kind::Check, format!("interrupted by signal {}", signal.ssi_signo))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -87,11 +111,11 @@ fn choose_datapath(args: &UpArgs, cluster: &Cluster) -> Result<Datapath> {
 fn claim(plan: &Plan, args: &UpArgs) -> Result<state::Lock> {
     let cluster = &plan.cluster;
     let busy = || Error::new(Kind::Conflict, format!("another minik is building or removing cluster `{cluster}`"));
-    if let Some(found) = state::load(cluster)? {
-        if !args.replace {
-            return Err(exists(cluster, found.phase));
-        }
+    if args.replace && down::is_there(cluster)? {
         down::remove(cluster)?;
+    }
+    if let Some(found) = state::load(cluster)? {
+        return Err(exists(cluster, found.phase));
     }
     let lock = state::try_lock(cluster)?.ok_or_else(busy)?;
     // Somebody may have been quicker between our look and our lock.
@@ -122,7 +146,8 @@ fn check_names_free(plan: &Plan) -> Result<()> {
     if let Some(name) = taken.first() {
         let what =
             format!("network namespace {name} is there, and its name says that it belongs to `{}`", plan.cluster);
-        return Err(Error::new(Kind::Conflict, what).hint("choose another name for the cluster with -c"));
+        return Err(Error::new(Kind::Conflict, what)
+            .hint(format!("remove it with `minik down -c {}`, or choose another name with -c", plan.cluster)));
     }
     let longer = state::list()?.into_iter().filter(|other| other.starts_with(&format!("{}-", plan.cluster)));
     for other in longer {
@@ -153,12 +178,17 @@ fn record(plan: &Plan, args: &UpArgs, source: Source) -> Result<Record> {
 }
 
 /// Tells, if the user wants to know, how long each step took.
-struct Steps {
+pub(super) struct Steps {
     told: bool,
     since: Instant,
 }
 
 impl Steps {
+    /// Steps of which nothing is said.
+    pub(super) fn untold() -> Steps {
+        Steps { told: false, since: Instant::now() }
+    }
+
     /// The step of this name has ended, and the next one begins.
     fn done(&mut self, step: &str) -> Result<()> {
         let took = std::mem::replace(&mut self.since, Instant::now()).elapsed();
@@ -197,12 +227,12 @@ fn undo(error: Error, cluster: &str, keep: bool) -> Error {
 
 /// Says on stderr what stands, what is a replacement, and what to do next.
 fn report(plan: &Plan, took: Duration) -> Result<()> {
-    let (nodes, pods) = (plan.nodes().count(), plan.pods().count());
-    let mut stderr = anstream::stderr().lock();
     let name = &plan.cluster;
     let mut text = format!(
-        "cluster {name}: {} with {nodes} nodes and {pods} pods is up in {:.0} ms\n",
+        "cluster {name}: {} with {} and {} is up in {:.0} ms\n",
         plan.mode,
+        render::count(plan.nodes().count(), "node"),
+        render::count(plan.pods().count(), "pod"),
         took.as_secs_f64() * 1000.0
     );
     let tunnels = plan.nodes().flat_map(|node| &node.links).find(|link| link.kind == LinkKind::Ipip);
@@ -213,5 +243,5 @@ fn report(plan: &Plan, took: Duration) -> Result<()> {
         let flag = if name == "minik" { String::new() } else { format!(" -c {name}") };
         text += &format!("next: minik{flag} get pods -o wide | minik{flag} verify | minik{flag} down\n");
     }
-    stderr.write_all(text.as_bytes()).map_err(|e| Error::io("cannot write to stderr", e))
+    super::print::note(text.trim_end())
 }

@@ -1,39 +1,116 @@
-//! `minik verify`: the proof by real packets.
+//! `minik verify`: the proof by real packets, of a cluster that stands or of one that is built for it.
 
 use std::fs;
 use std::process::ExitCode;
 
-use super::args::{Globals, Output, VerifyArgs};
-use super::{print, session};
-use crate::error::{Error, Result};
-use crate::kernel::{features, process};
-use crate::verify::{self, Options};
+use serde_json::json;
+
+use super::args::{DatapathChoice, Globals, Output, UpArgs, VerifyArgs};
+use super::up::{self, Interrupts};
+use super::{down, print, session};
+use crate::error::{Error, Kind, Result};
+use crate::kernel::{features, process, state};
+use crate::plan::Datapath;
+use crate::topology::{self, Mode, Overrides, builtin, nearest};
+use crate::verify::{self, Options, Report, Summary};
 
 /// The exit codes of a run with failed, and of one with skipped checks.
 const FAILED: u8 = 1;
 const SKIPPED: u8 = 3;
 
-/// Runs every check on a live cluster and prints the report.
+/// Runs every check and prints the report.
 ///
 /// # Errors
-/// If there is no such cluster, or a check cannot be carried out.
+/// If there is no such cluster or mode, it cannot be built, or a check cannot be carried out.
 pub fn run(args: &VerifyArgs, globals: &Globals) -> Result<ExitCode> {
-    let session = session::open(args.name.as_deref().unwrap_or(globals.cluster_name()))?;
     features::require_root()?;
     process::raise_file_limit()?;
-    let report = verify::run(&session.plan, &Options::default())?;
-    if let Some(path) = &args.junit {
-        fs::write(path, report.junit()?).map_err(|e| Error::io(format!("cannot write {}", path.display()), e))?;
-    }
-    let text = match globals.output {
-        Output::Json => report.json()? + "\n",
-        Output::Yaml => print::to_yaml(&report)?,
-        Output::Table | Output::Wide | Output::Name => report.text(),
+    let reports = match &args.name {
+        _ if args.all_modes => {
+            Mode::ALL.iter().map(|mode| of_mode_or_skipped(*mode, globals)).collect::<Result<_>>()?
+        }
+        None => vec![of_cluster(globals.cluster_name())?],
+        Some(name) if state::load(name)?.is_some() => vec![of_cluster(name)?],
+        Some(name) => match Mode::ALL.iter().find(|mode| mode.name() == name) {
+            Some(mode) => vec![of_mode(*mode, globals)?],
+            None => return Err(unknown(name)?),
+        },
     };
-    print::text(&text)?;
-    Ok(match (report.passed(), report.summary.skipped) {
-        (false, _) => ExitCode::from(FAILED),
-        (true, 0) => ExitCode::SUCCESS,
-        (true, _) => ExitCode::from(SKIPPED),
+    if let Some(path) = &args.junit {
+        let text = verify::junit(&reports)?;
+        fs::write(path, text).map_err(|e| Error::io(format!("cannot write {}", path.display()), e))?;
+    }
+    print::text(&rendered(&reports, args.all_modes, globals.output)?)?;
+    let total = total(&reports);
+    if total == Summary::default() {
+        print::note("note: there was nothing to check: this cluster has one node and no pods")?;
+    }
+    Ok(match (total.failed, total.skipped) {
+        (0, 0) => ExitCode::SUCCESS,
+        (0, _) => ExitCode::from(SKIPPED),
+        _ => ExitCode::from(FAILED),
     })
+}
+
+fn of_cluster(name: &str) -> Result<Report> {
+    verify::run(&session::open(name)?.plan, &Options::default())
+}
+
+/// Builds a mode's own topology, verifies it, and removes it, whatever came out. `-c` gives it a name.
+fn of_mode(mode: Mode, globals: &Globals) -> Result<Report> {
+    let source = builtin::find(mode.name())?.source();
+    let name = globals.cluster.clone().unwrap_or_else(|| format!("verify-{}", std::process::id()));
+    let overrides = Overrides { cluster_name: Some(name.clone()), cni: None };
+    let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
+    let args = UpArgs {
+        topology: mode.name().to_owned(),
+        cni: None,
+        datapath: DatapathChoice::Auto,
+        dry_run: false,
+        no_rollback: false,
+        replace: false,
+    };
+    let interrupts = Interrupts::hold()?;
+    let plan = up::whole(&cluster, source, &args, &interrupts, &mut up::Steps::untold())?;
+    let report = verify::run(&plan, &Options::default());
+    down::remove_all(&[name], true)?;
+    interrupts.check()?;
+    report
+}
+
+/// As [`of_mode`]; a mode that this machine cannot run is no failure among others, but one that was skipped.
+fn of_mode_or_skipped(mode: Mode, globals: &Globals) -> Result<Report> {
+    match of_mode(mode, globals) {
+        Err(e) if e.kind() == Kind::Unsupported => {
+            Ok(Report::skipped(mode.name(), Datapath::Kernel, e.to_string().replace('\n', "; ")))
+        }
+        report => report,
+    }
+}
+
+fn unknown(name: &str) -> Result<Error> {
+    let clusters = state::list()?;
+    let known = || clusters.iter().map(String::as_str).chain(Mode::ALL.iter().map(|mode| mode.name()));
+    let error = Error::new(Kind::Usage, format!("there is no cluster and no mode `{name}`"));
+    Ok(match nearest(name, known()) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!("there are: {}", known().collect::<Vec<_>>().join(", "))),
+    })
+}
+
+fn total(reports: &[Report]) -> Summary {
+    reports.iter().fold(Summary::default(), |sum, Report { summary, .. }| Summary {
+        passed: sum.passed + summary.passed,
+        failed: sum.failed + summary.failed,
+        skipped: sum.skipped + summary.skipped,
+    })
+}
+
+/// One report as it is; those of all modes as a list with a summary.
+fn rendered(reports: &[Report], all: bool, output: Output) -> Result<String> {
+    let data = match reports {
+        [report] if !all => print::as_data(report, output)?,
+        reports => print::as_data(&json!({ "runs": reports, "summary": total(reports) }), output)?,
+    };
+    Ok(data.unwrap_or_else(|| reports.iter().map(Report::text).collect::<Vec<_>>().join("\n")))
 }

@@ -2,7 +2,7 @@
 //!
 //! A segment is one namespace with one bridge. One router namespace stands on all segments, so that hosts of
 //! different segments reach each other; it knows no route to pods, as a router outside of a cluster does not.
-//! br_netfilter needs no care: a switch has no rules, so no conntrack and no reassembly either.
+//! Switches keep br_netfilter out, so that they forward frames as a switch does: no conntrack, no reassembly.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

@@ -3,11 +3,11 @@
 #![expect(clippy::disallowed_methods, reason = "asks the tools for what the kernel has loaded")]
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::process::Command;
 
+use super::netns::{self, Netns};
 use super::read::{self, Live, LiveLink};
-use super::{netns, remove};
+use super::{remove, restore as restore_tool};
 use crate::error::{Error, Kind, Result};
 use crate::names;
 use crate::plan::facts::{self, Drift};
@@ -33,10 +33,22 @@ pub fn of(plan: &Plan) -> Result<Vec<Drift>> {
     Ok(drift)
 }
 
+/// The differences of one namespace's links, addresses, routes and neighbours alone, which needs no tool.
+///
+/// # Errors
+/// If the namespace is not there or cannot be read.
+pub fn of_routing(ns: &Namespace) -> Result<Vec<Drift>> {
+    routing(ns, &netns::open(&ns.netns)?)
+}
+
+fn routing(ns: &Namespace, handle: &Netns) -> Result<Vec<Drift>> {
+    let live = as_namespace(ns, read::namespace(handle.file())?);
+    Ok(facts::compare(&ns.name, &facts::facts(ns), &facts::facts(&live)))
+}
+
 fn of_namespace(ns: &Namespace) -> Result<Vec<Drift>> {
     let handle = netns::open(&ns.netns)?;
-    let live = as_namespace(ns, read::namespace(handle.file())?);
-    let mut drift = facts::compare(&ns.name, &facts::facts(ns), &facts::facts(&live));
+    let mut drift = routing(ns, &handle)?;
     if !ns.tables.is_empty() || !ns.sets.is_empty() {
         let (rules, sets) = netns::inside(handle.file(), || (dump("iptables-save", &[]), dump("ipset", &["save"])))?;
         let planned = rule_facts(&restore::iptables_restore(&ns.tables), &restore::ipset_restore(&ns.sets));
@@ -93,10 +105,7 @@ fn rule_facts(rules: &str, sets: &str) -> BTreeSet<String> {
 
 /// The output of a tool in the calling thread's namespace.
 fn dump(tool: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(tool).args(arguments).output().map_err(|e| {
-        let kind = if e.kind() == ErrorKind::NotFound { Kind::Unsupported } else { Kind::Tool };
-        Error::new(kind, format!("cannot run {tool}")).because(e)
-    })?;
+    let output = Command::new(tool).args(arguments).output().map_err(|e| restore_tool::missing(tool, e))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(Error::new(Kind::Tool, format!("{tool} failed ({})", output.status)).because(words));

@@ -10,7 +10,7 @@ use super::netlink::{Batch, Rtnetlink};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Link, LinkKind};
 
-/// Refuses a caller who may not make network namespaces.
+/// Refuses a caller who may not make or enter network namespaces, nor see whether there are clusters.
 ///
 /// # Errors
 /// `Permission`, with what to do.
@@ -18,7 +18,8 @@ pub fn require_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Error::new(Kind::Permission, "minik needs root to make network namespaces").hint("try it with sudo"))
+    Err(Error::new(Kind::Permission, "minik needs root for this: its clusters are network namespaces")
+        .hint("try it with sudo"))
 }
 
 /// Whether the kernel has IP in IP devices, loading its module if need be.

@@ -38,8 +38,13 @@ pub type Netns = NetNs<RunNetns>;
 /// # Errors
 /// If there is none of that name, or it cannot be opened.
 pub fn open(name: &str) -> Result<Netns> {
-    NetNs::get_from_env(name, RunNetns)
-        .map_err(|e| Error::new(Kind::Io, format!("cannot open network namespace {name}")).because(e))
+    NetNs::get_from_env(name, RunNetns).map_err(|e| {
+        if !RunNetns.persist_dir().join(name).exists() {
+            return Error::new(Kind::Io, format!("network namespace {name} is not there"))
+                .hint("`minik status` says what else is missing, and `minik up --replace` builds the cluster anew");
+        }
+        Error::new(Kind::Io, format!("cannot open network namespace {name}")).because(e)
+    })
 }
 
 /// Runs `work` in the namespace `ns`, on a thread made for it, and gives back its value.

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use super::netns;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Namespace, restore};
+use crate::plan::{Namespace, Plan, restore};
 
 /// Loads the sets and then the tables of `namespace` into `ns`, whose tables are empty.
 ///
@@ -27,6 +27,21 @@ pub fn load(namespace: &Namespace, ns: impl AsFd + Send) -> Result<()> {
         }
         Ok(())
     })?
+}
+
+/// Refuses a plan for which a tool is not installed, before anything is touched.
+///
+/// # Errors
+/// `Unsupported`, with the package that has the tool.
+pub fn require_tools(plan: &Plan) -> Result<()> {
+    let any = |has: fn(&Namespace) -> bool| plan.namespaces.iter().any(has);
+    let wanted = [("ipset", any(|ns| !ns.sets.is_empty())), ("iptables-restore", any(|ns| !ns.tables.is_empty()))];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let lacks = |tool: &str| !std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
+    match wanted.into_iter().find(|(tool, wanted)| *wanted && lacks(tool)) {
+        Some((tool, _)) => Err(missing(tool, std::io::Error::from_raw_os_error(libc::ENOENT))),
+        None => Ok(()),
+    }
 }
 
 /// Runs a tool in the calling thread's namespace with `input` on its stdin.
@@ -49,10 +64,9 @@ fn feed(argv: &[&str], input: &str) -> Result<()> {
     written.map_err(|e| Error::io(format!("cannot write to {name}"), e))
 }
 
-fn missing(tool: &str, e: std::io::Error) -> Error {
-    let error = Error::new(Kind::Unsupported, format!("cannot run {tool}")).because(e);
-    error.hint(match tool {
-        "ipset" => "install the package ipset",
-        _ => "install the package iptables",
-    })
+/// The error for a tool that cannot be run, with the Debian package that has it.
+pub(super) fn missing(tool: &str, e: std::io::Error) -> Error {
+    let kind = if e.kind() == std::io::ErrorKind::NotFound { Kind::Unsupported } else { Kind::Tool };
+    let package = if tool == "ipset" { "ipset" } else { "iptables" };
+    Error::new(kind, format!("cannot run {tool}")).because(e).hint(format!("install the package {package}"))
 }

@@ -95,13 +95,13 @@ fn unreadable(path: &str, e: std::io::Error) -> Error {
 /// If the record cannot be read or is not one.
 pub fn load(cluster: &str) -> Result<Option<Record>> {
     let path = dir(cluster).join("state.json");
-    let text = match fs::read_to_string(&path) {
+    let text = match fs::read(&path) {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
         }
         text => text.map_err(|e| unreadable(&path.display().to_string(), e))?,
     };
-    serde_json::from_str(&text).map(Some).map_err(|e| {
+    serde_json::from_slice(&text).map(Some).map_err(|e| {
         Error::new(Kind::Io, format!("{} is not a cluster's record", path.display()))
             .because(e)
             .hint(format!("remove what is left of it with `minik down -c {cluster}`"))

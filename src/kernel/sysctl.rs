@@ -19,9 +19,6 @@ pub struct FreshDefaults {
     features: BTreeMap<&'static str, bool>,
 }
 
-/// Parts that a kernel may lack: where IPv6 or br_netfilter is not there, it need not be switched off.
-const OPTIONAL: [&str; 2] = ["net.ipv6.", "net.bridge."];
-
 impl FreshDefaults {
     /// Sets `wanted` in the calling thread's namespace, which must be new.
     ///
@@ -46,9 +43,8 @@ impl FreshDefaults {
     }
 
     fn lacks_feature(&mut self, sysctl: &Sysctl) -> bool {
-        let Some(prefix) = OPTIONAL.into_iter().find(|prefix| sysctl.key.starts_with(prefix)) else { return false };
-        let there = || Path::new("/proc/sys").join(prefix.replace('.', "/")).exists();
-        !*self.features.entry(prefix).or_insert_with(there)
+        let Some(directory) = sysctl.optional_part() else { return false };
+        !*self.features.entry(directory).or_insert_with(|| Path::new(directory).exists())
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Address, Link, LinkKind, Namespace, Neighbour, Route, RouteKind};
+use super::{Address, Link, LinkKind, Namespace, Neighbour, Route};
 
 /// The facts of one namespace that minik answers for: links, addresses, routes, neighbours. What the kernel
 /// makes by itself (connected routes, link-local addresses) is not among them.
@@ -39,19 +39,7 @@ pub fn address_fact(link: &str, address: &Address) -> String {
 
 /// As `ip route` prints it, with `route` before it.
 pub fn route_fact(route: &Route) -> String {
-    let kind = match route.kind {
-        RouteKind::Unicast => "route",
-        RouteKind::Blackhole => "route blackhole",
-    };
-    let dst = if route.dst.prefix_len() == 0 { "default".to_owned() } else { route.dst.to_string() };
-    let mut words = vec![format!("{kind} {dst}")];
-    words.extend(route.via.map(|via| format!("via {via}")));
-    words.extend(route.dev.as_ref().map(|dev| format!("dev {dev}")));
-    words.push(format!("proto {}", route.protocol.name()));
-    words.extend(route.src.map(|src| format!("src {src}")));
-    words.extend((route.metric > 0).then(|| format!("metric {}", route.metric)));
-    words.extend(route.onlink.then(|| "onlink".to_owned()));
-    words.join(" ")
+    format!("route {route}")
 }
 
 /// `neighbour 10.1.10.10 lladdr 02:… dev ens33`.

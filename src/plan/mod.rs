@@ -18,6 +18,9 @@ pub use etc::etc_files;
 pub use netfilter::{IpSet, Table};
 pub use route::{Neighbour, Protocol, Route, RouteKind, Scope};
 
+use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// Everything that one cluster puts into the kernel.
@@ -118,6 +121,13 @@ impl Sysctl {
     /// A sysctl from its key and value.
     pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
         Sysctl { key: key.into(), value: value.into() }
+    }
+
+    /// The directory under /proc/sys of the part of the kernel that has this key, if a kernel may lack that part:
+    /// where IPv6 or br_netfilter is not there, it need not be switched off.
+    pub fn optional_part(&self) -> Option<&'static str> {
+        let parts = [("net.ipv6.", "/proc/sys/net/ipv6"), ("net.bridge.", "/proc/sys/net/bridge")];
+        parts.into_iter().find(|(prefix, _)| self.key.starts_with(prefix)).map(|(_, directory)| directory)
     }
 
     /// The file under /proc/sys that holds it.
@@ -225,7 +235,7 @@ impl Plan {
 }
 
 /// A prefix as the tools print it: a single address without its length.
-pub fn prefix(net: &ipnet::IpNet) -> String {
+pub fn prefix(net: &IpNet) -> String {
     if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
 
@@ -249,6 +259,15 @@ impl Namespace {
     /// The link of this name, if there is one.
     pub fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)
+    }
+
+    /// The first IPv4 address at which others can reach it; a node's tunnel has one too, which is not meant.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        let usable = self.addresses().filter(|(link, _)| !matches!(link.kind, LinkKind::Loopback | LinkKind::Ipip));
+        usable.map(|(_, address)| address.net).find_map(|net| match net {
+            IpNet::V4(net) => Some(net.addr()),
+            IpNet::V6(_) => None,
+        })
     }
 
     /// All of this namespace's addresses with the link that has them, in order.

@@ -6,8 +6,6 @@
 use ipnet::IpNet;
 use serde::Serialize;
 
-pub use super::restore::{ipset_restore, iptables_restore};
-
 /// One of the tables of iptables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Table {
@@ -48,7 +46,7 @@ impl TableName {
 pub struct Chain {
     /// Its name.
     pub name: String,
-    /// A built-in chain's policy: true is ACCEPT, false DROP; none for a user chain.
+    /// A built-in chain's policy; none for a user chain.
     pub policy: Option<Policy>,
     /// Its rules in order.
     pub rules: Vec<Rule>,
@@ -229,4 +227,36 @@ pub struct IpSet {
     pub kind: String,
     /// Its members, sorted.
     pub members: Vec<IpNet>,
+}
+
+impl Side {
+    /// As rules spell it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Side::Src => "src",
+            Side::Dst => "dst",
+        }
+    }
+}
+
+impl CtState {
+    /// As rules spell it.
+    pub fn word(self) -> &'static str {
+        match self {
+            CtState::New => "NEW",
+            CtState::Established => "ESTABLISHED",
+            CtState::Related => "RELATED",
+            CtState::Invalid => "INVALID",
+            CtState::Dnat => "DNAT",
+        }
+    }
+}
+
+/// Ranges of ports as rules spell them: `53,8000:8080`.
+pub(crate) fn port_list(ports: &[(u16, u16)]) -> String {
+    let range = |(first, last): &(u16, u16)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}:{last}"),
+    };
+    ports.iter().map(range).collect::<Vec<_>>().join(",")
 }

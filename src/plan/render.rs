@@ -7,7 +7,6 @@ use super::{Ipv4Conf, Link, LinkKind, Namespace, Plan, Role, Table, prefix, rest
 /// The whole plan. Columns are aligned within each namespace; routes read as `ip route` prints them, rules as
 /// iptables-save does.
 pub fn text(plan: &Plan) -> String {
-    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     let mut text = format!(
         "cluster {}: {}, {}, {}, tunnels by {}\n",
         plan.cluster,
@@ -21,6 +20,11 @@ pub fn text(plan: &Plan) -> String {
         text.push_str(&namespace(ns));
     }
     text
+}
+
+/// `1 node`, `2 nodes`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// One namespace.

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::netfilter::{CtState, IpSet, Match, Rule, Side, Table, Target};
+use super::netfilter::{IpSet, Match, Rule, Table, Target, port_list};
 
 /// Most members that a set may have, as Felix creates it.
 const SET_CAPACITY: u32 = 1_048_576;
@@ -84,15 +84,15 @@ fn basic(matching: &Match) -> Option<(u8, String)> {
 
 fn extension(matching: &Match) -> Option<String> {
     Some(match matching {
-        Match::Set { name, side, invert } => format!("-m set {}--match-set {name} {}", not(*invert), side_word(*side)),
+        Match::Set { name, side, invert } => format!("-m set {}--match-set {name} {}", not(*invert), side.word()),
         Match::DestinationPorts { ports } => format!("-m multiport --dports {}", port_list(ports)),
         Match::CtState { states, invert } => {
-            let list: Vec<&str> = states.iter().map(|state| state_word(*state)).collect();
+            let list: Vec<&str> = states.iter().map(|state| state.word()).collect();
             format!("-m conntrack {}--ctstate {}", not(*invert), list.join(","))
         }
         Match::AddrTypeLocal { side, invert, limit_iface_out } => {
             let limit = if *limit_iface_out { " --limit-iface-out" } else { "" };
-            format!("-m addrtype {}--{}-type LOCAL{limit}", not(*invert), side_word(*side))
+            format!("-m addrtype {}--{}-type LOCAL{limit}", not(*invert), side.word())
         }
         Match::Mark { value, mask, invert } => format!("-m mark {}--mark {value:#x}/{mask:#x}", not(*invert)),
         Match::RpFilterInvert => "-m rpfilter --invert".to_string(),
@@ -133,33 +133,9 @@ fn not(invert: bool) -> &'static str {
     if invert { "! " } else { "" }
 }
 
-fn side_word(side: Side) -> &'static str {
-    match side {
-        Side::Src => "src",
-        Side::Dst => "dst",
-    }
-}
-
-fn state_word(state: CtState) -> &'static str {
-    match state {
-        CtState::New => "NEW",
-        CtState::Established => "ESTABLISHED",
-        CtState::Related => "RELATED",
-        CtState::Invalid => "INVALID",
-        CtState::Dnat => "DNAT",
-    }
-}
-
-fn port_list(ports: &[(u16, u16)]) -> String {
-    let range = |(first, last): &(u16, u16)| match first == last {
-        true => first.to_string(),
-        false => format!("{first}:{last}"),
-    };
-    ports.iter().map(range).collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::netfilter::CtState;
     use super::*;
     use crate::plan::netfilter::{Chain, Policy, TableName};
 

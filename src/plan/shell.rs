@@ -71,11 +71,11 @@ fn heredoc(text: &mut String, command: &str, content: &str) {
     let _ = write!(text, "{command} <<'END'\n{content}END\n");
 }
 
-/// `sysctl` for each setting; one of IPv6 is skipped where the kernel has none.
+/// `sysctl` for each setting; one of IPv6 or br_netfilter is skipped where the kernel has none.
 fn sysctls(text: &mut String, netns: &str, sysctls: &[Sysctl]) {
     for sysctl in sysctls {
-        let ipv6 = if sysctl.key.starts_with("net.ipv6.") { "[ ! -d /proc/sys/net/ipv6 ] || " } else { "" };
-        let _ = writeln!(text, "{ipv6}ip netns exec {netns} sysctl -qw {}={}", sysctl.key, sysctl.value);
+        let unless = sysctl.optional_part().map_or_else(String::new, |part| format!("[ ! -d {part} ] || "));
+        let _ = writeln!(text, "{unless}ip netns exec {netns} sysctl -qw {}={}", sysctl.key, sysctl.value);
     }
 }
 
@@ -201,6 +201,20 @@ mod tests {
         assert!(
             userspace.contains("ip -n minik-c-node-1 tuntap add dev tunl0 mode tun") && userspace.contains("agent")
         );
+    }
+
+    #[test]
+    fn what_a_kernel_may_lack_is_skipped_there() {
+        let mut plan = plan(Datapath::Kernel);
+        let keys = ["net.ipv6.conf.all.disable_ipv6", "net.bridge.bridge-nf-call-iptables", "net.ipv4.ip_forward"];
+        plan.namespaces[0].sysctls = keys.map(|key| Sysctl::new(key, "1")).to_vec();
+        let script = script(&plan);
+        for (key, before) in
+            keys.iter().zip(["[ ! -d /proc/sys/net/ipv6 ] || ", "[ ! -d /proc/sys/net/bridge ] || ", ""])
+        {
+            let line = format!("\n{before}ip netns exec minik-c-node-1 sysctl -qw {key}=1\n");
+            assert!(script.contains(&line), "{script}");
+        }
     }
 
     #[test]

@@ -21,10 +21,11 @@ pub fn journey(plan: &Plan, flow: &Flow) -> Result<Journey> {
     let from = namespace(plan, &flow.from)?;
     let outcome = begin(&mut walker, from, flow)?;
     let mut legs = Vec::new();
-    let next = close(&mut walker, &mut legs, Purpose::Request, outcome, flow)?;
-    if let Some((ns, purpose, packet)) = next {
+    let mut next = close(&mut walker, &mut legs, Purpose::Request, outcome, flow)?;
+    // An answer may cause an error of its own, and that is the end: there is no error about an error.
+    while let Some((ns, purpose, packet)) = next {
         let outcome = walker.originate(namespace(plan, &ns)?, Carried::new(packet))?;
-        close(&mut walker, &mut legs, purpose, outcome, flow)?;
+        next = close(&mut walker, &mut legs, purpose, outcome, flow)?;
     }
     Ok(Journey { legs })
 }

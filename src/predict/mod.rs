@@ -206,6 +206,15 @@ impl Journey {
     pub fn delivered(&self) -> bool {
         matches!(self.legs.first(), Some(Leg { end: End::Delivered { .. }, .. }))
     }
+
+    /// Whether the packet and its answer both arrive.
+    pub fn answered(&self) -> bool {
+        let arrives = |purpose| {
+            let leg = self.legs.iter().find(|leg| leg.purpose == purpose);
+            leg.is_some_and(|leg| matches!(leg.end, End::Delivered { .. }))
+        };
+        arrives(Purpose::Request) && arrives(Purpose::Answer)
+    }
 }
 
 /// The plan with its links in the order in which a kernel has them. Where the ipip module is loaded, a namespace is

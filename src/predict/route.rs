@@ -41,7 +41,7 @@ pub fn lookup(ns: &Namespace, dst: Ipv4Addr) -> Decision<'_> {
     if is_local(ns, dst) {
         return Decision::Local;
     }
-    let matching = routes(ns).chain(connected(ns)).filter(|entry| entry.net.contains(&dst));
+    let matching = routes(ns, dst).chain(connected(ns).filter(|entry| entry.net.contains(&dst)));
     // Of equal prefixes the lowest metric wins; min_by_key gives the first of equals, as the kernel does.
     let best = matching.min_by_key(|entry| (u8::MAX - entry.net.prefix_len(), entry.metric));
     best.map_or(Decision::Unreachable, |entry| entry.decision)
@@ -77,9 +77,13 @@ fn connected(ns: &Namespace) -> impl Iterator<Item = Entry<'_>> {
     })
 }
 
-fn routes(ns: &Namespace) -> impl Iterator<Item = Entry<'_>> {
-    ns.routes.iter().filter_map(|route| {
+/// The routes for `dst`. What each would do is found out only for these: a node has as many links as routes.
+fn routes(ns: &Namespace, dst: Ipv4Addr) -> impl Iterator<Item = Entry<'_>> {
+    ns.routes.iter().filter_map(move |route| {
         let IpNet::V4(net) = route.dst else { return None };
+        if !net.contains(&dst) {
+            return None;
+        }
         let decision = match (route.kind, &route.dev) {
             (RouteKind::Blackhole, _) => Decision::Blackhole(net),
             (RouteKind::Unicast, dev) => {

@@ -74,18 +74,33 @@ pub fn matrix(ends: &[End], patience: Duration) -> Result<Matrix> {
     Ok(Matrix { size: ends.len(), answers: run.answers })
 }
 
+/// What came of asking once.
+#[derive(Debug)]
+pub enum Reply {
+    /// It answered after this time.
+    Answered(Duration),
+    /// The asking kernel refuses to send: no route, a rule.
+    Refused(io::Error),
+    /// Nothing came.
+    Silence,
+}
+
 /// Asks `end.address` once from `end.namespace`.
 ///
 /// # Errors
 /// As [`matrix`].
-pub fn ask(end: &End, patience: Duration) -> Result<Option<Duration>> {
+pub fn ask(end: &End, patience: Duration) -> Result<Reply> {
     // Two ends with one address and one socket's namespace: the first asks, the second only lends its address.
     let sockets = [open(end.namespace)?];
     let ends = [*end, *end];
     let mut run = Run::new(&ends, &sockets, patience)?;
     let asked = run.send(0).and_then(|_| if run.in_flight > 0 { run.take_ready(patience) } else { Ok(false) });
     asked.map_err(|e| Error::io(format!("cannot probe {}", end.address), e))?;
-    Ok(run.answers.get(1).copied().flatten())
+    Ok(match (run.answers.get(1).copied().flatten(), run.refusal) {
+        (Some(rtt), _) => Reply::Answered(rtt),
+        (None, Some(error)) => Reply::Refused(error),
+        (None, None) => Reply::Silence,
+    })
 }
 
 /// A raw ICMP socket that takes echo replies alone.
@@ -111,6 +126,8 @@ struct Run<'a> {
     sent: Vec<Option<Instant>>,
     answers: Vec<Option<Duration>>,
     in_flight: usize,
+    /// What the kernel said when it last refused to send.
+    refusal: Option<io::Error>,
 }
 
 impl<'a> Run<'a> {
@@ -123,7 +140,8 @@ impl<'a> Run<'a> {
         let cells = ends.len() * ends.len();
         let id = (std::process::id() ^ (std::process::id() >> 16)) as u16;
         let (sent, answers) = (vec![None; cells], vec![None; cells]);
-        Ok(Run { ends, sockets, poll, patience, id, next: vec![1; ends.len()], sent, answers, in_flight: 0 })
+        let (next, in_flight, refusal) = (vec![1; ends.len()], 0, None);
+        Ok(Run { ends, sockets, poll, patience, id, next, sent, answers, in_flight, refusal })
     }
 
     fn all(&mut self) -> io::Result<()> {
@@ -171,7 +189,10 @@ impl<'a> Run<'a> {
                     done += sent;
                 }
                 // The kernel refuses this one (no route, a rule): it stays without an answer.
-                Err(_) => done += 1,
+                Err(_) => {
+                    self.refusal = Some(io::Error::last_os_error());
+                    done += 1;
+                }
             }
         }
         Ok(self.next[from] < count)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::matrix::{self, End};
+use super::matrix::{self, End, Reply};
 use crate::error::{Error, Result};
 use crate::kernel::netns;
 use crate::plan::Namespace;
@@ -29,11 +29,13 @@ pub enum Answer {
     /// An echo, a connection or a datagram.
     Yes {
         /// Round trip time.
+        #[serde(rename = "rttMilliseconds", serialize_with = "milliseconds")]
         rtt: Duration,
     },
     /// The host is there, and nobody listens on the port (reset, port unreachable).
     Closed {
         /// Round trip time.
+        #[serde(rename = "rttMilliseconds", serialize_with = "milliseconds")]
         rtt: Duration,
     },
     /// The kernel or a router said that it cannot be.
@@ -43,6 +45,10 @@ pub enum Answer {
     },
     /// Nothing in time.
     Silence,
+}
+
+fn milliseconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64() * 1000.0)
 }
 
 /// Asks once, from a program in `from`.
@@ -62,7 +68,11 @@ pub fn pair(from: &Namespace, to: Ipv4Addr, question: Question, patience: Durati
 /// A matrix with one sender: the receiver is only ever asked.
 fn icmp(from: &Namespace, to: Ipv4Addr, patience: Duration) -> Result<Answer> {
     let end = End { namespace: from, address: to };
-    Ok(matrix::ask(&end, patience)?.map_or(Answer::Silence, |rtt| Answer::Yes { rtt }))
+    Ok(match matrix::ask(&end, patience)? {
+        Reply::Answered(rtt) => Answer::Yes { rtt },
+        Reply::Refused(error) => Answer::Refused { error: error.to_string() },
+        Reply::Silence => Answer::Silence,
+    })
 }
 
 fn tcp(to: SocketAddr, patience: Duration) -> Answer {

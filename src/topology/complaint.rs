@@ -130,7 +130,7 @@ pub(super) fn quote(value: &str) -> String {
 }
 
 /// The candidate that a mistyped word most likely meant.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Levenshtein on a word of megabytes is quadratic; nothing of that length has a neighbour.
     if word.len() > 64 {
         return None;

@@ -23,6 +23,7 @@ mod underlay;
 mod workloads;
 mod wrong;
 
+pub use complaint::nearest;
 pub use parse::parse;
 pub use schema::schema;
 pub use source::{Overrides, SOURCE_BYTES_MAX, Source};
@@ -132,6 +133,13 @@ impl Mode {
     pub fn name(self) -> &'static str {
         match self {
             Mode::CalicoIpip => "calico-ipip",
+        }
+    }
+
+    /// `ipipMode` and `vxlanMode` of a pool in this mode, in Calico's words.
+    pub fn encapsulation(self) -> (&'static str, &'static str) {
+        match self {
+            Mode::CalicoIpip => ("Always", "Never"),
         }
     }
 }

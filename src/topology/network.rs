@@ -206,9 +206,7 @@ fn pool_object(object: &IpPoolObject, mode: Mode) -> Checked<Written> {
 
 /// An IPPool's own encapsulation must be the mode's: Calico decides by the pool, minik by the mode.
 fn check_encapsulation(object: &IpPoolObject, mode: Mode) -> Checked<()> {
-    let (ipip, vxlan) = match mode {
-        Mode::CalicoIpip => ("Always", "Never"),
-    };
+    let (ipip, vxlan) = mode.encapsulation();
     let spec = &object.spec;
     for (field, written, needed) in [("ipipMode", &spec.ipip_mode, ipip), ("vxlanMode", &spec.vxlan_mode, vxlan)] {
         let given = written.as_ref().map_or("Never", |mode| mode.as_str());

@@ -8,23 +8,15 @@ use ipnet::{IpNet, Ipv4Net};
 use super::complaint::{Checked, Complaint, nearest, quote};
 use super::fields::Spanned;
 use super::source::Span;
-use crate::names::INTERFACE_NAME_MAX;
+pub(super) use crate::names::is_dns_label;
+use crate::names::{INTERFACE_NAME_MAX, LABEL_MAX};
 use crate::plan::Mac;
-
-/// Longest DNS-1123 label.
-const LABEL_MAX: usize = 63;
 
 /// Longest DNS-1123 subdomain.
 const SUBDOMAIN_MAX: usize = 253;
 
 const LABEL_CURE: &str =
     "lower case letters, digits and `-`, with a letter or digit at both ends, at most 63 characters";
-
-/// Whether `text` is a DNS-1123 label.
-pub(super) fn is_dns_label(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=LABEL_MAX).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
-}
 
 /// A name that must be a DNS-1123 label; `what` is whose name it is: "a node".
 pub(super) fn dns_label<'a>(what: &str, name: &'a str, span: Option<Span>) -> Checked<&'a str> {

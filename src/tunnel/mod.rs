@@ -14,7 +14,7 @@
 //! Where it differs from the kernel's tunnel:
 //! - the mark of a packet does not survive the tunnel: a TUN does not hand it out;
 //! - the next hop is asked from the routing a second time, without mark, source and input device (see
-//!   [`paths`]);
+//!   `paths`);
 //! - drops are in the tunnel's own [`Snapshot`] and not in the device's error counters, whose packet and byte
 //!   counters are right;
 //! - a large TCP packet that does not fit is answered with ICMP at once, where the kernel cuts it first and

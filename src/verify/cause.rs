@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 
 use super::checks::Check;
 use super::compare::Divergence;
-use crate::error::Result;
-use crate::kernel::{netns, read};
+use crate::kernel::drift;
 use crate::packet::{Body, Direction, PROTOCOL_IPIP};
-use crate::plan::facts::{self, Drift};
-use crate::plan::{Datapath, Link, LinkKind, Namespace, Plan};
+use crate::plan::{Datapath, LinkKind, Namespace, Plan};
 use crate::predict::{Hop, Purpose};
 
 /// Differences between plan and kernel that are named at most for one divergence.
@@ -24,45 +22,10 @@ pub struct Live {
 impl Live {
     /// What differs from the plan in a namespace. What cannot be read is said in place of it.
     fn drift(&mut self, ns: &Namespace) -> &[String] {
-        self.drift.entry(ns.name.clone()).or_insert_with(|| match read_drift(ns) {
-            Ok(drift) => drift,
+        self.drift.entry(ns.name.clone()).or_insert_with(|| match drift::of_routing(ns) {
+            Ok(drift) => drift.iter().map(ToString::to_string).collect(),
             Err(error) => vec![format!("cannot read {}: {error}", ns.netns)],
         })
-    }
-}
-
-fn read_drift(ns: &Namespace) -> Result<Vec<String>> {
-    let live = read::namespace(netns::open(&ns.netns)?.file())?;
-    let (planned, found) = (facts::facts(ns), facts::facts(&as_planned(ns, live)));
-    let known = |drift: &Drift| match drift {
-        Drift::Missing { .. } => true,
-        // Modules give namespaces devices that nobody asked for.
-        Drift::Extra { fact, .. } => !fact.starts_with("link "),
-    };
-    Ok(facts::compare(&ns.name, &planned, &found).iter().filter(|d| known(d)).map(ToString::to_string).collect())
-}
-
-/// The live namespace in the plan's terms: of each link only what the plan says something about.
-fn as_planned(ns: &Namespace, live: read::Live) -> Namespace {
-    let link = |live: read::LiveLink| {
-        let planned = ns.link(&live.name);
-        Link {
-            kind: planned.map_or(LinkKind::Bridge, |link| link.kind.clone()),
-            mac: live.mac.filter(|_| planned.is_some_and(|link| link.mac.is_some())),
-            mtu: Some(live.mtu).filter(|_| planned.is_some_and(|link| link.mtu.is_some())),
-            master: live.master,
-            up: live.up,
-            addresses: live.addresses,
-            ipv4: Default::default(),
-            sysctls: Vec::new(),
-            name: live.name,
-        }
-    };
-    Namespace {
-        links: live.links.into_iter().map(link).collect(),
-        routes: live.routes,
-        neighbours: live.neighbours,
-        ..ns.clone()
     }
 }
 
@@ -94,7 +57,7 @@ fn suspects<'a>(plan: &'a Plan, check: &Check, divergence: &Divergence) -> Vec<&
             (None, _) => vec![&hop.namespace, &check.from],
         },
         Divergence::Field { hop, .. } => {
-            let before = check.expected.hops().take_while(|other| *other != hop).last();
+            let before = check.expected.hops().take_while(|other| *other != &**hop).last();
             vec![before.map_or(hop.namespace.as_str(), |before| before.namespace.as_str()), &hop.namespace]
         }
         Divergence::Extra { seen } => vec![&seen.namespace],

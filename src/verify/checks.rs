@@ -2,8 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
-
 use crate::error::{Error, Kind, Result};
 use crate::packet::build::{self, Message, Probe};
 use crate::packet::{Body, IP_HEADER, Mark, decode};
@@ -172,7 +170,7 @@ impl<'a> List<'a> {
         else {
             return Ok(());
         };
-        let (Some(mac), Some(own)) = (link.mac, address(pod)) else { return Ok(()) };
+        let (Some(mac), Some(own)) = (link.mac, pod.address()) else { return Ok(()) };
         let expected = predict::arp(self.plan, &pod.name, &link.name, own, gateway)?;
         let frames = vec![build::arp_request(mac, own, gateway, self.mark()?)?];
         let act = Act::Wire { interface: link.name.clone(), frames, probe: None };
@@ -203,6 +201,9 @@ impl<'a> List<'a> {
             self.ping("node-to-own-pod/icmp", node, pod)?;
         }
         for (a, b) in node_pairs(count) {
+            if let (Some(from), Some(to)) = (nodes.get(a), nodes.get(b)) {
+                self.ping("node-to-other-node/icmp", from, to)?;
+            }
             let (Some(pod), Some(node)) = (first(pods, a), nodes.get(b)) else { continue };
             self.ping("pod-to-other-node/icmp", pod, node)?;
             self.ping("node-to-other-node-pod/icmp", node, pod)?;
@@ -212,7 +213,7 @@ impl<'a> List<'a> {
 
     /// A default ping: out of a pod's interface as a frame, from everybody else through the IP stack.
     fn ping(&mut self, name: &str, from: &'a Namespace, to: &Namespace) -> Result<()> {
-        let Some(dst) = address(to) else { return Ok(()) };
+        let Some(dst) = to.address() else { return Ok(()) };
         let probe = self.echo(dst, PING)?;
         match from.role {
             Role::Pod { .. } => self.wire(name, from, to, probe, None),
@@ -221,27 +222,29 @@ impl<'a> List<'a> {
     }
 
     fn udp(&mut self, name: &str, from: &'a Namespace, to: &Namespace) -> Result<()> {
-        let Some(dst) = address(to) else { return Ok(()) };
+        let Some(dst) = to.address() else { return Ok(()) };
         let probe = self.probe(dst, PING, Message::Udp { src: self.port(1)?, dst: self.port(0)? })?;
         self.wire(name, from, to, probe, None)
     }
 
     fn udp_by_stack(&mut self, name: &str, from: &'a Namespace, to: &Namespace) -> Result<()> {
-        let Some(dst) = address(to) else { return Ok(()) };
+        let Some(dst) = to.address() else { return Ok(()) };
         let probe = self.probe(dst, PING, Message::Udp { src: self.port(1)?, dst: self.port(0)? })?;
         self.stack(name, from, to, probe)
     }
 
     fn tcp(&mut self, name: &str, from: &'a Namespace, to: &Namespace) -> Result<()> {
-        let Some(dst) = address(to) else { return Ok(()) };
-        let message = Message::Syn { src: self.port(1)?, dst: self.port(0)?, seq: self.mark()?.0 };
+        let Some(dst) = to.address() else { return Ok(()) };
+        // What answers acknowledge (this number and 1, or 9 with the data) must not be what they say to another check.
+        let seq = self.mark()?.0.rotate_left(4);
+        let message = Message::Syn { src: self.port(1)?, dst: self.port(0)?, seq };
         let probe = self.probe(dst, SYN, message)?;
         self.wire(name, from, to, probe, None)
     }
 
     /// The largest packet goes whole; one byte more goes in two fragments, and not at all if it must not.
     fn largest(&mut self, from: &'a Namespace, to: &Namespace) -> Result<()> {
-        let Some(dst) = address(to) else { return Ok(()) };
+        let Some(dst) = to.address() else { return Ok(()) };
         let whole = self.echo(dst, PING)?;
         let Some(link) = self.first_hop(from, whole)?.map(|first| first.link) else { return Ok(()) };
         let Some(mtu) = link.mtu.and_then(|mtu| u16::try_from(mtu).ok()).filter(|mtu| *mtu < u16::MAX) else {
@@ -257,7 +260,7 @@ impl<'a> List<'a> {
 
     /// From a link with a larger MTU: the node must answer "fragmentation needed" with the pod's MTU.
     fn too_long_for_the_pod(&mut self, from: &'a Namespace, to: &Namespace) -> Result<()> {
-        let Some(dst) = address(to) else { return Ok(()) };
+        let Some(dst) = to.address() else { return Ok(()) };
         let whole = self.echo(dst, PING)?;
         let there = self.first_hop(from, whole)?.and_then(|first| first.link.mtu);
         let here = to.links.iter().find(|link| link.kind != LinkKind::Loopback).and_then(|link| link.mtu);
@@ -312,6 +315,17 @@ impl<'a> List<'a> {
     }
 }
 
+/// Whether by the plan a ping from a namespace to an address is answered.
+///
+/// # Errors
+/// As [`checks`].
+pub fn is_answered(plan: &Plan, from: &Namespace, dst: Ipv4Addr) -> Result<bool> {
+    let src = Ipv4Addr::UNSPECIFIED;
+    let message = Message::Echo { id: 1, seq: 1 };
+    let probe = Probe { src, dst, ttl: TTL, id: 1, dont_fragment: false, length: PING, message, mark: Mark(0) };
+    Ok(predict::predict(plan, &flow(from, Origin::Stack, probe, None)?)?.answered())
+}
+
 /// How a packet leaves its sender.
 struct FirstHop<'a> {
     link: &'a Link,
@@ -329,15 +343,6 @@ fn flow(from: &Namespace, origin: Origin, probe: Probe, fragments: Option<u16>) 
         Message::Echo { .. } | Message::Syn { .. } => Port::Closed,
     };
     Ok(Flow { from: from.name.clone(), origin, packet, fragments, port })
-}
-
-/// The first IPv4 address of a namespace that others can send to.
-pub fn address(ns: &Namespace) -> Option<Ipv4Addr> {
-    let usable = ns.addresses().filter(|(link, _)| !matches!(link.kind, LinkKind::Loopback | LinkKind::Ipip));
-    usable.map(|(_, address)| address.net).find_map(|net| match net {
-        IpNet::V4(net) => Some(net.addr()),
-        IpNet::V6(_) => None,
-    })
 }
 
 /// The bit of a mark's number that makes it a sentinel: a packet that follows a check's own packet on the same way,

@@ -38,16 +38,16 @@ pub enum Divergence {
         /// The leg.
         purpose: Purpose,
         /// What was predicted and not seen.
-        hop: Hop,
+        hop: Box<Hop>,
         /// The last predicted frame that was seen.
-        after: Option<Hop>,
+        after: Option<Box<Hop>>,
         /// What was seen in its stead.
-        instead: Option<Seen>,
+        instead: Option<Box<Seen>>,
     },
     /// A frame came where it should, but it is not the one predicted.
     Field {
         /// What was predicted.
-        hop: Hop,
+        hop: Box<Hop>,
         /// The field: `TTL`, `length`, `source MAC`.
         field: String,
         /// Its predicted value.
@@ -58,8 +58,14 @@ pub enum Divergence {
     /// A frame was seen where nothing should be.
     Extra {
         /// The frame.
-        seen: Seen,
+        seen: Box<Seen>,
     },
+}
+
+impl Divergence {
+    fn extra(seen: &Seen) -> Divergence {
+        Divergence::Extra { seen: Box::new(seen.clone()) }
+    }
 }
 
 impl fmt::Display for Divergence {
@@ -98,11 +104,11 @@ pub fn compare(expected: &Journey, seen: &[Seen]) -> Option<Divergence> {
     match expected.legs.iter().find_map(|leg| compare_leg(leg, seen)) {
         // An ICMP error says more about what is missing than anything else.
         Some(Divergence::Missing { purpose, hop, after, instead }) => {
-            let instead = stray.cloned().or(instead);
+            let instead = stray.cloned().map(Box::new).or(instead);
             Some(Divergence::Missing { purpose, hop, after, instead })
         }
         Some(other) => Some(other),
-        None => stray.map(|seen| Divergence::Extra { seen: seen.clone() }),
+        None => stray.map(Divergence::extra),
     }
 }
 
@@ -122,7 +128,7 @@ fn compare_leg(leg: &Leg, seen: &[Seen]) -> Option<Divergence> {
         .find_map(|(offset, hops)| compare_way(leg.purpose, hops, observed.get(offset).unwrap_or(&nothing)));
     each.or_else(|| {
         let stray = observed.iter().find(|(offset, _)| !expected.contains_key(offset));
-        stray.and_then(|(_, seen)| seen.first()).map(|seen| Divergence::Extra { seen: (*seen).clone() })
+        stray.and_then(|(_, seen)| seen.first()).map(|seen| Divergence::extra(seen))
     })
 }
 
@@ -140,25 +146,25 @@ fn compare_way(purpose: Purpose, hops: &[&Hop], seen: &[&Seen]) -> Option<Diverg
             Some(found) if is_at(hop, found) => {
                 rest.next();
                 if let Some((field, expected, seen)) = first_difference(&hop.frame, &found.frame) {
-                    return Some(Divergence::Field { hop: (*hop).clone(), field, expected, seen });
+                    return Some(Divergence::Field { hop: Box::new((*hop).clone()), field, expected, seen });
                 }
                 after = Some(hop);
             }
             // The predicted frame does come, but another one came before it.
             Some(found) if rest.clone().any(|later| is_at(hop, later)) => {
-                return Some(Divergence::Extra { seen: (**found).clone() });
+                return Some(Divergence::extra(found));
             }
             other => {
                 return Some(Divergence::Missing {
                     purpose,
-                    hop: (*hop).clone(),
-                    after: after.cloned(),
-                    instead: other.map(|seen| (**seen).clone()),
+                    hop: Box::new((*hop).clone()),
+                    after: after.cloned().map(Box::new),
+                    instead: other.map(|seen| Box::new((**seen).clone())),
                 });
             }
         }
     }
-    rest.next().map(|seen| Divergence::Extra { seen: (**seen).clone() })
+    rest.next().map(|seen| Divergence::extra(seen))
 }
 
 fn is_at(hop: &Hop, seen: &Seen) -> bool {

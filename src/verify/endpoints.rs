@@ -1,6 +1,7 @@
 //! The sockets that a run needs inside namespaces: ways to send, ports that answer, ports that are kept shut.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -48,8 +49,8 @@ impl Endpoints {
                     }
                 }
                 Act::Stack { probe, .. } => {
-                    if !endpoints.stacks.contains_key(&from.name) {
-                        endpoints.stacks.insert(from.name.clone(), Stack::open(from)?);
+                    if let Entry::Vacant(free) = endpoints.stacks.entry(from.name.clone()) {
+                        free.insert(Stack::open(from)?);
                     }
                     endpoints.ports(from, namespace(plan, &check.to)?, probe)?;
                 }
@@ -64,23 +65,23 @@ impl Endpoints {
     /// # Errors
     /// If the live namespace has no such interface.
     pub fn wire(&mut self, plan: &Plan, capture: &Capture, ns: &Namespace, interface: &str) -> Result<&mut Wire> {
-        let key = (ns.name.clone(), interface.to_owned());
-        if !self.wires.contains_key(&key) {
-            let position = plan.namespaces.iter().position(|known| known.name == ns.name);
-            let index = position.and_then(|position| capture.index_of(position, interface));
-            let missing = || Error::new(Kind::Check, format!("{} has no interface {interface}", ns.netns));
-            self.wires.insert(key.clone(), Wire::open(ns, interface, index.ok_or_else(missing)?)?);
+        match self.wires.entry((ns.name.clone(), interface.to_owned())) {
+            Entry::Occupied(open) => Ok(open.into_mut()),
+            Entry::Vacant(free) => {
+                let position = plan.namespaces.iter().position(|known| known.name == ns.name);
+                let index = position.and_then(|position| capture.index_of(position, interface));
+                let missing = || Error::new(Kind::Check, format!("{} has no interface {interface}", ns.netns));
+                Ok(free.insert(Wire::open(ns, interface, index.ok_or_else(missing)?)?))
+            }
         }
-        self.wires.get_mut(&key).ok_or_else(|| Error::new(Kind::Io, format!("no way out of {}/{interface}", ns.name)))
     }
 
     fn ports(&mut self, from: &Namespace, to: &Namespace, probe: &Probe) -> Result<()> {
         match probe.message {
             Message::Echo { .. } => Ok(()),
             Message::Udp { src, dst } => {
-                let key = (to.name.clone(), dst);
-                if !self.echoes.contains_key(&key) {
-                    self.echoes.insert(key, inside(to, dst, || udp(dst))?);
+                if let Entry::Vacant(free) = self.echoes.entry((to.name.clone(), dst)) {
+                    free.insert(inside(to, dst, || udp(dst))?);
                 }
                 self.hold(from, src, || udp(src).map(Into::into))
             }
@@ -94,9 +95,8 @@ impl Endpoints {
         port: u16,
         open: impl FnOnce() -> io::Result<std::os::fd::OwnedFd> + Send,
     ) -> Result<()> {
-        let key = (ns.name.clone(), port);
-        if !self.held.contains_key(&key) {
-            self.held.insert(key, inside(ns, port, open)?);
+        if let Entry::Vacant(free) = self.held.entry((ns.name.clone(), port)) {
+            free.insert(inside(ns, port, open)?);
         }
         Ok(())
     }

@@ -20,9 +20,9 @@ mod run;
 
 use std::time::Duration;
 
-pub use checks::{Act, Check, address, checks};
+pub use checks::{Act, Check, checks, is_answered};
 pub use compare::{Divergence, Seen, compare};
-pub use report::{CheckReport, Report, Summary, Verdict};
+pub use report::{CheckReport, Report, Summary, Verdict, junit};
 
 use crate::error::Result;
 use crate::plan::Plan;

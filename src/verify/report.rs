@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde::Serialize;
 
 use super::checks::Check;
@@ -9,7 +10,7 @@ use super::compare::Seen;
 use crate::error::{Error, Kind, Result};
 use crate::packet::Direction;
 use crate::plan::{Datapath, Plan};
-use crate::predict::{End, Journey, Purpose};
+use crate::predict::{Journey, Purpose};
 
 /// The outcome of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -92,8 +93,6 @@ pub enum Verdict {
     Pass,
     /// Not as predicted: why.
     Fail(String),
-    /// Not carried out: why.
-    Skip(String),
 }
 
 impl CheckReport {
@@ -102,28 +101,18 @@ impl CheckReport {
         let (result, reason) = match verdict {
             Verdict::Pass => ("pass", None),
             Verdict::Fail(reason) => ("fail", Some(reason)),
-            Verdict::Skip(reason) => ("skip", Some(reason)),
         };
         CheckReport {
             name: check.name.clone(),
             from: check.from.clone(),
             to: check.to.clone(),
             protocol: check.protocol.to_owned(),
-            expected: Observation { reachable: reachable(&check.expected), path: predicted(&check.expected) },
+            expected: Observation { reachable: check.expected.answered(), path: predicted(&check.expected) },
             observed: Observation { reachable: reached(&check.expected, seen), path: seen.iter().map(step).collect() },
             result,
             reason,
         }
     }
-}
-
-/// Whether a journey's packet and its answer both arrive.
-fn reachable(journey: &Journey) -> bool {
-    let arrives = |purpose| {
-        let leg = journey.legs.iter().find(|leg| leg.purpose == purpose);
-        leg.is_some_and(|leg| matches!(leg.end, End::Delivered { .. }))
-    };
-    arrives(Purpose::Request) && arrives(Purpose::Answer)
 }
 
 /// Whether the answer was seen to come back to where the request began.
@@ -178,14 +167,6 @@ impl Report {
         self.summary.failed == 0
     }
 
-    /// The design's JSON, indented.
-    ///
-    /// # Errors
-    /// Never in practice: a report is plain data.
-    pub fn json(&self) -> Result<String> {
-        serde_json::to_string_pretty(self).map_err(|e| Error::new(Kind::Io, "cannot write the report").because(e))
-    }
-
     /// A table for people, and under it the reason of every check that did not pass.
     pub fn text(&self) -> String {
         let width = |of: fn(&CheckReport) -> &str, head: &str| {
@@ -210,34 +191,52 @@ impl Report {
         text
     }
 
-    /// JUnit XML, as test services read it.
-    ///
-    /// # Errors
-    /// If it cannot be serialised.
-    pub fn junit(&self) -> Result<String> {
-        use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+    /// The report of a mode that was not verified at all, because this machine cannot run it.
+    pub fn skipped(mode: &str, datapath: Datapath, reason: String) -> Report {
+        let nothing = || Observation { reachable: false, path: Vec::new() };
+        let check = CheckReport {
+            name: "up".to_owned(),
+            from: "-".to_owned(),
+            to: "-".to_owned(),
+            protocol: "-".to_owned(),
+            expected: nothing(),
+            observed: nothing(),
+            result: "skip",
+            reason: Some(reason),
+        };
+        Report {
+            mode: mode.to_owned(),
+            datapath,
+            checks: vec![check],
+            summary: Summary { skipped: 1, ..Summary::default() },
+        }
+    }
+
+    fn suite(&self) -> TestSuite {
         let mut suite = TestSuite::new(format!("minik verify {}", self.mode));
         for check in &self.checks {
-            let reason = check.reason.clone().unwrap_or_default();
-            let status = match check.result {
+            let mut status = match check.result {
                 "pass" => TestCaseStatus::success(),
-                "skip" => {
-                    let mut status = TestCaseStatus::skipped();
-                    status.set_message(reason);
-                    status
-                }
-                _ => {
-                    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                    status.set_message(reason);
-                    status
-                }
+                "skip" => TestCaseStatus::skipped(),
+                _ => TestCaseStatus::non_success(NonSuccessKind::Failure),
             };
+            if let Some(reason) = &check.reason {
+                status.set_message(reason.clone());
+            }
             let mut case = TestCase::new(format!("{} from {} to {}", check.name, check.from, check.to), status);
             case.set_classname(self.mode.clone());
             suite.add_test_case(case);
         }
-        let mut report = quick_junit::Report::new("minik verify");
-        report.add_test_suite(suite);
-        report.to_string().map_err(|e| Error::new(Kind::Io, "cannot write JUnit").because(e))
+        suite
     }
+}
+
+/// Reports as JUnit XML, as test services read it: one suite each.
+///
+/// # Errors
+/// If it cannot be serialised.
+pub fn junit(reports: &[Report]) -> Result<String> {
+    let mut all = quick_junit::Report::new("minik verify");
+    all.add_test_suites(reports.iter().map(Report::suite));
+    all.to_string().map_err(|e| Error::new(Kind::Io, "cannot write JUnit").because(e))
 }

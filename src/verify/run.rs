@@ -241,7 +241,7 @@ fn report(plan: &Plan, check: &Check, outcome: Outcome, run: &Run, live: &mut ca
     let refused = outcome.refused.map(|error| error.to_string());
     let reason = match (&check.act, outcome.refusal) {
         (Act::Refused { mtu, .. }, Some(refusal)) => match seen.first() {
-            Some(seen) => Some(cause::explain(plan, check, &Divergence::Extra { seen: seen.clone() }, live)),
+            Some(seen) => Some(cause::explain(plan, check, &Divergence::Extra { seen: Box::new(seen.clone()) }, live)),
             None => refusal_reason(check, *mtu, &refusal),
         },
         _ => compare(&check.expected, &seen).map(|divergence| {

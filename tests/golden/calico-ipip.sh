@@ -129,7 +129,7 @@ END
 
 # --- Settings that links inherit, so they come before any link
 [ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-switch sysctl -qw net.ipv6.conf.all.disable_ipv6=1
-ip netns exec minik-minik-switch sysctl -qw net.bridge.bridge-nf-call-iptables=0
+[ ! -d /proc/sys/net/bridge ] || ip netns exec minik-minik-switch sysctl -qw net.bridge.bridge-nf-call-iptables=0
 ip netns exec minik-minik-gateway sysctl -qw net.ipv4.ip_forward=1
 [ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-gateway sysctl -qw net.ipv6.conf.all.disable_ipv6=1
 ip netns exec minik-minik-client sysctl -qw net.ipv4.ip_forward=0

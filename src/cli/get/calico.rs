@@ -9,16 +9,9 @@ use crate::error::Result;
 use crate::ipam::Usage;
 use crate::topology::{IpPool, Mode};
 
-/// The words of an IPPool's `ipipMode` in each mode.
-fn ipip_mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::CalicoIpip => "Always",
-    }
-}
-
 pub(super) fn pools(session: &Session) -> Listing {
-    let ipip = ipip_mode(session.cluster.network.mode);
-    let rows = session.cluster.network.pools.iter().map(|pool| pool_row(pool, ipip)).collect();
+    let mode = session.cluster.network.mode;
+    let rows = session.cluster.network.pools.iter().map(|pool| pool_row(pool, mode)).collect();
     let columns = vec![
         column("NAME"),
         column("CIDR"),
@@ -31,9 +24,10 @@ pub(super) fn pools(session: &Session) -> Listing {
     Listing { kind: "ippool", columns, rows, like_calicoctl: true }
 }
 
-fn pool_row(pool: &IpPool, ipip: &str) -> Row {
+fn pool_row(pool: &IpPool, mode: Mode) -> Row {
+    let (ipip, vxlan) = mode.encapsulation();
     let (cidr, nat, disabled) = (pool.cidr.to_string(), pool.nat_outgoing.to_string(), pool.disabled.to_string());
-    let cells = [pool.name.as_str(), &cidr, &nat, ipip, "Never", &disabled, "all()"];
+    let cells = [pool.name.as_str(), &cidr, &nat, ipip, vxlan, &disabled, "all()"];
     Row {
         namespace: None,
         name: pool.name.clone(),
@@ -49,7 +43,7 @@ fn pool_row(pool: &IpPool, ipip: &str) -> Row {
                 "ipipMode": ipip,
                 "natOutgoing": pool.nat_outgoing,
                 "nodeSelector": "all()",
-                "vxlanMode": "Never",
+                "vxlanMode": vxlan,
             },
         }),
     }

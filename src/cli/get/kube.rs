@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::agent::{PodStatus, State, Status};
-use crate::cli::orders::address;
 use crate::cli::print::{Listing, Row, age, column, wide};
 use crate::cli::session::{Session, pod_status};
 use crate::error::Result;
+use crate::plan::Namespace;
 use crate::topology::{Pod, Workload, WorkloadKind};
 
 /// What kubectl prints for a cell that has no value.
@@ -84,7 +84,11 @@ pub(super) fn pods(session: &Session) -> Result<Listing> {
 
 fn pod_row(session: &Session, pod: &Pod, status: Option<&Status>, age: &str) -> Row {
     let (word, ready) = pod_state(pod_status(status, pod), pod);
-    let ip = session.plan.namespace(&pod.key()).and_then(address).map_or_else(|| NONE.to_owned(), |ip| ip.to_string());
+    let ip = session
+        .plan
+        .namespace(&pod.key())
+        .and_then(Namespace::address)
+        .map_or_else(|| NONE.to_owned(), |ip| ip.to_string());
     let ready = format!("{ready}/{}", pod.containers.len());
     let cells = [&pod.name, &ready, &word, "0", age, &ip, &pod.node, NONE, NONE];
     Row {
@@ -149,16 +153,30 @@ pub(in crate::cli) fn pods_of<'a>(session: &'a Session, workload: &Workload) -> 
         pod.namespace == workload.namespace
             && pod.owner.as_ref().is_some_and(|(kind, name)| *kind == workload.kind && *name == workload.name)
     };
-    session.cluster.pods.iter().filter(owned).collect()
+    let pods: Vec<&Pod> = session.cluster.pods.iter().filter(owned).collect();
+    if !pods.is_empty() || workload.kind != WorkloadKind::ReplicaSet {
+        return pods;
+    }
+    // The ReplicaSet of a Deployment: the pods are the Deployment's, and bear its name.
+    let prefix = format!("{}-", workload.name);
+    let named = |pod: &&Pod| pod.namespace == workload.namespace && pod.name.starts_with(&prefix);
+    session.cluster.pods.iter().filter(named).collect()
+}
+
+/// The controllers of a kind, with the ReplicaSets that stand between Deployments and their pods.
+pub(in crate::cli) fn workloads_of(session: &Session, kind: WorkloadKind) -> Vec<Workload> {
+    let all = &session.cluster.workloads;
+    let mut sets: Vec<Workload> = all.iter().filter(|w| w.kind == kind).cloned().collect();
+    if kind == WorkloadKind::ReplicaSet {
+        sets.extend(all.iter().filter_map(|w| replica_set_of(session, w)));
+    }
+    sets
 }
 
 pub(super) fn workloads(session: &Session, kind: WorkloadKind) -> Result<Listing> {
     let status = session.agent()?;
     let age = age(session.age());
-    let mut sets: Vec<Workload> = session.cluster.workloads.iter().filter(|w| w.kind == kind).cloned().collect();
-    if kind == WorkloadKind::ReplicaSet {
-        sets.extend(session.cluster.workloads.iter().filter_map(|w| replica_set_of(session, w)));
-    }
+    let sets = workloads_of(session, kind);
     let rows = sets.iter().map(|set| workload_row(session, set, status.as_ref(), &age)).collect();
     let columns: &[&str] = match kind {
         WorkloadKind::Deployment => &["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"],
@@ -188,16 +206,7 @@ fn replica_set_of(session: &Session, deployment: &Workload) -> Option<Workload> 
 }
 
 fn workload_row(session: &Session, set: &Workload, status: Option<&Status>, age: &str) -> Row {
-    let mut pods = pods_of(session, set);
-    if pods.is_empty() && set.kind == WorkloadKind::ReplicaSet {
-        let prefix = format!("{}-", set.name);
-        pods = session
-            .cluster
-            .pods
-            .iter()
-            .filter(|pod| pod.namespace == set.namespace && pod.name.starts_with(&prefix))
-            .collect();
-    }
+    let pods = pods_of(session, set);
     let is_ready = |pod: &&&Pod| pod_state(pod_status(status, pod), pod).1 == pod.containers.len();
     let ready = pods.iter().filter(is_ready).count().to_string();
     let (want, have, age) = (set.replicas.to_string(), pods.len().to_string(), age.to_owned());

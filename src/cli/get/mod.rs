@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use super::args::{GetArgs, Globals, Output};
 use super::print::{self, Listing};
 use super::session::{self, Session};
-use super::target::{nearest, workload_kind};
+use super::target::workload_kind;
 use crate::error::{Error, Kind, Result};
-use crate::topology::WorkloadKind;
+use crate::topology::{WorkloadKind, nearest};
 
-pub(super) use kube::pods_of;
+pub(super) use kube::{pods_of, workloads_of};
 
 /// STATUS of a pod.
 pub(super) fn pod_word(status: Option<&crate::agent::Status>, pod: &crate::topology::Pod) -> String {

@@ -7,7 +7,7 @@ use crate::cli::print::{Listing, Row, column, wide};
 use crate::cli::session::Session;
 use crate::cli::target;
 use crate::error::Result;
-use crate::plan::{Link, LinkKind, Namespace, Role, facts, restore};
+use crate::plan::{Link, LinkKind, Namespace, Role, restore};
 
 /// The namespaces that are listed: the target's, else the nodes', or all with `-A`.
 fn chosen<'a>(session: &'a Session, globals: &Globals, name: Option<&str>) -> Result<Vec<&'a Namespace>> {
@@ -22,8 +22,7 @@ pub(super) fn routes(session: &Session, globals: &Globals, name: Option<&str>) -
     let mut rows = Vec::new();
     for ns in chosen(session, globals, name)? {
         for route in &ns.routes {
-            let fact = facts::route_fact(route);
-            let text = fact.strip_prefix("route ").unwrap_or(&fact).to_owned();
+            let text = route.to_string();
             let object = json!({ "namespace": ns.name, "route": route });
             rows.push(Row { namespace: None, name: text.clone(), cells: vec![ns.name.clone(), text], object });
         }

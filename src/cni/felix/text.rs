@@ -1,12 +1,12 @@
 //! A rule as Felix spells it, and the id that is a hash of that.
 //!
-//! Only hashed, never fed to a tool: what iptables-restore gets is `plan::iptables`'s business.
+//! Only hashed, never fed to a tool: what iptables-restore gets is `plan::restore`'s business.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha224};
 
-use crate::plan::netfilter::{CtState, Match, Rule, Side, Target};
+use crate::plan::netfilter::{Match, Rule, Target, port_list};
 
 /// Length of an id in characters.
 const ID_LENGTH: usize = 16;
@@ -47,15 +47,15 @@ fn matching(matching: &Match) -> String {
         Match::Protocol { number } => format!("-p {number}"),
         Match::Source { net, invert } => format!("{}--source {net}", not(*invert)),
         Match::Destination { net, invert } => format!("{}--destination {net}", not(*invert)),
-        Match::Set { name, side, invert } => format!("-m set {}--match-set {name} {}", not(*invert), side_word(*side)),
+        Match::Set { name, side, invert } => format!("-m set {}--match-set {name} {}", not(*invert), side.word()),
         Match::DestinationPorts { ports } => format!("-m multiport --destination-ports {}", port_list(ports)),
         Match::CtState { states, invert } => {
-            let list: Vec<&str> = states.iter().map(|state| state_word(*state)).collect();
+            let list: Vec<&str> = states.iter().map(|state| state.word()).collect();
             format!("-m conntrack {}--ctstate {}", not(*invert), list.join(","))
         }
         Match::AddrTypeLocal { side, invert, limit_iface_out } => {
             let limit = if *limit_iface_out { " --limit-iface-out" } else { "" };
-            format!("-m addrtype {}--{}-type LOCAL{limit}", not(*invert), side_word(*side))
+            format!("-m addrtype {}--{}-type LOCAL{limit}", not(*invert), side.word())
         }
         Match::Mark { value, mask, invert } => format!("-m mark {}--mark {}/{mask:#x}", not(*invert), bits(*value)),
         Match::RpFilterInvert => "-m rpfilter --invert".to_string(),
@@ -82,29 +82,4 @@ fn not(invert: bool) -> &'static str {
 /// Felix writes no `0x` before a zero.
 fn bits(value: u32) -> String {
     if value == 0 { "0".to_string() } else { format!("{value:#x}") }
-}
-
-fn side_word(side: Side) -> &'static str {
-    match side {
-        Side::Src => "src",
-        Side::Dst => "dst",
-    }
-}
-
-fn state_word(state: CtState) -> &'static str {
-    match state {
-        CtState::New => "NEW",
-        CtState::Established => "ESTABLISHED",
-        CtState::Related => "RELATED",
-        CtState::Invalid => "INVALID",
-        CtState::Dnat => "DNAT",
-    }
-}
-
-fn port_list(ports: &[(u16, u16)]) -> String {
-    let list: Vec<String> = ports
-        .iter()
-        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}:{last}") })
-        .collect();
-    list.join(",")
 }
