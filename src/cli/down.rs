@@ -46,7 +46,16 @@ pub fn remove_all(clusters: &[String], wait: bool) -> Result<()> {
         errors.keep(remove(cluster));
     }
     errors.into_result()?;
-    if wait { sentinel.wait() } else { Ok(()) }
+    if wait { wait_freed(sentinel) } else { Ok(()) }
+}
+
+/// Waits until the kernel has freed everything. Where that cannot be seen, in a chroot or without user namespaces, it
+/// happens all the same, a little after this command.
+fn wait_freed(sentinel: Sentinel) -> Result<()> {
+    match sentinel.wait() {
+        Err(e) if e.kind() == Kind::Unsupported => super::print::note(&format!("note: {e}; not waiting for it")),
+        outcome => outcome,
+    }
 }
 
 /// Every cluster that has a directory under /run/minik, and those of which only namespaces are left.
