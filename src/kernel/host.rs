@@ -75,6 +75,8 @@ fn remove_unused(dir: &str) -> Result<()> {
     if entries.next().is_some() {
         return Ok(());
     }
+    // The open directory would keep its own mount busy.
+    drop(entries);
     // It is a mount on itself if `ip netns` or we made it one; a busy or plain directory stays as it is.
     while umount2(dir, MntFlags::empty()).is_ok() {}
     tolerate(fs::remove_dir(dir)).map_err(|e| Error::io(format!("cannot remove {dir}"), e))

@@ -67,6 +67,23 @@ pub fn nothing_left() -> Outcome {
     if again.status.code() == Some(2) { Ok(()) } else { Err(format!("down without a cluster: {}", again.status)) }
 }
 
+/// On a machine without /run/netns, as one is on which `ip netns` was never used: made for the first cluster, it goes
+/// with the last one.
+pub fn fresh_machine() -> Outcome {
+    let cluster = Cluster::named("fresh");
+    let name = &cluster.name;
+    let script = format!("mount -t tmpfs tmpfs /run && {MINIK} up -c {name} && {MINIK} down -c {name} && ls -A /run");
+    let seen = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+        .output()
+        .map_err(|e| e.to_string())?;
+    let words = String::from_utf8_lossy(&seen.stderr).into_owned();
+    if !seen.status.success() {
+        return Err(format!("{}\n{words}", seen.status));
+    }
+    equal("/run", "", String::from_utf8_lossy(&seen.stdout).trim())
+}
+
 /// What a reboot leaves of a cluster: its files in /etc/netns.
 pub fn reboot() -> Outcome {
     let cluster = Cluster::named("reboot");

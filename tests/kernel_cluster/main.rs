@@ -31,6 +31,7 @@ const TESTS: &[Test] = &[
     ("a_failed_up_is_rolled_back", host::DUMP_NEEDS, host::rollback),
     ("a_failed_up_can_be_kept", host::DUMP_NEEDS, host::no_rollback),
     ("an_interrupted_up_is_rolled_back", host::DUMP_NEEDS, host::interrupt),
+    ("a_fresh_machine_is_left_fresh", &["unshare"], host::fresh_machine),
     ("down_removes_what_a_reboot_left", &[], host::reboot),
     ("an_ordinary_user_gets_one_line", &["setpriv"], host::unprivileged),
     ("up_can_be_killed_at_any_moment", host::DUMP_NEEDS, kill::up),
