@@ -169,6 +169,8 @@ pub fn interrupt() -> Outcome {
 
 /// A user without privileges.
 pub fn unprivileged() -> Outcome {
+    // Without any cluster, "there is no cluster" would be the right word for everybody.
+    let _cluster = Cluster::up("root")?;
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     let copy = dir.path().join("minik");
     std::fs::copy(MINIK, &copy).map_err(|e| e.to_string())?;
