@@ -9,6 +9,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -29,6 +30,10 @@ const QUEUE_LENGTH: libc::c_int = 1000;
 
 /// A layer 3 device without packet information but with an offload header. Must be the same at each attaching.
 const FLAGS: libc::c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+
+/// How long a device may be busy before another process must be serving it, and how often that is looked at.
+const BUSY_DEADLINE: Duration = Duration::from_secs(1);
+const BUSY_STEP: Duration = Duration::from_millis(1);
 
 mod ioctl {
     nix::ioctl_write_ptr_bad!(set_interface, libc::TUNSETIFF, libc::ifreq);
@@ -93,12 +98,24 @@ pub fn create(name: &str, index: u32) -> Result<u32> {
 pub fn attach(name: &str) -> Result<Tun> {
     // TUNSETIFF would make a device where there is none.
     request(name).and_then(|mut request| index_of(name, &mut request))?;
-    let tun = attach_file(open()?, name)?;
+    let tun = attach_free(name)?;
     let offload = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO_ECN;
     // SAFETY: takes an int by value.
     unsafe { ioctl::set_offload(tun.file.as_raw_fd(), offload as libc::c_int) }
         .map_err(|e| failed("set the offloads of", name, e))?;
     Ok(tun)
+}
+
+/// Attaches as soon as nobody else is attached. Whoever made the device has closed it, but a program that was being
+/// started meanwhile holds a copy of every descriptor until it runs.
+fn attach_free(name: &str) -> Result<Tun> {
+    let deadline = Instant::now() + BUSY_DEADLINE;
+    loop {
+        match attach_file(open()?, name) {
+            Err(e) if e.errno() == Some(libc::EBUSY) && Instant::now() < deadline => std::thread::sleep(BUSY_STEP),
+            attached => return attached,
+        }
+    }
 }
 
 fn open() -> Result<File> {

@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
@@ -198,12 +199,9 @@ impl Lab {
     /// A capture that ends after `count` packets, once it listens.
     pub fn capture(&self, ns: &str, device: &str, count: u32, filter: &str) -> Result<Running, String> {
         let filter = filter.replace(' ', "~");
-        let sockets = || self.exec(ns, "cat /proc/net/packet").map_or(0, |sockets| sockets.lines().count());
-        let before = sockets();
-        let running =
+        let mut running =
             self.spawn(ns, &format!("timeout 8 tcpdump -nvvei {device} --immediate-mode -c {count} {filter}"))?;
-        let listening = || sockets() > before;
-        until("tcpdump to listen", Duration::from_secs(5), listening)?;
+        running.wait_for("listening on")?;
         Ok(running)
     }
 
@@ -230,6 +228,21 @@ pub struct Running {
 }
 
 impl Running {
+    /// Waits until it says `words` on a line of its stderr.
+    fn wait_for(&mut self, words: &str) -> Result<(), String> {
+        let child = self.child.as_mut().ok_or("it has ended")?;
+        let mut lines = BufReader::new(child.stderr.take().ok_or("no stderr")?);
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            if lines.read_line(&mut line).map_err(|e| e.to_string())? == 0 {
+                return Err(format!("{} ended before it said `{words}`", self.command));
+            }
+        }
+        child.stderr = Some(lines.into_inner());
+        Ok(())
+    }
+
     /// Waits for its end and gives what it printed.
     pub fn output(mut self) -> Result<String, String> {
         let child = self.child.take().ok_or("waited twice")?;
