@@ -37,6 +37,7 @@ const TESTS: &[Test] = &[
     ("up_can_be_killed_at_any_moment", host::DUMP_NEEDS, kill::up),
     ("down_can_be_killed_at_any_moment", host::DUMP_NEEDS, kill::down),
     ("the_agent_can_be_killed", host::DUMP_NEEDS, kill::agent),
+    ("sigterm_ends_the_agent", host::DUMP_NEEDS, kill::terminate),
     ("two_clusters_live_side_by_side", &["ping"], many::side_by_side),
     ("one_cluster_does_not_take_anothers_namespaces", &["ip"], many::prefixes),
     ("of_two_ups_of_one_name_one_is_refused", host::DUMP_NEEDS, many::at_once),
