@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::orders::Port;
 use super::{lock_path, socket_path};
 use crate::error::{Error, Kind, Result};
-use crate::kernel::process::Process;
+use crate::kernel::process::{self, Process};
 
 /// How long an agent may take for an answer, and how long for its end before it is killed.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -109,12 +109,13 @@ pub fn status(cluster: &str) -> Result<Option<Status>> {
 }
 
 /// Ends a cluster's agent and waits until its process is gone: by asking it, then by SIGKILL. Says whether
-/// there was one.
+/// there was one. An agent whose files somebody removed is found by its arguments.
 ///
 /// # Errors
 /// If the process cannot be ended.
 pub fn stop(cluster: &str) -> Result<bool> {
-    let Some(agent) = holder(cluster)? else { return Ok(false) };
+    let lost = || Ok(process::of_arguments(&agent_arguments(cluster))?.into_iter().next());
+    let Some(agent) = holder(cluster)?.map_or_else(lost, |agent| Ok(Some(agent)))? else { return Ok(false) };
     // An agent that cannot be asked (it has no orders yet, or hangs) is killed below.
     let asked = matches!(ask(cluster, Request::Stop), Ok(Some(_)));
     if asked && agent.wait(DEADLINE)? {
@@ -129,6 +130,11 @@ pub fn stop(cluster: &str) -> Result<bool> {
         agent.pid()
     );
     Err(Error::new(Kind::Io, waited))
+}
+
+/// The arguments of an agent's process, as `spawn` gives them.
+pub(super) fn agent_arguments(cluster: &str) -> [&str; 5] {
+    ["minik", "agent", "serve", "--cluster", cluster]
 }
 
 /// The process that holds the agent's lock; none if nobody does.
@@ -149,7 +155,7 @@ fn holder(cluster: &str) -> Result<Option<Process>> {
         let text = std::io::read_to_string(&file).map_err(cannot)?;
         if let Ok(pid) = text.trim().parse()
             && let Some(process) = Process::open(pid)?
-            && process.arguments().get(1..) == Some(&["agent", "serve", "--cluster", cluster].map(str::to_owned))
+            && process.arguments() == agent_arguments(cluster)
         {
             return Ok(Some(process));
         }

@@ -47,9 +47,10 @@ pub fn spawn(cluster: &str) -> Result<Launch> {
     let log = log.map_err(|e| Error::io(format!("cannot open {}", path.display()), e))?;
     let cannot = |e| Error::io(format!("cannot start the agent of cluster {cluster}"), e);
     let (channel, theirs) = UnixStream::pair().map_err(cannot)?;
+    let [name, arguments @ ..] = control::agent_arguments(cluster);
     Command::new("/proc/self/exe")
-        .arg0("minik")
-        .args(["agent", "serve", "--cluster", cluster])
+        .arg0(name)
+        .args(arguments)
         .stdin(OwnedFd::from(theirs))
         .stdout(log.try_clone().map_err(cannot)?)
         .stderr(log)

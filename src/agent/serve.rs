@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::SigSet;
 use nix::unistd::{dup, dup2_stdin, setsid};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -34,6 +35,8 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// If another agent of this cluster runs, or the orders cannot be served.
 pub fn serve(cluster: &str) -> Result<()> {
+    // `up` holds SIGTERM and others back, and its children inherit that: neither we nor the pods' programs shall.
+    SigSet::empty().thread_set_mask().map_err(|e| Error::io("cannot let signals through", e))?;
     let launcher = take_launcher()?;
     let Some(_lock) = control::take_lock(cluster)? else {
         return Err(Error::new(Kind::Conflict, format!("cluster {cluster} has an agent already")));

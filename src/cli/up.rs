@@ -117,15 +117,19 @@ fn claim(plan: &Plan, args: &UpArgs) -> Result<state::Lock> {
     if let Some(found) = state::load(cluster)? {
         return Err(exists(cluster, found.phase));
     }
+    let is_new = !state::dir(cluster).exists();
     let lock = state::try_lock(cluster)?.ok_or_else(busy)?;
     // Somebody may have been quicker between our look and our lock.
     if let Some(found) = state::load(cluster)? {
         return Err(exists(cluster, found.phase));
     }
     check_names_free(plan).inspect_err(|_| {
-        // Only our own lock is in there; if it cannot be removed, the error that follows matters more.
-        let _ = state::remove(cluster);
-        let _ = host::release();
+        // A directory that was there is how `down` finds the agent. In ours is only the lock; if it cannot be removed,
+        // the error that follows matters more.
+        if is_new {
+            let _ = state::remove(cluster);
+            let _ = host::release();
+        }
     })?;
     Ok(lock)
 }

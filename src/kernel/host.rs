@@ -48,7 +48,9 @@ pub fn release() -> Result<()> {
     for dir in [names::NETNS_DIR, names::ETC_NETNS_DIR] {
         let mark = mark(dir);
         if mark.exists() {
-            remove_unused(dir)?;
+            if !remove_unused(dir)? {
+                continue;
+            }
             tolerate(fs::remove_file(&mark)).map_err(|e| Error::io(format!("cannot remove {}", mark.display()), e))?;
         }
     }
@@ -66,20 +68,22 @@ fn lock() -> Result<File> {
     Ok(file)
 }
 
-/// Unmounts and removes a directory, unless something is in it.
-fn remove_unused(dir: &str) -> Result<()> {
-    let mut entries = match fs::read_dir(dir) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+/// Unmounts and removes a directory, unless something is in it: what is a cluster's will go yet, which gives false, and
+/// what is others' makes the directory theirs.
+fn remove_unused(dir: &str) -> Result<bool> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
         entries => entries.map_err(|e| Error::io(format!("cannot read {dir}"), e))?,
     };
-    if entries.next().is_some() {
-        return Ok(());
+    let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    if !names.is_empty() {
+        return Ok(!names.iter().any(|name| name.to_string_lossy().starts_with("minik-")));
     }
     // The open directory would keep its own mount busy.
     drop(entries);
     // It is a mount on itself if `ip netns` or we made it one; a busy or plain directory stays as it is.
     while umount2(dir, MntFlags::empty()).is_ok() {}
-    tolerate(fs::remove_dir(dir)).map_err(|e| Error::io(format!("cannot remove {dir}"), e))
+    tolerate(fs::remove_dir(dir)).map(|()| true).map_err(|e| Error::io(format!("cannot remove {dir}"), e))
 }
 
 /// Takes "not there" and "somebody uses it" for success.

@@ -104,6 +104,23 @@ pub fn raise_file_limit() -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(cannot)
 }
 
+/// Root's processes with these arguments, the program's own name first.
+///
+/// # Errors
+/// If /proc cannot be read.
+pub fn of_arguments(arguments: &[&str]) -> Result<Vec<Process>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").map_err(|e| Error::io("cannot read /proc", e))? {
+        let entry = entry.map_err(|e| Error::io("cannot read /proc", e))?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        // A process that ends just now has no owner to look at.
+        if entry.metadata().is_ok_and(|there| there.uid() == 0) {
+            found.extend(Process::open(pid)?.filter(|process| process.arguments() == arguments));
+        }
+    }
+    Ok(found)
+}
+
 /// The processes that are in one of these named network namespaces, but for the calling one: programs of `exec`
 /// and of containers, and whatever else was started in there.
 ///

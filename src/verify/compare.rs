@@ -6,6 +6,9 @@ use std::fmt;
 use crate::packet::{Body, Direction, Frame, Icmp, Ip, Packet, Transport};
 use crate::predict::{Hop, Journey, Leg, Purpose};
 
+/// ICMP code of "destination unreachable": longer than the MTU, and not to be fragmented.
+const FRAGMENTATION_NEEDED: u8 = 4;
+
 /// A frame of a check, seen somewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
@@ -101,7 +104,8 @@ impl Purpose {
 pub fn compare(expected: &Journey, seen: &[Seen]) -> Option<Divergence> {
     let known: Vec<Purpose> = expected.legs.iter().map(|leg| leg.purpose).collect();
     let stray = seen.iter().find(|seen| !known.contains(&seen.purpose));
-    match expected.legs.iter().find_map(|leg| compare_leg(leg, seen)) {
+    let absent = |leg: &&Leg| is_limited(leg) && !seen.iter().any(|seen| seen.purpose == leg.purpose);
+    match expected.legs.iter().filter(|leg| !absent(leg)).find_map(|leg| compare_leg(leg, seen)) {
         // An ICMP error says more about what is missing than anything else.
         Some(Divergence::Missing { purpose, hop, after, instead }) => {
             let instead = stray.cloned().map(Box::new).or(instead);
@@ -110,6 +114,16 @@ pub fn compare(expected: &Journey, seen: &[Seen]) -> Option<Divergence> {
         Some(other) => Some(other),
         None => stray.map(Divergence::extra),
     }
+}
+
+/// Whether the kernel may hold this leg's packet back: of most ICMP errors it sends only a few a second to one
+/// destination (`net.ipv4.icmp_ratelimit`); "fragmentation needed" is exempt (`icmpv4_xrlim_allow`).
+fn is_limited(leg: &Leg) -> bool {
+    let is_exempt = |hop: &Hop| {
+        let transport = hop.frame.packet().map(|packet| &packet.transport);
+        matches!(transport, Some(Transport::Icmp(Icmp::Unreachable { code: FRAGMENTATION_NEEDED, .. })))
+    };
+    leg.purpose == Purpose::Error && !leg.hops.iter().any(is_exempt)
 }
 
 /// Fragments of one packet go the same way one after the other, so each is followed by itself.
@@ -372,6 +386,27 @@ mod tests {
         assert_eq!(divergence.to_string(), "n/b in: TTL 61 seen, 64 expected");
         found[1].frame = Frame { length: 85, ..frame(64, 0) };
         assert_eq!(compare(&journey(&["a", "b"]), &found).unwrap().to_string(), "n/b in: length 85 seen, 84 expected");
+    }
+
+    #[test]
+    fn an_error_that_the_kernel_limits_may_be_absent_but_not_wrong() {
+        let error = |code| {
+            let mut expected = journey(&["a", "b"]);
+            let mut leg = expected.legs[0].clone();
+            leg.purpose = Purpose::Error;
+            for hop in &mut leg.hops {
+                if let Body::Ip(packet) = &mut hop.frame.body {
+                    packet.transport = Transport::Icmp(Icmp::Unreachable { code, mtu: 0, about: None });
+                }
+            }
+            expected.legs.push(leg);
+            expected
+        };
+        assert_eq!(compare(&error(0), &seen(&["a", "b"])), None);
+        assert!(compare(&error(FRAGMENTATION_NEEDED), &seen(&["a", "b"])).is_some());
+        let mut found = seen(&["a", "b", "a"]);
+        found[2].purpose = Purpose::Error;
+        assert!(compare(&error(0), &found).is_some());
     }
 
     #[test]

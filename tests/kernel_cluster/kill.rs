@@ -97,3 +97,20 @@ pub fn agent() -> Outcome {
     cluster.minik(&["down"])?;
     unchanged(&before)
 }
+
+/// SIGTERM ends the agent as it ends any process, though `up` holds that signal back.
+pub fn terminate() -> Outcome {
+    let before = dump()?;
+    let cluster = Cluster::up("term")?;
+    let pid_of = |status: &str| -> Result<i32, String> {
+        let status: serde_json::Value = serde_json::from_str(status).map_err(|e| e.to_string())?;
+        Ok(status["agent"]["pid"].as_i64().ok_or_else(|| format!("no pid in {status}"))? as i32)
+    };
+    let pid = pid_of(&cluster.minik(&["status", "-o", "json"])?)?;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM)
+        .map_err(|e| e.to_string())?;
+    until("the agent to end", || !std::path::Path::new(&format!("/proc/{pid}")).exists())?;
+    cluster.minik(&["agent", "restart"])?;
+    cluster.minik(&["down"])?;
+    unchanged(&before)
+}

@@ -7,6 +7,7 @@
 mod agree;
 mod document;
 mod host;
+mod hostile;
 mod kill;
 mod lab;
 mod many;
@@ -37,10 +38,16 @@ const TESTS: &[Test] = &[
     ("up_can_be_killed_at_any_moment", host::DUMP_NEEDS, kill::up),
     ("down_can_be_killed_at_any_moment", host::DUMP_NEEDS, kill::down),
     ("the_agent_can_be_killed", host::DUMP_NEEDS, kill::agent),
+    ("sigterm_ends_the_agent", host::DUMP_NEEDS, kill::terminate),
     ("two_clusters_live_side_by_side", &["ping"], many::side_by_side),
     ("one_cluster_does_not_take_anothers_namespaces", &["ip"], many::prefixes),
     ("of_two_ups_of_one_name_one_is_refused", host::DUMP_NEEDS, many::at_once),
     ("replace_builds_anew", &["ping"], many::replace),
+    ("a_mode_is_verified_on_a_cluster_of_its_own", host::DUMP_NEEDS, hostile::throw_away),
+    ("the_matrix_marks_what_the_plan_does_not_say", &["ip"], hostile::matrix),
+    ("missing_tools_are_named", host::DUMP_NEEDS, hostile::tools),
+    ("spoiled_clusters_are_explained_and_removed", host::DUMP_NEEDS, hostile::spoiled),
+    ("clusters_at_the_edges_pass_every_check", &["ip"], hostile::edges),
 ];
 
 fn main() {
