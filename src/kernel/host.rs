@@ -79,9 +79,7 @@ fn remove_unused(dir: &str) -> Result<bool> {
     if !names.is_empty() {
         return Ok(!names.iter().any(|name| name.to_string_lossy().starts_with("minik-")));
     }
-    // The open directory would keep its own mount busy.
-    drop(entries);
-    // It is a mount on itself if `ip netns` or we made it one; a busy or plain directory stays as it is.
+    // The open directory, closed by now, would keep its own mount busy. It is a mount on itself if `ip netns` or we made it one; a busy or plain directory stays as it is.
     while umount2(dir, MntFlags::empty()).is_ok() {}
     tolerate(fs::remove_dir(dir)).map(|()| true).map_err(|e| Error::io(format!("cannot remove {dir}"), e))
 }
