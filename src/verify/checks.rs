@@ -139,13 +139,18 @@ impl<'a> List<'a> {
     }
 
     fn probe(&self, dst: Ipv4Addr, length: u16, message: Message) -> Result<Probe> {
-        let id = self.seed.wrapping_mul(251).wrapping_add(self.number()?).max(1);
+        let id = self.id()?.max(1);
         let src = Ipv4Addr::UNSPECIFIED;
         Ok(Probe { src, dst, ttl: TTL, id, dont_fragment: false, length, message, mark: self.mark()? })
     }
 
+    /// Differs between checks, and between runs: two pings that are masqueraded to one address must not have one id.
+    fn id(&self) -> Result<u16> {
+        Ok(self.seed.wrapping_mul(251).wrapping_add(self.number()?))
+    }
+
     fn echo(&self, dst: Ipv4Addr, length: u16) -> Result<Probe> {
-        let id = self.seed.wrapping_add(self.number()?);
+        let id = self.id()?;
         self.probe(dst, length, Message::Echo { id, seq: 1 })
     }
 
