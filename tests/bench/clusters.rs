@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use minik::cni;
 use minik::kernel::gone::Sentinel;
-use minik::kernel::{apply, features, host, process, remove};
+use minik::kernel::{apply, features, host, process, remove, state};
 use minik::plan::{Datapath, Plan};
 use minik::topology::{self, Overrides, Source};
 
@@ -175,6 +175,7 @@ fn own_kilobytes() -> Result<u64> {
 pub fn kernel_part(nodes: usize, pods: usize) -> Result<()> {
     let plan = plan(nodes, pods)?;
     process::raise_file_limit().map_err(Error::other)?;
+    let _lock = state::try_lock(CLUSTER).map_err(Error::other)?.ok_or_else(|| Error::other("the cluster is in use"))?;
     host::prepare().map_err(Error::other)?;
     let sentinel = Sentinel::place().map_err(Error::other)?;
     let start = Instant::now();
@@ -184,7 +185,7 @@ pub fn kernel_part(nodes: usize, pods: usize) -> Result<()> {
     remove::namespaces(CLUSTER).map_err(Error::other)?;
     sentinel.wait().map_err(Error::other)?;
     let down = start.elapsed();
-    host::release().map_err(Error::other)?;
+    state::remove(CLUSTER).and_then(|()| host::release()).map_err(Error::other)?;
     built.map_err(Error::other)?;
     println!("{} {}", up.as_micros(), down.as_micros());
     Ok(())
