@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use minik::kernel::{netns, tun};
+use minik::plan::aside;
 use minik::tunnel::{Cause, Engine};
 
 pub const POD_1: &str = "10.100.84.130";
@@ -149,8 +150,15 @@ impl Lab {
         Ok(())
     }
 
-    /// Makes the TUN device, with an index of our choice.
+    /// Makes the TUN device, with an index of our choice. Where the ipip module is loaded, its own device makes room.
     pub fn tunl0(&self, node: &str) -> Result<(), String> {
+        if self.ip(node, "link show dev tunl0").is_ok() {
+            self.ip(node, &format!("link set dev tunl0 name {}", aside::kernels("tunl0")))?;
+            let address = SIDES.iter().find(|side| node.ends_with(side.0)).map(|side| side.1).ok_or("no such node")?;
+            let quiet = aside::quiet("tunl0", 0);
+            self.ip(node, &format!("link add {quiet} type ipip mode mplsip local {address}"))?;
+            self.ip(node, &format!("link set dev {quiet} up"))?;
+        }
         let ns = netns::open(&self.ns(node)).map_err(|e| e.to_string())?;
         let made = netns::inside(ns.file().as_fd(), || tun::create("tunl0", 77));
         let index = made.and_then(|made| made).map_err(|e| e.to_string())?;

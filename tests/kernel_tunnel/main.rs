@@ -1,15 +1,18 @@
 //! The userspace tunnel between two nodes, judged by ping, tcpdump and iptables. Needs root and /dev/net/tun;
-//! without them every test is counted as ignored, with the reason in its name.
+//! without them every test is counted as ignored, with the reason in its name,
+//! unless MINIK_REQUIRE is set.
 
 #![allow(clippy::disallowed_methods, reason = "tests start the tools that check")]
 
 mod device;
+#[path = "../kernel/mod.rs"]
+mod kernel;
 mod lab;
 mod packets;
 mod streams;
 
 use lab::Outcome;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> Outcome);
@@ -39,17 +42,13 @@ fn main() {
     // The tests capture and count packets: one after another.
     arguments.test_threads = Some(1);
     let missing = missing();
-    let trials = TESTS.iter().map(|(name, test)| match &missing {
-        None => Trial::test(*name, move || test().map_err(Failed::from)),
-        Some(reason) => Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true),
-    });
+    let trials =
+        TESTS.iter().map(|&(name, test)| kernel::trial(name, missing.clone(), move || test().map_err(Failed::from)));
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 
 /// What this machine lacks for these tests.
-fn missing() -> Option<&'static str> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some("not root");
-    }
-    (!std::path::Path::new("/dev/net/tun").exists()).then_some("no /dev/net/tun")
+fn missing() -> Option<String> {
+    let no_tun = || (!std::path::Path::new("/dev/net/tun").exists()).then(|| "no /dev/net/tun".to_owned());
+    kernel::not_root().or_else(no_tun)
 }
