@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use minik::kernel::{netns, tun};
-use minik::plan::aside;
+use minik::plan::{Datapath, aside};
 use minik::tunnel::{Cause, Engine};
 
 pub const POD_1: &str = "10.100.84.130";
@@ -33,20 +33,28 @@ pub type Outcome = Result<(), String>;
 /// The namespaces of one test. Dropping it removes them.
 pub struct Lab {
     prefix: String,
+    datapath: Datapath,
     pub engine: Engine,
 }
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 
 impl Lab {
-    /// Builds it; when this returns, pod reaches pod.
+    /// Builds it with our tunnel; when this returns, pod reaches pod.
     pub fn new(workers: usize) -> Result<Lab, String> {
+        Lab::with(Datapath::Userspace, workers)
+    }
+
+    /// Builds it with the kernel's tunnel or ours.
+    pub fn with(datapath: Datapath, workers: usize) -> Result<Lab, String> {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("minik-t{}-{number}-", std::process::id());
         let engine = Engine::start(workers, |line| eprintln!("{line}")).map_err(|e| e.to_string())?;
-        let lab = Lab { prefix, engine };
+        let lab = Lab { prefix, datapath, engine };
         lab.build()?;
-        lab.serve()?;
+        if datapath == Datapath::Userspace {
+            lab.serve()?;
+        }
         Ok(lab)
     }
 
@@ -152,6 +160,10 @@ impl Lab {
 
     /// Makes the TUN device, with an index of our choice. Where the ipip module is loaded, its own device makes room.
     pub fn tunl0(&self, node: &str) -> Result<(), String> {
+        if self.datapath == Datapath::Kernel {
+            // There already, where the module is loaded.
+            return self.ip(node, "link show dev tunl0").map(drop);
+        }
         if self.ip(node, "link show dev tunl0").is_ok() {
             self.ip(node, &format!("link set dev tunl0 name {}", aside::kernels("tunl0")))?;
             let address = SIDES.iter().find(|side| node.ends_with(side.0)).map(|side| side.1).ok_or("no such node")?;
