@@ -4,14 +4,14 @@
 //! Needs root; without it every test is counted as ignored, with the reason in its name, unless MINIK_REQUIRE is set.
 //! MINIK_DATAPATH chooses who carries tunnelled packets.
 
-#[path = "kernel/mod.rs"]
-mod kernel;
-
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
     reason = "a test starts what it checks, and ends where that fails"
 )]
+
+#[path = "kernel/mod.rs"]
+mod kernel;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};

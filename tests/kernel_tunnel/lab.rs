@@ -34,6 +34,7 @@ pub type Outcome = Result<(), String>;
 pub struct Lab {
     prefix: String,
     datapath: Datapath,
+    tunnel_first: bool,
     pub engine: Engine,
 }
 
@@ -42,15 +43,20 @@ static LABS: AtomicU32 = AtomicU32::new(0);
 impl Lab {
     /// Builds it with our tunnel; when this returns, pod reaches pod.
     pub fn new(workers: usize) -> Result<Lab, String> {
-        Lab::with(Datapath::Userspace, workers)
+        Lab::with(Datapath::Userspace, false, workers)
     }
 
-    /// Builds it with the kernel's tunnel or ours.
-    pub fn with(datapath: Datapath, workers: usize) -> Result<Lab, String> {
+    /// Builds it with the kernel's tunnel or ours, made before all other links as the kernel's is: their order decides
+    /// about the source address of what a node says to its pods.
+    pub fn twin(datapath: Datapath) -> Result<Lab, String> {
+        Lab::with(datapath, true, 1)
+    }
+
+    fn with(datapath: Datapath, tunnel_first: bool, workers: usize) -> Result<Lab, String> {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("minik-t{}-{number}-", std::process::id());
         let engine = Engine::start(workers, |line| eprintln!("{line}")).map_err(|e| e.to_string())?;
-        let lab = Lab { prefix, datapath, engine };
+        let lab = Lab { prefix, datapath, tunnel_first, engine };
         lab.build()?;
         if datapath == Datapath::Userspace {
             lab.serve()?;
@@ -131,6 +137,9 @@ impl Lab {
         self.ip("sw", "link set br0 up")?;
         for (n, address, pod, other, block) in SIDES {
             let (node, pod_ns) = (format!("n{n}"), format!("p{n}"));
+            if self.tunnel_first {
+                self.tunl0(&node)?;
+            }
             self.ip("sw", &format!("link add port{n} type veth peer name ens33 netns {}", self.ns(&node)))?;
             self.ip("sw", &format!("link set port{n} master br0 up"))?;
             self.ip(&node, &format!("link add cali{n} type veth peer name eth0 netns {}", self.ns(&pod_ns)))?;
@@ -149,7 +158,9 @@ impl Lab {
             self.ip(&pod_ns, &format!("addr add {pod}/32 dev eth0"))?;
             self.ip(&pod_ns, "route add 169.254.1.1 dev eth0 scope link")?;
             self.ip(&pod_ns, "route add default via 169.254.1.1 dev eth0")?;
-            self.tunl0(&node)?;
+            if !self.tunnel_first {
+                self.tunl0(&node)?;
+            }
             let tunnel_address = if n == "1" { "10.100.84.128/32" } else { "10.100.247.0/32" };
             self.ip(&node, &format!("addr add {tunnel_address} dev tunl0"))?;
             self.ip(&node, "link set tunl0 mtu 1480 up")?;

@@ -8,7 +8,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// A socket that hears every IPv4 packet at `device`, from its IP header on.
 pub fn capture(device: &str) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    let protocol = (libc::ETH_P_IP as u16).to_be();
+    // Those of one protocol are heard on their way in only.
+    let protocol = (libc::ETH_P_ALL as u16).to_be();
     let name = CString::new(device)?;
     // SAFETY: the name ends with a zero, the address is plain data and as long as is said; the descriptor is owned
     // from here on.
@@ -22,6 +23,12 @@ pub fn capture(device: &str) -> io::Result<OwnedFd> {
         address.sll_family = libc::AF_PACKET as u16;
         address.sll_protocol = protocol;
         address.sll_ifindex = libc::if_nametoindex(name.as_ptr()) as i32;
+        // Room for the longest burst.
+        let room: libc::c_int = 16 << 20;
+        let int = size_of::<libc::c_int>() as libc::socklen_t;
+        if libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, (&raw const room).cast(), int) < 0 {
+            return Err(io::Error::last_os_error());
+        }
         let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         if libc::bind(fd, (&raw const address).cast(), size) < 0 {
             return Err(io::Error::last_os_error());
@@ -55,6 +62,9 @@ pub fn next(socket: &OwnedFd) -> io::Result<Option<(&'static str, Vec<u8>)>> {
             _ => Err(error),
         };
     };
+    if u16::from_be(address.sll_protocol) != libc::ETH_P_IP as u16 {
+        return next(socket);
+    }
     buffer.truncate(length);
     let direction = if address.sll_pkttype == 4 { "out" } else { "in" };
     Ok(Some((direction, buffer)))
