@@ -19,7 +19,7 @@ use super::netlink::{Batch, Rtnetlink};
 use super::netns::{self, Fresh};
 use super::{etc, restore, sysctl, tun};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Datapath, Link, LinkKind, Namespace, Plan, Sysctl};
+use crate::plan::{Datapath, Link, LinkKind, Namespace, Plan, Sysctl, aside};
 
 /// Most restores at a time: each sleeps most of its time, waiting for RCU, so more of them than there are CPUs.
 const LOADERS_MAX: usize = 16;
@@ -116,7 +116,7 @@ impl<'p> Builder<'p> {
             // A closed queue means that a loader failed, and that its error is reported.
             let _ = self.tables.send((namespace, fd));
         }
-        let indexes = number_links(namespace, &self.native);
+        let (indexes, free_index) = self.number_links(namespace);
         let (far_ends, own): (Vec<&Link>, Vec<&Link>) = namespace.links.iter().partition(|l| self.born_later(l));
         let mut site = Site { namespace, fresh, indexes, far_ends, defaults_before: Vec::new() };
         let mut batch = Batch::default();
@@ -124,10 +124,12 @@ impl<'p> Builder<'p> {
             if self.is_tun(link) {
                 // A TUN is made at once; the links before it must not come after it, since the kernel takes the
                 // first link's address as source toward links that have none.
+                self.push_aside(link, &mut batch);
                 site.fresh.rtnetlink.send(std::mem::take(&mut batch))?;
             }
             self.push_own(&site, link, &mut batch)?;
         }
+        self.push_silence(&site, free_index, &mut batch);
         if site.far_ends.is_empty() {
             push_routes(&site, &mut batch)?;
         }
@@ -179,6 +181,41 @@ impl<'p> Builder<'p> {
     }
 }
 
+/// What a TUN needs where the ipip module has a device of its name: see [`aside`].
+impl<'p> Builder<'p> {
+    fn push_aside(&self, tunnel: &Link, batch: &mut Batch) {
+        if let Some(index) = self.native.get(&tunnel.name) {
+            let message = messages::rename(*index, aside::kernels(&tunnel.name));
+            batch.push(Message::SetLink(message), 0, format!("rename the kernel's own {}", tunnel.name));
+        }
+    }
+
+    fn push_silence(&self, site: &Site<'p>, free_index: u32, batch: &mut Batch) {
+        let in_the_way = |link: &&Link| self.is_tun(link) && self.native.contains_key(&link.name);
+        let Some(tunnel) = site.namespace.links.iter().find(in_the_way) else { return };
+        for (number, address) in aside::addresses(site.namespace).into_iter().enumerate() {
+            let name = aside::quiet(&tunnel.name, number);
+            push_new(batch, messages::silent(&name, free_index + number as u32, address), &name);
+        }
+    }
+
+    /// An index for every link: that of the kernel where it has the link by itself, else the next free one. And the
+    /// first that is free after all.
+    fn number_links(&self, namespace: &'p Namespace) -> (BTreeMap<&'p str, u32>, u32) {
+        let mut next = self.native.values().copied().max().unwrap_or(0) + 1;
+        let number = |link: &'p Link| {
+            let adopted = self.native.get(&link.name).copied().filter(|_| !self.is_tun(link));
+            let index = adopted.unwrap_or_else(|| {
+                next += 1;
+                next - 1
+            });
+            (link.name.as_str(), index)
+        };
+        let indexes = namespace.links.iter().map(number).collect();
+        (indexes, next)
+    }
+}
+
 /// Settles the links of `site` that were born from elsewhere, and with them its routes.
 fn settle_far_ends(site: &mut Site<'_>) -> Result<()> {
     if site.far_ends.is_empty() {
@@ -218,19 +255,6 @@ fn push_routes(site: &Site<'_>, batch: &mut Batch) -> Result<()> {
         batch.push(Message::NewRoute(messages::route(one, dev)), CREATE, format!("add route {}", one.dst));
     }
     Ok(())
-}
-
-/// An index for every link: that of the kernel where it has the link by itself, else the next free one.
-fn number_links<'p>(namespace: &'p Namespace, native: &BTreeMap<String, u32>) -> BTreeMap<&'p str, u32> {
-    let mut next = native.values().copied().max().unwrap_or(0);
-    let number = |link: &'p Link| {
-        let index = native.get(&link.name).copied().unwrap_or_else(|| {
-            next += 1;
-            next
-        });
-        (link.name.as_str(), index)
-    };
-    namespace.links.iter().map(number).collect()
 }
 
 /// The links of a socket's namespace by name.

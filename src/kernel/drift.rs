@@ -11,7 +11,7 @@ use super::{remove, restore as restore_tool};
 use crate::error::{Error, Kind, Result};
 use crate::names;
 use crate::plan::facts::{self, Drift};
-use crate::plan::{Link, LinkKind, Namespace, Plan, restore};
+use crate::plan::{Link, LinkKind, Namespace, Plan, aside, restore};
 
 /// Every difference between the plan and the kernel, namespace by namespace in the plan's order.
 ///
@@ -59,7 +59,10 @@ fn of_namespace(ns: &Namespace) -> Result<Vec<Drift>> {
 
 /// What was read, as a namespace that says no more of each link than the plan does.
 fn as_namespace(planned: &Namespace, live: Live) -> Namespace {
-    let links = live.links.into_iter().filter_map(|link| as_link(planned.link(&link.name), link)).collect();
+    let tunnels = || planned.links.iter().filter(|link| link.kind == LinkKind::Ipip);
+    let unexpected = |name: &str| !tunnels().any(|tunnel| aside::is_quiet(&tunnel.name, name));
+    let links = live.links.into_iter().filter(|link| unexpected(&link.name));
+    let links = links.filter_map(|link| as_link(planned.link(&link.name), link)).collect();
     Namespace { links, routes: live.routes, neighbours: live.neighbours, ..planned.clone() }
 }
 

@@ -1,15 +1,16 @@
 //! Each part of a plan as the rtnetlink message that makes it. No effects: values in, messages out.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 
 use ipnet::IpNet;
 use netlink_packet_core::{DefaultNla, Emitable};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::AddressFamily;
+use netlink_packet_route::IpProtocol;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
-use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, InfoData, InfoKind, InfoVeth};
+use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, InfoData, InfoIpTunnel, InfoKind, InfoVeth};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter};
@@ -37,6 +38,25 @@ pub fn bridge(link: &Link, index: u32) -> LinkMessage {
 /// `tunl0` of the ipip module, where the kernel has not made it by itself.
 pub fn ipip(link: &Link, index: u32) -> LinkMessage {
     LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::IpIp).name(link.name.clone()).index(index).build()
+}
+
+/// A tunnel of the ipip module from `local`, up, for another protocol than IP ([`crate::plan::aside`] says what for).
+pub fn silent(name: &str, index: u32, local: Ipv4Addr) -> LinkMessage {
+    let parts = vec![InfoIpTunnel::Local(local.into()), InfoIpTunnel::Protocol(IpProtocol::Mpls)];
+    LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::IpIp)
+        .name(name.to_owned())
+        .index(index)
+        .set_info_data(InfoData::IpTunnel(parts))
+        .up()
+        .build()
+}
+
+/// A new name for the link with this index, which must be down.
+pub fn rename(index: u32, name: String) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::IfName(name));
+    message
 }
 
 /// A veth pair: `link` here, with `index`, and `peer` born in the namespace `peer_netns` with `peer_index`. One

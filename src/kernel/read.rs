@@ -139,7 +139,9 @@ fn route(message: &RouteMessage, names: &BTreeMap<u32, String>) -> Option<Route>
         _ => return None,
     };
     let protocol = Protocol::from_number(u8::from(header.protocol));
-    if header.table != RouteHeader::RT_TABLE_MAIN || protocol == Protocol::Kernel {
+    // Cloned: not a route but what the kernel remembers of a destination, such as the MTU on the way through a tunnel.
+    let remembered = header.flags.contains(RouteFlags::Cloned);
+    if header.table != RouteHeader::RT_TABLE_MAIN || protocol == Protocol::Kernel || remembered {
         return None;
     }
     let default = IpAddr::from([0, 0, 0, 0]);

@@ -5,6 +5,7 @@
 //! equal plan, byte for byte.
 
 mod address;
+pub mod aside;
 mod etc;
 pub mod facts;
 pub mod netfilter;

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::{Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, etc_files, restore};
+use super::{Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, aside, etc_files, restore};
 use crate::names;
 
 /// The script. Equal plans give equal scripts; `sh SCRIPT down` removes what `sh SCRIPT` made.
@@ -103,6 +103,9 @@ fn links(text: &mut String, plan: &Plan, ns: &Namespace, made: &mut BTreeSet<(St
             LinkKind::Ipip => tunnel(text, plan.datapath, netns, link),
         }
     }
+    if plan.datapath == Datapath::Userspace {
+        ns.links.iter().filter(|link| link.kind == LinkKind::Ipip).for_each(|link| silence(text, ns, link));
+    }
 }
 
 /// MAC and MTU, as words of `ip link add`.
@@ -123,13 +126,29 @@ fn tunnel(text: &mut String, datapath: Datapath, netns: &str, link: &Link) {
         ),
         Datapath::Userspace => write!(
             text,
-            "# No ipip in the kernel: a TUN device takes the routes, but only minik's agent can carry its packets.\n\
-             ip -n {netns} tuntap add dev {name} mode tun\n"
+            "# A TUN device takes the routes, but only minik's agent can carry its packets. Where the ipip module is\n\
+             # loaded, its own device is in the way.\n\
+             if ip -n {netns} link show dev {name} >/dev/null 2>&1; then\n  \
+             ip -n {netns} link set dev {name} name {aside}\nfi\n\
+             ip -n {netns} tuntap add dev {name} mode tun\n",
+            aside = aside::kernels(name)
         ),
     };
     if let Some(mtu) = link.mtu {
         let _ = writeln!(text, "ip -n {netns} link set dev {name} mtu {mtu}");
     }
+}
+
+/// The module, if it is loaded, would say "port unreachable" to everything that arrives for the agent.
+fn silence(text: &mut String, ns: &Namespace, tunnel: &Link) {
+    let (netns, aside) = (&ns.netns, aside::kernels(&tunnel.name));
+    let _ = writeln!(text, "if ip -n {netns} link show dev {aside} >/dev/null 2>&1; then");
+    for (number, address) in aside::addresses(ns).into_iter().enumerate() {
+        let name = aside::quiet(&tunnel.name, number);
+        let _ = writeln!(text, "  ip -n {netns} link add {name} type ipip mode mplsip local {address}");
+        let _ = writeln!(text, "  ip -n {netns} link set dev {name} up");
+    }
+    text.push_str("fi\n");
 }
 
 /// What comes after all links exist: ports, addresses, state, settings, routes, rules.

@@ -31,6 +31,11 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Whether it is about packets on their way out.
+    pub fn is_outward(self) -> bool {
+        !matches!(self, Cause::Malformed | Cause::Congestion | Cause::DeviceDown | Cause::Undelivered)
+    }
+
     /// Every cause.
     pub const ALL: [Cause; 11] = [
         Cause::NotIpv4,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::coalesce::{self, Coalescer, Group};
+use super::complaints::Complaints;
 use super::counters::{Cause, Counters};
 use super::icmp;
 use super::ipip::{self, Fate, Outer, Path, Refused};
@@ -69,6 +70,7 @@ pub(super) struct Endpoint {
     id: u16,
     /// Packets that are still to be sent singly.
     careful: u32,
+    complaints: Complaints,
 }
 
 impl Endpoint {
@@ -78,7 +80,7 @@ impl Endpoint {
         let tun = tun::attach(device)?;
         let paths = Paths::open(tun.index)?;
         let device = File::from(OwnedFd::from(tun));
-        Ok(Endpoint { device, raw, paths, counters, id: 1, careful: 0 })
+        Ok(Endpoint { device, raw, paths, counters, id: 1, careful: 0, complaints: Complaints::new(Instant::now()) })
     }
 
     /// The descriptors to wait on: of the device, of the raw socket, and of news about routes.
@@ -345,8 +347,27 @@ impl Endpoint {
             *part = IoSlice::new(&inbox.packet(follower)[inner[follower].clone()][headers..]);
         }
         let written = (&self.device).write_vectored(&parts[..1 + usize::from(group.count)]);
+        if written.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::EIO)) {
+            for index in std::iter::once(first).chain(coalescer.followers(group).map(usize::from)) {
+                self.turn_away(inbox.packet(index));
+            }
+        }
         let bytes = total + headers * usize::from(group.count - 1);
         self.delivered(written, u64::from(group.count), bytes as u64)
+    }
+
+    /// Tells the other end that this one is down, a few times a second at most.
+    fn turn_away(&self, outer: &[u8]) {
+        if !self.complaints.allowed(Instant::now()) {
+            return;
+        }
+        let mut message = [0u8; icmp::MESSAGE_MAX];
+        let length = icmp::port_unreachable(outer, ICMP_TTL, &mut message);
+        if let (Some(length), Some(source)) = (length, outer.get(12..16)) {
+            let source = std::net::Ipv4Addr::new(source[0], source[1], source[2], source[3]);
+            // That the message itself is refused changes nothing for the packet.
+            let _ = self.raw.send([&message[..length], &[]], source);
+        }
     }
 
     fn delivered(&self, written: io::Result<usize>, packets: u64, bytes: u64) -> Result<(), Gone> {

@@ -1,7 +1,9 @@
-//! The ICMP message that tells a packet's source that it is too big for the tunnel. PURE.
+//! The ICMP messages of a tunnel: a packet is too big for it, or it takes no packets. PURE.
 //!
 //! Which packets are answered, how much of them is quoted and how the message is marked follow Linux'
 //! `icmp_send` (net/ipv4/icmp.c) and RFC 1812, 4.3.2.
+
+use std::net::Ipv4Addr;
 
 use super::checksum::Sum;
 use super::packet::{self, IPV4_HEADER, Ipv4, protocol};
@@ -22,6 +24,25 @@ const TOS: u8 = 0x1e;
 /// `offending`, and gives its length in bytes. The source address is left 0 and the header's checksum and
 /// identification too: the kernel fills them in. None if such a packet is not answered.
 pub fn fragmentation_needed(offending: &[u8], mtu: u16, ttl: u8, out: &mut [u8; MESSAGE_MAX]) -> Option<usize> {
+    unreachable(offending, Unreachable { code: 4, mtu, ttl, from: Ipv4Addr::UNSPECIFIED }, out)
+}
+
+/// Writes "port unreachable" about the packet at the start of `offending`, as its destination: what Linux says where no
+/// tunnel takes a packet (net/ipv4/tunnel4.c). Otherwise as [`fragmentation_needed`].
+pub fn port_unreachable(offending: &[u8], ttl: u8, out: &mut [u8; MESSAGE_MAX]) -> Option<usize> {
+    let from = parse_start(offending)?.destination;
+    unreachable(offending, Unreachable { code: 3, mtu: 0, ttl, from }, out)
+}
+
+/// A message "destination unreachable".
+struct Unreachable {
+    code: u8,
+    mtu: u16,
+    ttl: u8,
+    from: Ipv4Addr,
+}
+
+fn unreachable(offending: &[u8], what: Unreachable, out: &mut [u8; MESSAGE_MAX]) -> Option<usize> {
     let ip = parse_start(offending).filter(|ip| is_answered(ip, offending))?;
     let quoted = offending.len().min(MESSAGE_MAX - IPV4_HEADER - ICMP_HEADER);
     let total = IPV4_HEADER + ICMP_HEADER + quoted;
@@ -29,13 +50,14 @@ pub fn fragmentation_needed(offending: &[u8], mtu: u16, ttl: u8, out: &mut [u8; 
     out[0] = 0x45;
     out[1] = (ip.tos & TOS) | INTERNETWORK_CONTROL;
     packet::put16(out, 2, total as u16);
-    out[8] = ttl;
+    out[8] = what.ttl;
     out[9] = protocol::ICMP;
+    out[12..16].copy_from_slice(&what.from.octets());
     out[16..20].copy_from_slice(&ip.source.octets());
     let message = &mut out[IPV4_HEADER..total];
     message[0] = 3;
-    message[1] = 4;
-    packet::put16(message, 6, mtu);
+    message[1] = what.code;
+    packet::put16(message, 6, what.mtu);
     message[ICMP_HEADER..].copy_from_slice(&offending[..quoted]);
     let checksum = Sum::default().bytes(message).checksum();
     packet::put16(message, 2, checksum);
@@ -88,6 +110,14 @@ mod tests {
         assert_eq!((out[20], out[21], &out[24..28]), (3, 4, &[0u8, 0, 5, 100][..]), "type, code, unused, MTU 1380");
         assert_eq!(out[28..], datagram[..548]);
         assert_eq!(Sum::default().bytes(&out[20..]).partial(), 0xffff, "the checksum holds");
+    }
+
+    #[test]
+    fn the_message_of_a_tunnel_that_is_down() {
+        let mut out = [0xff; MESSAGE_MAX];
+        assert_eq!(port_unreachable(&udp(104), 64, &mut out), Some(132));
+        assert_eq!((&out[12..16], &out[16..20]), (&[10u8, 100, 247, 1][..], &[10u8, 100, 84, 130][..]));
+        assert_eq!((out[20], out[21], &out[24..28]), (3, 3, &[0u8; 4][..]), "type, code, unused");
     }
 
     #[test]

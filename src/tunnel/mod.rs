@@ -15,17 +15,22 @@
 //! - the mark of a packet does not survive the tunnel: a TUN does not hand it out;
 //! - the next hop is asked from the routing a second time, without mark, source and input device (see
 //!   `paths`);
-//! - drops are in the tunnel's own [`Snapshot`] and not in the device's error counters, whose packet and byte
-//!   counters are right;
+//! - drops are in the tunnel's own [`Snapshot`] and not in the device's error counters, and the device's counters of
+//!   what went out contain them;
+//! - what is wrapped in IP and no IPv4 itself is dropped before the device and not behind it;
 //! - a large TCP packet that does not fit is answered with ICMP at once, where the kernel cuts it first and
 //!   answers only once the sender repeats a single segment;
-//! - a packet for a device that is down is dropped in silence, where the kernel answers "port unreachable";
+//! - "port unreachable", the answer to packets for a device that is down, is limited per tunnel and not per sender, and
+//!   does not heed net.ipv4.icmp_ratelimit;
 //! - the device says POINTOPOINT, and `tun` in `ip -d link`.
+//!
+//! The tests `both_…` of tests/kernel_tunnel compare both packet by packet, where the kernel has its own.
 //!
 //! Files without an EFFECTS mark are pure and tested byte by byte.
 
 mod checksum;
 mod coalesce;
+mod complaints;
 mod counters;
 mod endpoint;
 mod icmp;

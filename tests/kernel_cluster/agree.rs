@@ -62,12 +62,13 @@ pub fn drift() -> Outcome {
 /// A network built by hand from the script, and one built by `up`, are the same to the kernel's tools.
 pub fn script_and_up() -> Outcome {
     let cluster = Cluster::named("script");
-    let text = cluster.minik(&["plan", "calico-ipip", "--as", "shell", "--datapath", "userspace"])?;
+    let datapath = crate::kernel::datapath().to_string();
+    let text = cluster.minik(&["plan", "calico-ipip", "--as", "shell", "--datapath", &datapath])?;
     let script = Script::run(&text)?;
     let plan = cluster.plan()?;
     let by_hand = everything(&cluster, &plan)?;
     script.undo()?;
-    cluster.minik(&["up", "calico-ipip", "--datapath", "userspace"])?;
+    cluster.minik(&["up", "calico-ipip", "--datapath", &datapath])?;
     equal("the kernel's state", &by_hand, &everything(&cluster, &plan)?)
 }
 

@@ -82,7 +82,7 @@ impl Cluster {
         let source = minik::topology::builtin::ALL[0].source();
         let cluster = minik::topology::parse(&[source], &overrides).map_err(|e| e.to_string())?;
         let record = minik::kernel::state::load(&self.name).map_err(|e| e.to_string())?;
-        let datapath = record.map_or(minik::plan::Datapath::Userspace, |record| record.datapath);
+        let datapath = record.map_or_else(crate::kernel::datapath, |record| record.datapath);
         minik::cni::plan(&cluster, datapath).map_err(|e| e.to_string())
     }
 

@@ -1,6 +1,6 @@
 //! Whole clusters in the kernel, judged by programs that are not ours: ip, ping, arping, tcpdump, curl, nc,
 //! iptables-save, ipset. Needs root; without it, or without one of the programs, a test is counted as ignored,
-//! with the reason in its name.
+//! with the reason in its name, unless MINIK_REQUIRE is set. MINIK_DATAPATH chooses who carries tunnelled packets.
 
 #![allow(clippy::disallowed_methods, reason = "tests start what they check")]
 
@@ -8,12 +8,14 @@ mod agree;
 mod document;
 mod host;
 mod hostile;
+#[path = "../kernel/mod.rs"]
+mod kernel;
 mod kill;
 mod lab;
 mod many;
 
 use lab::Outcome;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 
 /// A test: its name, the programs it needs, and itself.
 type Test = (&'static str, &'static [&'static str], fn() -> Outcome);
@@ -54,17 +56,19 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // The tests compare what the host holds: one after another.
     arguments.test_threads = Some(1);
-    let trials = TESTS.iter().map(|&(name, needs, test)| match missing(needs) {
-        None => Trial::test(name, move || test().map_err(Failed::from)),
-        Some(reason) => Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true),
-    });
+    // What this loads stays loaded, and is no work of the clusters.
+    let datapath = kernel::datapath();
+    eprintln!("data path: {datapath}");
+    let trials = TESTS
+        .iter()
+        .map(|&(name, needs, test)| kernel::trial(name, missing(needs), move || test().map_err(Failed::from)));
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 
 /// What this machine lacks for a test that needs these programs.
 fn missing(programs: &[&str]) -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some("not root".to_owned());
+    if let Some(reason) = kernel::not_root() {
+        return Some(reason);
     }
     let always = ["ip", "iptables-restore", "ipset"];
     let lacking = always.iter().chain(programs).find(|program| !lab::installed(program))?;

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use minik::kernel::{netns, tun};
+use minik::plan::{Datapath, aside};
 use minik::tunnel::{Cause, Engine};
 
 pub const POD_1: &str = "10.100.84.130";
@@ -32,20 +33,34 @@ pub type Outcome = Result<(), String>;
 /// The namespaces of one test. Dropping it removes them.
 pub struct Lab {
     prefix: String,
+    datapath: Datapath,
+    tunnel_first: bool,
     pub engine: Engine,
 }
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 
 impl Lab {
-    /// Builds it; when this returns, pod reaches pod.
+    /// Builds it with our tunnel; when this returns, pod reaches pod.
     pub fn new(workers: usize) -> Result<Lab, String> {
+        Lab::with(Datapath::Userspace, false, workers)
+    }
+
+    /// Builds it with the kernel's tunnel or ours, made before all other links as the kernel's is: their order decides
+    /// about the source address of what a node says to its pods.
+    pub fn twin(datapath: Datapath) -> Result<Lab, String> {
+        Lab::with(datapath, true, 1)
+    }
+
+    fn with(datapath: Datapath, tunnel_first: bool, workers: usize) -> Result<Lab, String> {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("minik-t{}-{number}-", std::process::id());
         let engine = Engine::start(workers, |line| eprintln!("{line}")).map_err(|e| e.to_string())?;
-        let lab = Lab { prefix, engine };
+        let lab = Lab { prefix, datapath, tunnel_first, engine };
         lab.build()?;
-        lab.serve()?;
+        if datapath == Datapath::Userspace {
+            lab.serve()?;
+        }
         Ok(lab)
     }
 
@@ -122,6 +137,9 @@ impl Lab {
         self.ip("sw", "link set br0 up")?;
         for (n, address, pod, other, block) in SIDES {
             let (node, pod_ns) = (format!("n{n}"), format!("p{n}"));
+            if self.tunnel_first {
+                self.tunl0(&node)?;
+            }
             self.ip("sw", &format!("link add port{n} type veth peer name ens33 netns {}", self.ns(&node)))?;
             self.ip("sw", &format!("link set port{n} master br0 up"))?;
             self.ip(&node, &format!("link add cali{n} type veth peer name eth0 netns {}", self.ns(&pod_ns)))?;
@@ -140,7 +158,9 @@ impl Lab {
             self.ip(&pod_ns, &format!("addr add {pod}/32 dev eth0"))?;
             self.ip(&pod_ns, "route add 169.254.1.1 dev eth0 scope link")?;
             self.ip(&pod_ns, "route add default via 169.254.1.1 dev eth0")?;
-            self.tunl0(&node)?;
+            if !self.tunnel_first {
+                self.tunl0(&node)?;
+            }
             let tunnel_address = if n == "1" { "10.100.84.128/32" } else { "10.100.247.0/32" };
             self.ip(&node, &format!("addr add {tunnel_address} dev tunl0"))?;
             self.ip(&node, "link set tunl0 mtu 1480 up")?;
@@ -149,8 +169,19 @@ impl Lab {
         Ok(())
     }
 
-    /// Makes the TUN device, with an index of our choice.
+    /// Makes the TUN device, with an index of our choice. Where the ipip module is loaded, its own device makes room.
     pub fn tunl0(&self, node: &str) -> Result<(), String> {
+        if self.datapath == Datapath::Kernel {
+            // There already, where the module is loaded.
+            return self.ip(node, "link show dev tunl0").map(drop);
+        }
+        if self.ip(node, "link show dev tunl0").is_ok() {
+            self.ip(node, &format!("link set dev tunl0 name {}", aside::kernels("tunl0")))?;
+            let address = SIDES.iter().find(|side| node.ends_with(side.0)).map(|side| side.1).ok_or("no such node")?;
+            let quiet = aside::quiet("tunl0", 0);
+            self.ip(node, &format!("link add {quiet} type ipip mode mplsip local {address}"))?;
+            self.ip(node, &format!("link set dev {quiet} up"))?;
+        }
         let ns = netns::open(&self.ns(node)).map_err(|e| e.to_string())?;
         let made = netns::inside(ns.file().as_fd(), || tun::create("tunl0", 77));
         let index = made.and_then(|made| made).map_err(|e| e.to_string())?;

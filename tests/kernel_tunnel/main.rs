@@ -1,15 +1,21 @@
 //! The userspace tunnel between two nodes, judged by ping, tcpdump and iptables. Needs root and /dev/net/tun;
-//! without them every test is counted as ignored, with the reason in its name.
+//! without them every test is counted as ignored, with the reason in its name,
+//! unless MINIK_REQUIRE is set.
 
 #![allow(clippy::disallowed_methods, reason = "tests start the tools that check")]
 
+mod both;
 mod device;
+mod flows;
+#[path = "../kernel/mod.rs"]
+mod kernel;
 mod lab;
 mod packets;
+mod sight;
 mod streams;
 
 use lab::Outcome;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> Outcome);
@@ -34,22 +40,51 @@ const TESTS: &[Test] = &[
     ("streams_tcp_while_routes_change", streams::tcp_while_routes_change),
 ];
 
+/// The same of both data paths, where the kernel has one.
+const BOTH: &[Test] = &[
+    ("both_sizes", flows::sizes),
+    ("both_options", flows::options),
+    ("both_fragments", flows::fragments),
+    ("both_ttl", flows::ttl),
+    ("both_errors_from_afar", flows::errors_from_afar),
+    ("both_smaller_way", flows::smaller_way),
+    ("both_ecn_and_dscp", flows::ecn_and_dscp),
+    ("both_bursts", flows::bursts),
+    ("both_unreachable_next_hop", flows::unreachable_next_hop),
+    ("both_no_way", flows::no_way),
+    ("both_route_changes_under_load", flows::route_changes_under_load),
+    ("both_dropped_in_input", flows::dropped_in_input),
+    ("both_dropped_in_output", flows::dropped_in_output),
+    ("both_rejected_in_input", flows::rejected_in_input),
+    ("both_rejected_in_output", flows::rejected_in_output),
+    ("both_dropped_in_forward", flows::dropped_in_forward),
+    ("both_far_end_down", flows::far_end_down),
+    ("both_near_end_down", flows::near_end_down),
+    ("both_wrong_ones", flows::wrong_ones),
+    ("both_but_for_marks", flows::marks),
+];
+
 fn main() {
     let mut arguments = Arguments::from_args();
     // The tests capture and count packets: one after another.
     arguments.test_threads = Some(1);
     let missing = missing();
-    let trials = TESTS.iter().map(|(name, test)| match &missing {
-        None => Trial::test(*name, move || test().map_err(Failed::from)),
-        Some(reason) => Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true),
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    let trials =
+        TESTS.iter().map(|&(name, test)| kernel::trial(name, missing.clone(), move || test().map_err(Failed::from)));
+    let missing = missing.clone().or_else(no_ipip);
+    let both =
+        BOTH.iter().map(|&(name, test)| kernel::trial(name, missing.clone(), move || test().map_err(Failed::from)));
+    libtest_mimic::run(&arguments, trials.chain(both).collect()).exit();
+}
+
+/// What this kernel lacks for a comparison.
+fn no_ipip() -> Option<String> {
+    let has = minik::kernel::features::has_ipip().unwrap_or(false);
+    (!has).then(|| "no ipip in this kernel".to_owned())
 }
 
 /// What this machine lacks for these tests.
-fn missing() -> Option<&'static str> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some("not root");
-    }
-    (!std::path::Path::new("/dev/net/tun").exists()).then_some("no /dev/net/tun")
+fn missing() -> Option<String> {
+    let no_tun = || (!std::path::Path::new("/dev/net/tun").exists()).then(|| "no /dev/net/tun".to_owned());
+    kernel::not_root().or_else(no_tun)
 }

@@ -1,0 +1,46 @@
+//! What all tests against a real kernel share: skipping what this machine cannot do, unless that is forbidden, and the
+//! data path to test.
+
+// Each test binary uses what it needs of this.
+#![allow(dead_code)]
+
+use libtest_mimic::{Failed, Trial};
+use minik::kernel::features;
+use minik::plan::Datapath;
+
+/// A test that can run if nothing is `missing` on this machine. Else it is counted as ignored, with the reason in its
+/// name; or, if MINIK_REQUIRE is set because this machine is supposed to have everything, as failed.
+pub fn trial(
+    name: impl Into<String>,
+    missing: Option<String>,
+    test: impl FnOnce() -> Result<(), Failed> + Send + 'static,
+) -> Trial {
+    let name = name.into();
+    let required = std::env::var_os("MINIK_REQUIRE").is_some_and(|value| !value.is_empty());
+    match missing {
+        None => Trial::test(name, test),
+        Some(reason) if required => {
+            Trial::test(name, move || Err(format!("MINIK_REQUIRE is set, and there is {reason}").into()))
+        }
+        Some(reason) => Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true),
+    }
+}
+
+/// What a test of namespaces lacks in any case.
+pub fn not_root() -> Option<String> {
+    (!nix::unistd::geteuid().is_root()).then(|| "not root".to_owned())
+}
+
+/// Who carries tunnelled packets: what MINIK_DATAPATH says, as for `minik up`; else the kernel if it can.
+///
+/// Asking the kernel loads its ipip module, which puts a tunl0 into every namespace, the machine's own included. Tests
+/// that compare the machine before and after call this first.
+pub fn datapath() -> Datapath {
+    let has_ipip = features::has_ipip().unwrap_or(false);
+    match std::env::var("MINIK_DATAPATH").as_deref() {
+        Ok("kernel") => Datapath::Kernel,
+        Ok("userspace") => Datapath::Userspace,
+        _ if has_ipip => Datapath::Kernel,
+        _ => Datapath::Userspace,
+    }
+}
