@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::packet::build::{self, Message, Probe};
 use crate::packet::{Body, Mark};
 use crate::plan::{LinkKind, Namespace, Plan};
-use crate::predict::{self, End, Journey};
+use crate::predict::{self, End, Journey, Purpose};
 use crate::probe::capture::{self, Capture, Sighting};
 
 /// Checks that are under way at a time: few enough that no queue of the kernel (1,000 frames) overflows.
@@ -127,7 +127,7 @@ impl<'a> Run<'a> {
         let mut wanted = Vec::new();
         for check in checks {
             let hops = check.expected.hops().count();
-            let complete = self.seen.get(&check.mark).is_some_and(|seen| seen.len() >= hops);
+            let complete = self.sightings(check.mark) >= hops;
             let Some((act, hops)) = complete.then(|| sentinel(check)).transpose()?.flatten() else { continue };
             let mark = Mark(check.mark.0 | SENTINEL);
             let follower = Check { mark, act, ..check.clone() };
@@ -142,7 +142,7 @@ impl<'a> Run<'a> {
     fn gather_until(&mut self, deadline: Instant, wanted: &[(Mark, usize)]) -> Result<()> {
         loop {
             self.gather()?;
-            let complete = |(mark, count): &(Mark, usize)| self.seen.get(mark).map_or(0, Vec::len) >= *count;
+            let complete = |(mark, count): &(Mark, usize)| self.sightings(*mark) >= *count;
             if wanted.iter().all(complete) {
                 return Ok(());
             }
@@ -176,23 +176,39 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn note(&mut self, mark: Mark, purpose: crate::predict::Purpose, sighting: Sighting) {
+    fn note(&mut self, mark: Mark, purpose: Purpose, sighting: Sighting) {
         let Some(namespace) = self.plan.namespaces.get(sighting.namespace) else { return };
         let name = self.capture.interface(sighting.namespace, sighting.interface);
         let interface = name.map_or_else(|| format!("if{}", sighting.interface), str::to_owned);
         let Sighting { direction, time, frame, .. } = sighting;
         let seen = Seen { namespace: namespace.name.clone(), interface, direction, time, purpose, frame };
-        let list = self.seen.entry(mark).or_default();
-        // The kernel asks by ARP too, and its answer looks the same: the first one at each place counts.
-        let again = matches!(seen.frame.body, Body::Arp(_))
-            && list.iter().any(|known| {
-                (&known.namespace, &known.interface, known.direction, known.purpose)
-                    == (&seen.namespace, &seen.interface, seen.direction, seen.purpose)
-            });
-        if !again {
-            list.push(seen);
+        self.seen.entry(mark).or_default().push(seen);
+    }
+
+    /// How many sightings there are of a check's packets, ARP answers at one place counted once.
+    fn sightings(&self, mark: Mark) -> usize {
+        let seen = self.seen.get(&mark).map_or(&[][..], Vec::as_slice);
+        (0..seen.len()).filter(|&at| !seen[..at].iter().any(|before| is_again(before, &seen[at]))).count()
+    }
+}
+
+/// The kernel, and another run, ask by ARP too, and the answers look the same: this one repeats that one.
+fn is_again(before: &Seen, seen: &Seen) -> bool {
+    matches!(seen.frame.body, Body::Arp(_))
+        && (&before.namespace, &before.interface, before.direction, before.purpose)
+            == (&seen.namespace, &seen.interface, seen.direction, seen.purpose)
+}
+
+/// Of ARP answers, in order of time, the first at each place after the question; the rest are to others.
+fn without_others_answers(seen: Vec<Seen>) -> Vec<Seen> {
+    let mut ours: Vec<Seen> = Vec::with_capacity(seen.len());
+    for one in seen {
+        let early = matches!(one.frame.body, Body::Arp(_)) && one.purpose == Purpose::Answer && ours.is_empty();
+        if !early && !ours.iter().any(|before| is_again(before, &one)) {
+            ours.push(one);
         }
     }
+    ours
 }
 
 fn is_fragment(sighting: &Sighting) -> bool {
@@ -238,6 +254,7 @@ fn sentinel(check: &Check) -> Result<Option<(Act, usize)>> {
 fn report(plan: &Plan, check: &Check, outcome: Outcome, run: &Run, live: &mut cause::Live) -> CheckReport {
     let mut seen = run.seen.get(&check.mark).cloned().unwrap_or_default();
     seen.sort_by_key(|seen| seen.time);
+    let seen = without_others_answers(seen);
     let refused = outcome.refused.map(|error| error.to_string());
     let reason = match (&check.act, outcome.refusal) {
         (Act::Refused { mtu, .. }, Some(refusal)) => match seen.first() {
