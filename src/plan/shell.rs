@@ -48,7 +48,8 @@ fn header(plan: &Plan) -> String {
     let _ = write!(
         text,
         "\"\n\nif [ \"${{1:-}}\" = down ]; then\n  for ns in $NAMESPACES; do\n    \
-         if [ -e \"{netns}/$ns\" ]; then ip netns del \"$ns\"; fi\n    rm -rf \"{etc}/$ns\"\n  done\n  exit 0\nfi\n",
+         if [ -e \"{netns}/$ns\" ]; then ip netns del \"$ns\"; fi\n    rm -rf \"{etc}/$ns\"\n  done\n  \
+         # Empty now, it is nobody's.\n  rmdir \"{etc}\" 2>/dev/null || :\n  exit 0\nfi\n",
         netns = names::NETNS_DIR,
         etc = names::ETC_NETNS_DIR
     );

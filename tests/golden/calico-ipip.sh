@@ -21,6 +21,8 @@ if [ "${1:-}" = down ]; then
     if [ -e "/run/netns/$ns" ]; then ip netns del "$ns"; fi
     rm -rf "/etc/netns/$ns"
   done
+  # Empty now, it is nobody's.
+  rmdir "/etc/netns" 2>/dev/null || :
   exit 0
 fi
 
