@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed};
-use minik::kernel::{apply, netns, remove};
+use minik::kernel::{apply, host, netns, remove, state};
 use minik::plan::{Datapath, LinkKind, Namespace, Plan, Role};
 use minik::probe::matrix::{self, End};
 use minik::probe::pair::{self, Answer, Question};
@@ -33,6 +33,7 @@ static LABS: AtomicU32 = AtomicU32::new(0);
 struct Lab {
     plan: Plan,
     engine: Option<Engine>,
+    _lock: state::Lock,
 }
 
 /// The cluster of the built-in topology.
@@ -64,9 +65,10 @@ impl Lab {
     fn of(mut cluster: Cluster) -> Result<Lab, error::Error> {
         cluster.name = format!("tverify{}x{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
         let plan = cni::plan(&cluster, kernel::datapath())?;
-        // On a fresh machine nobody has done so before.
-        netns::prepare_directory()?;
-        let mut lab = Lab { plan, engine: None };
+        let taken = || error::Error::new(error::Kind::Conflict, format!("cluster {} is in use", plan.cluster));
+        let lock = state::try_lock(&plan.cluster)?.ok_or_else(taken)?;
+        host::prepare()?;
+        let mut lab = Lab { plan, engine: None, _lock: lock };
         apply::build(&lab.plan, || Ok(()))?;
         if lab.plan.datapath == Datapath::Kernel {
             return Ok(lab);
@@ -117,8 +119,10 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         self.engine = None;
-        if let Err(error) = remove::namespaces(&self.plan.cluster) {
-            eprintln!("cannot remove {}: {error}", self.plan.cluster);
+        let name = &self.plan.cluster;
+        let removed = remove::namespaces(name).and_then(|()| state::remove(name)).and_then(|()| host::release());
+        if let Err(error) = removed {
+            eprintln!("cannot remove {name}: {error}");
         }
     }
 }
