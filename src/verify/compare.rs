@@ -181,7 +181,7 @@ fn compare_way(purpose: Purpose, hops: &[&Hop], seen: &[&Seen]) -> Option<Diverg
     rest.next().map(|seen| Divergence::extra(seen))
 }
 
-fn is_at(hop: &Hop, seen: &Seen) -> bool {
+pub(super) fn is_at(hop: &Hop, seen: &Seen) -> bool {
     hop.namespace == seen.namespace && hop.interface == seen.interface && hop.direction == seen.direction
 }
 

@@ -11,11 +11,12 @@ use super::checks::{Act, Check, SENTINEL, checks};
 use super::compare::{Divergence, Seen, compare};
 use super::endpoints::{Endpoints, Refusal, too_long};
 use super::identify::Identify;
+use super::others::{is_again, without_others_answers};
 use super::report::{CheckReport, Report, Verdict};
 use super::{Options, cause};
 use crate::error::{Error, Kind, Result};
+use crate::packet::Mark;
 use crate::packet::build::{self, Message, Probe};
-use crate::packet::{Body, Mark};
 use crate::plan::{LinkKind, Namespace, Plan};
 use crate::predict::{self, End, Journey, Purpose};
 use crate::probe::capture::{self, Capture, Sighting};
@@ -192,25 +193,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The kernel, and another run, ask by ARP too, and the answers look the same: this one repeats that one.
-fn is_again(before: &Seen, seen: &Seen) -> bool {
-    matches!(seen.frame.body, Body::Arp(_))
-        && (&before.namespace, &before.interface, before.direction, before.purpose)
-            == (&seen.namespace, &seen.interface, seen.direction, seen.purpose)
-}
-
-/// Of ARP answers, in order of time, the first at each place after the question; the rest are to others.
-fn without_others_answers(seen: Vec<Seen>) -> Vec<Seen> {
-    let mut ours: Vec<Seen> = Vec::with_capacity(seen.len());
-    for one in seen {
-        let early = matches!(one.frame.body, Body::Arp(_)) && one.purpose == Purpose::Answer && ours.is_empty();
-        if !early && !ours.iter().any(|before| is_again(before, &one)) {
-            ours.push(one);
-        }
-    }
-    ours
-}
-
 fn is_fragment(sighting: &Sighting) -> bool {
     sighting.frame.packet().is_some_and(|packet| packet.layers.iter().any(|ip| ip.offset > 0))
 }
@@ -254,7 +236,7 @@ fn sentinel(check: &Check) -> Result<Option<(Act, usize)>> {
 fn report(plan: &Plan, check: &Check, outcome: Outcome, run: &Run, live: &mut cause::Live) -> CheckReport {
     let mut seen = run.seen.get(&check.mark).cloned().unwrap_or_default();
     seen.sort_by_key(|seen| seen.time);
-    let seen = without_others_answers(seen);
+    let seen = without_others_answers(&check.expected, seen);
     let refused = outcome.refused.map(|error| error.to_string());
     let reason = match (&check.act, outcome.refusal) {
         (Act::Refused { mtu, .. }, Some(refusal)) => match seen.first() {
