@@ -84,7 +84,7 @@ impl Lab {
     }
 
     fn verify(&self) -> Result<Report, error::Error> {
-        verify::run(&self.plan, &Options { patience: Duration::from_millis(300), seed: None })
+        verify::run(&self.plan, &Options { patience: kernel::patience(Duration::from_millis(300)), seed: None })
     }
 
     /// Puts names in: `{a}` and `{b}` are the first two pods of the first node, `{c}` and `{d}` those of the second,
@@ -414,7 +414,7 @@ fn two_runs() -> Result<(), Failed> {
     let lab = Lab::up().map_err(|e| e.to_string())?;
     let reports: Vec<Report> = std::thread::scope(|scope| {
         let runs = [1u16, 2].map(|seed| {
-            let options = Options { patience: Duration::from_secs(1), seed: Some(seed) };
+            let options = Options { patience: kernel::patience(Duration::from_secs(1)), seed: Some(seed) };
             let plan = &lab.plan;
             scope.spawn(move || verify::run(plan, &options))
         });
@@ -449,7 +449,7 @@ fn fifty_pods() -> Result<(), Failed> {
         .collect();
     for round in ["cold", "warm"] {
         let start = Instant::now();
-        let matrix = matrix::matrix(&ends, Duration::from_secs(1)).map_err(|e| e.to_string())?;
+        let matrix = matrix::matrix(&ends, kernel::patience(Duration::from_secs(1))).map_err(|e| e.to_string())?;
         eprintln!("{round}: {} of {} pairs in {:?}", matrix.answered(), matrix.asked(), start.elapsed());
         assert_eq!((matrix.answered(), matrix.asked()), (2450, 2450));
     }
@@ -466,7 +466,7 @@ fn matrix() -> Result<(), Failed> {
         .pods()
         .map(|pod| End { namespace: pod, address: pod.address().expect("pods have addresses") })
         .collect();
-    let patience = Duration::from_millis(300);
+    let patience = kernel::patience(Duration::from_millis(300));
     let start = Instant::now();
     let sound = matrix::matrix(&ends, patience).map_err(|e| e.to_string())?;
     eprintln!("{} pairs in {:?}", sound.asked(), start.elapsed());

@@ -4,6 +4,10 @@
 // Each test binary uses what it needs of this.
 #![allow(dead_code)]
 
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
 use libtest_mimic::{Failed, Trial};
 use minik::kernel::features;
 use minik::plan::Datapath;
@@ -43,4 +47,24 @@ pub fn datapath() -> Datapath {
         _ if has_ipip => Datapath::Kernel,
         _ => Datapath::Userspace,
     }
+}
+
+/// How many times slower this machine is than an ordinary one, from 1 to 8: by the time that it takes to start a
+/// program, at the best of five times. That is 1 ms, and 7 ms and more where a processor is emulated.
+pub fn slowness() -> u32 {
+    static MEASURED: OnceLock<u32> = OnceLock::new();
+    *MEASURED.get_or_init(|| {
+        let start = |_| {
+            let start = Instant::now();
+            let started = Command::new("true").status();
+            started.is_ok_and(|status| status.success()).then(|| start.elapsed())
+        };
+        let best = (0..5).filter_map(start).min().unwrap_or_default();
+        (best.as_micros() / 1500).clamp(1, 8) as u32
+    })
+}
+
+/// A time to wait on an ordinary machine, in proportion to this one.
+pub fn patience(ordinary: Duration) -> Duration {
+    ordinary * slowness()
 }

@@ -155,10 +155,11 @@ pub fn equal(what: &str, expected: &str, seen: &str) -> Outcome {
 
 /// Waits until `done`, or fails with what it waited for.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) -> Outcome {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    // It takes no longer than a moment, but for an emulated machine with much else to do.
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
         if Instant::now() > deadline {
-            return Err(format!("waited 10 s in vain for {what}"));
+            return Err(format!("waited 60 s in vain for {what}"));
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -8,7 +8,7 @@ use crate::lab::{Cluster, Outcome, contains};
 fn ping_across(cluster: &Cluster) -> Outcome {
     let pods = cluster.pods()?;
     let there = cluster.address(&pods.there)?;
-    contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 2 {there}"))?, "ttl=62")
+    contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 20 {there}"))?, "ttl=62")
 }
 
 /// Two clusters with the same addresses; removing one leaves the other.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use minik::plan::Datapath;
 
-use super::lab::{Lab, Outcome, POD_1, POD_2};
+use super::lab::{Lab, Outcome, PATIENCE, POD_1, POD_2, equal};
 use super::sight;
 
 /// Something that is done to a network.
@@ -25,7 +25,7 @@ pub enum Step {
     FromNode(Vec<Vec<u8>>),
     /// A command line in a namespace.
     Run(&'static str, &'static str),
-    /// Nothing but waiting, for what takes its time (an ARP request is given up after 3 s).
+    /// At least so long, for what takes its time (an ARP request is given up after 3 s).
     Wait(Duration),
 }
 
@@ -33,8 +33,10 @@ pub enum Step {
 const PLACES: [(&str, &str); 6] =
     [("p1", "eth0"), ("n1", "tunl0"), ("n1", "ens33"), ("n2", "ens33"), ("n2", "tunl0"), ("p2", "eth0")];
 
-/// Nothing new for so long means that there will be nothing.
+/// Nothing new for so long means that there will be nothing; and not at so many looks, between which all others had
+/// their turn: an emulated machine may stand still for longer than that.
 const QUIET: Duration = Duration::from_millis(200);
+const LOOKS: u32 = 25;
 
 /// Fails unless `steps` lead to the same in both networks.
 pub fn same(steps: &[Step]) -> Outcome {
@@ -43,20 +45,33 @@ pub fn same(steps: &[Step]) -> Outcome {
 
 /// The same, but for lines that contain one of `except`.
 pub fn same_but(except: &[&str], steps: &[Step]) -> Outcome {
-    let watch = |datapath| -> Result<Vec<String>, String> {
-        let mut lines = watch(datapath, steps)?;
+    let (mut kernel, mut ours) = watch_both(steps)?;
+    for lines in [&mut kernel, &mut ours] {
         lines.retain(|line| !except.iter().any(|part| line.contains(part)));
-        Ok(lines)
-    };
-    let (kernel, ours) = (watch(Datapath::Kernel)?, watch(Datapath::Userspace)?);
+    }
     if kernel == ours {
         return Ok(());
     }
     Err(difference(&kernel, &ours))
 }
 
+/// What was seen in both networks: the kernel's and ours. Most of it is waiting, so it is done at once.
+pub fn watch_both(steps: &[Step]) -> Result<(Vec<String>, Vec<String>), String> {
+    std::thread::scope(|scope| {
+        let kernel = scope.spawn(|| watch(Datapath::Kernel, steps));
+        let ours = watch(Datapath::Userspace, steps)?;
+        Ok((kernel.join().map_err(|_| "the kernel's lane panicked")??, ours))
+    })
+}
+
+/// In how many lines of both all of these words are.
+pub fn count(seen: &(Vec<String>, Vec<String>), words: &[&str]) -> (usize, usize) {
+    let count = |lines: &[String]| lines.iter().filter(|line| words.iter().all(|word| line.contains(word))).count();
+    (count(&seen.0), count(&seen.1))
+}
+
 /// What was seen in a network, line by line.
-pub fn watch(datapath: Datapath, steps: &[Step]) -> Result<Vec<String>, String> {
+fn watch(datapath: Datapath, steps: &[Step]) -> Result<Vec<String>, String> {
     let lab = Lab::twin(datapath)?;
     // Every errors' sender is told of each, not of one in a second.
     for ns in ["p1", "p2", "n1", "n2"] {
@@ -88,20 +103,20 @@ fn run(lab: &Lab, number: usize, step: &Step, seen: &mut Vec<String>) -> Outcome
         Step::Burst(packets) => {
             let socket = raw(lab, "p1", libc::IPPROTO_RAW)?;
             packets.iter().try_for_each(|packet| send(lab, &socket, packet, POD_2))?;
-            places.wait(QUIET, &format!("step {number}"), seen)?;
+            places.wait(Duration::ZERO, &format!("step {number}"), seen)?;
         }
         Step::Each(packets) => {
             let socket = raw(lab, "p1", libc::IPPROTO_RAW)?;
             for (packet, bytes) in packets.iter().enumerate() {
                 send(lab, &socket, bytes, POD_2)?;
-                places.wait(QUIET, &format!("step {number} packet {packet}"), seen)?;
+                places.wait(Duration::ZERO, &format!("step {number} packet {packet}"), seen)?;
             }
         }
         Step::FromNode(payloads) => {
             let socket = raw(lab, "n1", 4)?;
             for (packet, bytes) in payloads.iter().enumerate() {
                 send(lab, &socket, bytes, "10.1.10.10")?;
-                places.wait(QUIET, &format!("step {number} packet {packet}"), seen)?;
+                places.wait(Duration::ZERO, &format!("step {number} packet {packet}"), seen)?;
             }
         }
     }
@@ -124,10 +139,13 @@ fn send(lab: &Lab, socket: &OwnedFd, packet: &[u8], to: &str) -> Outcome {
 /// Packets and bytes in and out of both tunl0.
 fn counters(lab: &Lab) -> Result<Vec<(&'static str, &'static str, u64)>, String> {
     let mut all = Vec::new();
+    let names = ["rx_packets", "rx_bytes", "tx_packets", "tx_bytes"];
+    let files = names.map(|name| format!("/sys/class/net/tunl0/statistics/{name}")).join(" ");
     for node in ["n1", "n2"] {
-        for name in ["rx_packets", "rx_bytes", "tx_packets", "tx_bytes"] {
-            let text = lab.exec(node, &format!("cat /sys/class/net/tunl0/statistics/{name}"))?;
-            all.push((node, name, text.trim().parse().map_err(|_| format!("no number: {text}"))?));
+        let text = lab.exec(node, &format!("cat {files}"))?;
+        equal("numbers", &text.lines().count(), &names.len())?;
+        for (name, number) in names.into_iter().zip(text.lines()) {
+            all.push((node, name, number.parse().map_err(|_| format!("no number: {number}"))?));
         }
     }
     Ok(all)
@@ -147,13 +165,13 @@ impl Captures {
         Ok(Captures { sockets: PLACES.iter().map(open).collect::<Result<_, String>>()? })
     }
 
-    /// Waits until nothing was seen for `quiet`, and adds what was seen, sorted: who was quicker is no difference.
-    fn wait(&self, quiet: Duration, when: &str, seen: &mut Vec<String>) -> Outcome {
-        let deadline = Instant::now() + quiet + Duration::from_secs(10);
+    /// Waits for `time`, and until nothing new is seen. Adds what was, sorted: who was quicker is no difference.
+    fn wait(&self, time: Duration, when: &str, seen: &mut Vec<String>) -> Outcome {
+        let start = Instant::now();
         let mut lines = Vec::new();
-        let mut last = Instant::now();
-        while last.elapsed() < quiet {
-            if Instant::now() > deadline {
+        let (mut last, mut looks) = (start, 0);
+        while start.elapsed() < time || last.elapsed() < QUIET || looks < LOOKS {
+            if start.elapsed() > time + PATIENCE {
                 return Err(format!("{when}: packets without end"));
             }
             let before = lines.len();
@@ -162,8 +180,9 @@ impl Captures {
                     lines.push(format!("{when}: {place} {direction} {}", sight::describe(&packet)));
                 }
             }
+            looks += 1;
             if lines.len() > before {
-                last = Instant::now();
+                (last, looks) = (Instant::now(), 0);
             }
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
@@ -26,6 +26,9 @@ const SIDES: [(&str, &str, &str, &str, &str); 2] = [
     ("1", "10.1.10.9", POD_1, "10.1.10.10", "10.100.247.0/26"),
     ("2", "10.1.10.10", POD_2, "10.1.10.9", "10.100.84.128/26"),
 ];
+
+/// How long to wait for what must come; it comes at once, but for an emulated machine with much else to do.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a test says when it fails.
 pub type Outcome = Result<(), String>;
@@ -81,7 +84,7 @@ impl Lab {
 
     /// Pings pod 2 from pod 1; every packet must be answered.
     pub fn ping(&self, arguments: &str) -> Outcome {
-        let said = self.exec("p1", &format!("ping -n -i 0.01 -W 2 {arguments} {POD_2}"))?;
+        let said = self.exec("p1", &format!("ping -n -i 0.01 -W 20 {arguments} {POD_2}"))?;
         contains(&said, " 0% packet loss")
     }
 
@@ -90,6 +93,12 @@ impl Lab {
         let output = self.try_exec("p1", &format!("ping -n -i 0.01 {arguments} {POD_2}"))?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         contains(&said, " 0 received, 100% packet loss")
+    }
+
+    /// Waits until both tunnels have dropped exactly this.
+    pub fn has_dropped(&self, wanted: &[(Cause, u64)]) -> Outcome {
+        until("the drops to be counted", || sum(&self.dropped()) >= sum(wanted))?;
+        equal("dropped", self.dropped().as_slice(), wanted)
     }
 
     /// What both tunnels have dropped, by cause.
@@ -128,64 +137,82 @@ impl Lab {
         format!("{}{what}", self.prefix)
     }
 
-    fn build(&self) -> Result<(), String> {
-        for ns in ["sw", "n1", "n2", "p1", "p2"] {
-            run("ip", &["netns", "add", &self.ns(ns)])?;
-            self.ip(ns, "link set lo up")?;
+    /// By as few programs as it takes: to start one is what costs under emulation.
+    fn build(&self) -> Outcome {
+        let all = ["sw", "n1", "n2", "p1", "p2"];
+        batch(&[], &all.map(|ns| format!("netns add {}", self.ns(ns))))?;
+        self.batch("sw", &["link set lo up", "link add br0 type bridge", "link set br0 up"].map(str::to_owned))?;
+        SIDES.iter().try_for_each(|side| self.build_side(side))
+    }
+
+    fn build_side(&self, &(n, address, pod, other, block): &(&str, &str, &str, &str, &str)) -> Outcome {
+        let (node, pod_ns) = (format!("n{n}"), format!("p{n}"));
+        if self.tunnel_first {
+            self.tunl0(&node)?;
         }
-        self.ip("sw", "link add br0 type bridge")?;
-        self.ip("sw", "link set br0 up")?;
-        for (n, address, pod, other, block) in SIDES {
-            let (node, pod_ns) = (format!("n{n}"), format!("p{n}"));
-            if self.tunnel_first {
-                self.tunl0(&node)?;
-            }
-            self.ip("sw", &format!("link add port{n} type veth peer name ens33 netns {}", self.ns(&node)))?;
-            self.ip("sw", &format!("link set port{n} master br0 up"))?;
-            self.ip(&node, &format!("link add cali{n} type veth peer name eth0 netns {}", self.ns(&pod_ns)))?;
-            self.sysctl(&node, "net.ipv4.ip_forward=1")?;
-            self.sysctl(&node, &format!("net.ipv4.conf.cali{n}.proxy_arp=1"))?;
-            self.sysctl(&node, &format!("net.ipv4.neigh.cali{n}.proxy_delay=0"))?;
-            for command in
-                ["link set ens33 up", &format!("link set cali{n} up"), &format!("addr add {address}/24 dev ens33")]
-            {
-                self.ip(&node, command)?;
-            }
-            self.ip(&node, "route add default via 10.1.10.2")?;
-            self.ip(&node, &format!("route add {pod} dev cali{n} scope link"))?;
-            self.ip(&pod_ns, "link set eth0 mtu 1480 up")?;
-            self.ip(&node, &format!("link set cali{n} mtu 1480"))?;
-            self.ip(&pod_ns, &format!("addr add {pod}/32 dev eth0"))?;
-            self.ip(&pod_ns, "route add 169.254.1.1 dev eth0 scope link")?;
-            self.ip(&pod_ns, "route add default via 169.254.1.1 dev eth0")?;
-            if !self.tunnel_first {
-                self.tunl0(&node)?;
-            }
-            let tunnel_address = if n == "1" { "10.100.84.128/32" } else { "10.100.247.0/32" };
-            self.ip(&node, &format!("addr add {tunnel_address} dev tunl0"))?;
-            self.ip(&node, "link set tunl0 mtu 1480 up")?;
-            self.ip(&node, &format!("route add {block} via {other} dev tunl0 proto bird onlink"))?;
+        let port = format!("link add port{n} type veth peer name ens33 netns {}", self.ns(&node));
+        self.batch("sw", &[port, format!("link set port{n} master br0 up")])?;
+        let commands = [
+            "link set lo up".to_owned(),
+            format!("link add cali{n} type veth peer name eth0 netns {}", self.ns(&pod_ns)),
+            "link set ens33 up".to_owned(),
+            format!("link set cali{n} mtu 1480 up"),
+            format!("addr add {address}/24 dev ens33"),
+            "route add default via 10.1.10.2".to_owned(),
+            format!("route add {pod} dev cali{n} scope link"),
+        ];
+        self.batch(&node, &commands)?;
+        let settings = [
+            "net.ipv4.ip_forward=1".to_owned(),
+            format!("net.ipv4.conf.cali{n}.proxy_arp=1"),
+            format!("net.ipv4.neigh.cali{n}.proxy_delay=0"),
+        ];
+        self.sysctl(&node, &settings.join(" "))?;
+        let commands = [
+            "link set lo up".to_owned(),
+            "link set eth0 mtu 1480 up".to_owned(),
+            format!("addr add {pod}/32 dev eth0"),
+            "route add 169.254.1.1 dev eth0 scope link".to_owned(),
+            "route add default via 169.254.1.1 dev eth0".to_owned(),
+        ];
+        self.batch(&pod_ns, &commands)?;
+        if !self.tunnel_first {
+            self.tunl0(&node)?;
         }
-        Ok(())
+        let tunnel_address = if n == "1" { "10.100.84.128/32" } else { "10.100.247.0/32" };
+        let commands = [
+            format!("addr add {tunnel_address} dev tunl0"),
+            "link set tunl0 mtu 1480 up".to_owned(),
+            format!("route add {block} via {other} dev tunl0 proto bird onlink"),
+        ];
+        self.batch(&node, &commands)
     }
 
     /// Makes the TUN device, with an index of our choice. Where the ipip module is loaded, its own device makes room.
-    pub fn tunl0(&self, node: &str) -> Result<(), String> {
+    pub fn tunl0(&self, node: &str) -> Outcome {
         if self.datapath == Datapath::Kernel {
             // There already, where the module is loaded.
             return self.ip(node, "link show dev tunl0").map(drop);
         }
         if self.ip(node, "link show dev tunl0").is_ok() {
-            self.ip(node, &format!("link set dev tunl0 name {}", aside::kernels("tunl0")))?;
             let address = SIDES.iter().find(|side| node.ends_with(side.0)).map(|side| side.1).ok_or("no such node")?;
             let quiet = aside::quiet("tunl0", 0);
-            self.ip(node, &format!("link add {quiet} type ipip mode mplsip local {address}"))?;
-            self.ip(node, &format!("link set dev {quiet} up"))?;
+            let commands = [
+                format!("link set dev tunl0 name {}", aside::kernels("tunl0")),
+                format!("link add {quiet} type ipip mode mplsip local {address}"),
+                format!("link set dev {quiet} up"),
+            ];
+            self.batch(node, &commands)?;
         }
         let ns = netns::open(&self.ns(node)).map_err(|e| e.to_string())?;
         let made = netns::inside(ns.file().as_fd(), || tun::create("tunl0", 77));
         let index = made.and_then(|made| made).map_err(|e| e.to_string())?;
         if index == 77 { Ok(()) } else { Err(format!("asked for index 77, got {index}")) }
+    }
+
+    /// The same as [`Lab::ip`], of many commands at once.
+    fn batch(&self, ns: &str, commands: &[String]) -> Outcome {
+        batch(&["-n", &self.ns(ns)], commands)
     }
 
     /// `ip -n NS COMMAND`.
@@ -231,7 +258,7 @@ impl Lab {
     pub fn capture(&self, ns: &str, device: &str, count: u32, filter: &str) -> Result<Running, String> {
         let filter = filter.replace(' ', "~");
         let mut running =
-            self.spawn(ns, &format!("timeout 8 tcpdump -nvvei {device} --immediate-mode -c {count} {filter}"))?;
+            self.spawn(ns, &format!("timeout 60 tcpdump -nvvei {device} --immediate-mode -c {count} {filter}"))?;
         running.wait_for("listening on")?;
         Ok(running)
     }
@@ -246,9 +273,9 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for ns in ["p1", "p2", "n1", "n2", "sw"] {
-            let _ = Command::new("ip").args(["netns", "del", &self.ns(ns)]).output();
-        }
+        // What is left to do if one is missing already is done all the same.
+        let commands = ["p1", "p2", "n1", "n2", "sw"].map(|ns| format!("netns del {}", self.ns(ns)));
+        let _ = batch(&["-force"], &commands);
     }
 }
 
@@ -296,6 +323,19 @@ fn run(program: &str, words: &[&str]) -> Result<String, String> {
     checked(&format!("{program} {}", words.join(" ")), &output)
 }
 
+/// `ip` with these options, fed with commands, which all must succeed.
+fn batch(options: &[&str], commands: &[String]) -> Outcome {
+    let failed = |e: std::io::Error| format!("ip -batch: {e}");
+    let mut ip = Command::new("ip");
+    ip.args(options).args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = ip.spawn().map_err(failed)?;
+    let text = commands.join("\n") + "\n";
+    // Far less than a pipe holds; dropped here, which is the end of the input.
+    child.stdin.take().ok_or("no stdin")?.write_all(text.as_bytes()).map_err(failed)?;
+    let output = child.wait_with_output().map_err(failed)?;
+    checked(&text, &output).map(drop)
+}
+
 fn checked(command: &str, output: &Output) -> Result<String, String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
@@ -304,12 +344,16 @@ fn checked(command: &str, output: &Output) -> Result<String, String> {
     Err(format!("{command}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr)))
 }
 
+fn sum(dropped: &[(Cause, u64)]) -> u64 {
+    dropped.iter().map(|(_, count)| count).sum()
+}
+
 /// Waits until a condition holds.
-pub fn until(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) -> Outcome {
-    let end = Instant::now() + patience;
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) -> Outcome {
+    let end = Instant::now() + PATIENCE;
     while !condition() {
         if Instant::now() > end {
-            return Err(format!("waited {patience:?} in vain for {what}"));
+            return Err(format!("waited {PATIENCE:?} in vain for {what}"));
         }
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -6,6 +6,7 @@
 
 mod both;
 mod device;
+mod differences;
 mod flows;
 #[path = "../kernel/mod.rs"]
 mod kernel;
@@ -61,13 +62,19 @@ const BOTH: &[Test] = &[
     ("both_far_end_down", flows::far_end_down),
     ("both_near_end_down", flows::near_end_down),
     ("both_wrong_ones", flows::wrong_ones),
-    ("both_but_for_marks", flows::marks),
+    ("both_but_for_marks", differences::marks),
+    ("both_but_for_rules", differences::rules),
+    ("both_but_for_counters", differences::counters),
+    ("both_but_for_what_is_no_ipv4", differences::no_ipv4),
+    ("both_but_for_large_tcp", differences::large_tcp),
+    ("both_but_for_complaints", differences::complaints),
+    ("both_but_for_looks", differences::looks),
 ];
 
 fn main() {
     let mut arguments = Arguments::from_args();
-    // The tests capture and count packets: one after another.
-    arguments.test_threads = Some(1);
+    // Each has namespaces of its own, and waits more than it works.
+    arguments.test_threads = arguments.test_threads.or(Some(3));
     let missing = missing();
     let trials =
         TESTS.iter().map(|&(name, test)| kernel::trial(name, missing.clone(), move || test().map_err(Failed::from)));
