@@ -93,7 +93,8 @@ pub fn describe(bytes: &[u8]) -> String {
     if length > 20 {
         let _ = write!(text, " options {:02x?}", &header[20..]);
     }
-    if field(4) == 0 {
+    // Where it is not 0 on purpose it is random, and so may be 0 as well.
+    if field(4) == 0 && field(6) & 0x4000 != 0 {
         text += " id 0";
     }
     if checksum(header) != 0 {
