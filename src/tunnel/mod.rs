@@ -11,20 +11,25 @@
 //!   cali… ◀─ tunl0 ◀─ endpoint::receive:  coalesce, ipip               ◀─ raw socket ◀─ ens33
 //! ```
 //!
-//! Where it differs from the kernel's tunnel:
-//! - the mark of a packet does not survive the tunnel: a TUN does not hand it out;
-//! - the next hop is asked from the routing a second time, without mark, source and input device (see
-//!   `paths`);
+//! Where it differs from the kernel's tunnel, and the test of tests/kernel_tunnel that holds it to that:
+//! - the mark of a packet does not survive the tunnel: a TUN does not hand it out (`both_but_for_marks`);
+//! - the next hop is asked from the routing a second time, without mark, source and input device, so that two routes
+//!   through the tunnel which only such rules tell apart are confused (see `paths`; `both_but_for_rules`);
 //! - drops are in the tunnel's own [`Snapshot`] and not in the device's error counters, and the device's counters of
-//!   what went out contain them;
-//! - what is wrapped in IP and no IPv4 itself is dropped before the device and not behind it;
+//!   what went out contain them (`both_but_for_counters`);
+//! - what is wrapped in IP and no IPv4 itself is dropped before the device and not behind it, so its counters and its
+//!   captures do not have it (`both_but_for_what_is_no_ipv4`);
 //! - a large TCP packet that does not fit is answered with ICMP at once, where the kernel cuts it first and
-//!   answers only once the sender repeats a single segment;
+//!   answers only once the sender repeats a single segment (`both_but_for_large_tcp`);
 //! - "port unreachable", the answer to packets for a device that is down, is limited per tunnel and not per sender, and
-//!   does not heed net.ipv4.icmp_ratelimit;
-//! - the device says POINTOPOINT, and `tun` in `ip -d link`.
+//!   does not heed net.ipv4.icmp_ratelimit (`both_but_for_complaints`);
+//! - congestion that the outer header tells is written into a copy of the inner packet; the kernel writes it into the
+//!   very bytes that a capture of the wire may still be about to read (`both_ecn_and_dscp`);
+//! - the device says POINTOPOINT, and `tun` in `ip -d link`; where the ipip module is loaded, two devices of that stand
+//!   beside it (see [`crate::plan::aside`]; `both_but_for_looks`).
 //!
-//! The tests `both_…` of tests/kernel_tunnel compare both packet by packet, where the kernel has its own.
+//! In all else the tests `both_…` there find no difference, packet by packet, at the pods, at `tunl0` and on the wire.
+//! They need a kernel with ipip; `scripts/vm-test` has one.
 //!
 //! Files without an EFFECTS mark are pure and tested byte by byte.
 

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use minik::kernel::{netns, tun};
@@ -38,10 +39,21 @@ pub struct Lab {
     prefix: String,
     datapath: Datapath,
     tunnel_first: bool,
+    _icmp: Option<RwLockReadGuard<'static, ()>>,
     pub engine: Engine,
 }
 
 static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// Linux sends some ICMP errors a second and no more, whatever namespace they are of (net.ipv4.icmp_msgs_per_sec, and
+/// 50 at once). Who compares what is told holds this to read, who uses all that up holds it to write.
+static ICMP: RwLock<()> = RwLock::new(());
+
+/// While this lives, nobody is here who counts on ICMP errors.
+pub fn alone_with_icmp() -> RwLockWriteGuard<'static, ()> {
+    // It guards nothing that a test which panicked could have left half done.
+    ICMP.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Lab {
     /// Builds it with our tunnel; when this returns, pod reaches pod.
@@ -59,7 +71,9 @@ impl Lab {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("minik-t{}-{number}-", std::process::id());
         let engine = Engine::start(workers, |line| eprintln!("{line}")).map_err(|e| e.to_string())?;
-        let lab = Lab { prefix, datapath, tunnel_first, engine };
+        // Twins are compared.
+        let icmp = tunnel_first.then(|| ICMP.read().unwrap_or_else(PoisonError::into_inner));
+        let lab = Lab { prefix, datapath, tunnel_first, _icmp: icmp, engine };
         lab.build()?;
         if datapath == Datapath::Userspace {
             lab.serve()?;
