@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 use crate::host::{dump, unchanged};
 use crate::lab::{Cluster, Outcome, contains, equal, until};
 
-/// How often `up` and `down` are killed, at moments spread over the time that they take.
+/// How often `up` and `down` are killed, at moments spread over the time that they take; and how often where that is
+/// much, in an emulated machine.
 const MOMENTS: u32 = 20;
+const SLOW_MOMENTS: u32 = 8;
 
 /// Moments in `whole`, evenly spread and then shifted a little: the same in every run.
 fn moments(whole: Duration) -> impl Iterator<Item = Duration> {
-    (0..MOMENTS).map(move |i| {
+    let count = if crate::kernel::slowness() > 2 { SLOW_MOMENTS } else { MOMENTS };
+    (0..count).map(move |i| {
         let jitter = i.wrapping_mul(2_654_435_761) % 1000;
-        whole * (i * 1000 + jitter) / (MOMENTS * 1000)
+        whole * (i * 1000 + jitter) / (count * 1000)
     })
 }
 
