@@ -14,6 +14,7 @@ use super::ipip::{self, Fate, Outer, Path, Refused};
 use super::outbox::{MESSAGES, Outbox, Place};
 use super::packet::Ipv4;
 use super::paths::Paths;
+use super::ratelimit::RateLimit;
 use super::raw::{Inbox, Messages, RawSocket};
 use super::segment::{self, Super};
 use super::vnet::{self, Offload};
@@ -71,6 +72,7 @@ pub(super) struct Endpoint {
     /// Packets that are still to be sent singly.
     careful: u32,
     complaints: Complaints,
+    limit: RateLimit,
 }
 
 impl Endpoint {
@@ -80,7 +82,8 @@ impl Endpoint {
         let tun = tun::attach(device)?;
         let paths = Paths::open(tun.index)?;
         let device = File::from(OwnedFd::from(tun));
-        Ok(Endpoint { device, raw, paths, counters, id: 1, careful: 0, complaints: Complaints::new(Instant::now()) })
+        let (complaints, limit) = (Complaints::default(), RateLimit::open()?);
+        Ok(Endpoint { device, raw, paths, counters, id: 1, careful: 0, complaints, limit })
     }
 
     /// The descriptors to wait on: of the device, of the raw socket, and of news about routes.
@@ -324,7 +327,7 @@ impl Endpoint {
     }
 
     /// Writes one packet, or several joined, to the device.
-    fn deliver(&self, buffers: &mut Buffers, group: &Group) -> Result<(), Gone> {
+    fn deliver(&mut self, buffers: &mut Buffers, group: &Group) -> Result<(), Gone> {
         let Buffers { inbox, inner, coalescer, .. } = buffers;
         let first = usize::from(group.first);
         let place = inner[first].clone();
@@ -356,15 +359,16 @@ impl Endpoint {
         self.delivered(written, u64::from(group.count), bytes as u64)
     }
 
-    /// Tells the other end that this one is down, a few times a second at most.
-    fn turn_away(&self, outer: &[u8]) {
-        if !self.complaints.allowed(Instant::now()) {
+    /// Tells the other end that this one is down, as often as is allowed.
+    fn turn_away(&mut self, outer: &[u8]) {
+        let Some(Ipv4 { source, .. }) = Ipv4::parse(outer) else {
+            return;
+        };
+        if !self.complaints.allowed(source, self.limit.get(), Instant::now()) {
             return;
         }
         let mut message = [0u8; icmp::MESSAGE_MAX];
-        let length = icmp::port_unreachable(outer, ICMP_TTL, &mut message);
-        if let (Some(length), Some(source)) = (length, outer.get(12..16)) {
-            let source = std::net::Ipv4Addr::new(source[0], source[1], source[2], source[3]);
+        if let Some(length) = icmp::port_unreachable(outer, ICMP_TTL, &mut message) {
             // That the message itself is refused changes nothing for the packet.
             let _ = self.raw.send([&message[..length], &[]], source);
         }

@@ -21,8 +21,6 @@
 //!   captures do not have it (`both_but_for_what_is_no_ipv4`);
 //! - a large TCP packet that does not fit is answered with ICMP at once, where the kernel cuts it first and
 //!   answers only once the sender repeats a single segment (`both_but_for_large_tcp`);
-//! - "port unreachable", the answer to packets for a device that is down, is limited per tunnel and not per sender, and
-//!   does not heed net.ipv4.icmp_ratelimit (`both_but_for_complaints`);
 //! - congestion that the outer header tells is written into a copy of the inner packet; the kernel writes it into the
 //!   very bytes that a capture of the wire may still be about to read (`both_ecn_and_dscp`);
 //! - the device says POINTOPOINT, and `tun` in `ip -d link`; where the ipip module is loaded, two devices of that stand
@@ -43,6 +41,7 @@ mod ipip;
 mod outbox;
 mod packet;
 mod paths;
+mod ratelimit;
 mod raw;
 mod segment;
 mod vnet;

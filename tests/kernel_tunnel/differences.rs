@@ -121,18 +121,6 @@ fn sent_until_told(datapath: Datapath) -> Result<Vec<usize>, String> {
     Err(format!("{datapath} data path: nobody was told within {PATIENCE:?}; sent were {sent:?}"))
 }
 
-/// How often an end that is down says so, where no limit is set for the kernel.
-pub fn complaints() -> Outcome {
-    let burst = (0..10).map(|id| Packet { id: id + 1, ..Packet::default() }.echo(84)).collect();
-    let seen = watch_both(&[Step::Run("n2", "ip link set tunl0 down"), Step::Burst(burst)])?;
-    let (kernel, ours) = count(&seen, &["n2/ens33 out", "10.1.10.10 > 10.1.10.9 ", "icmp 3/3"]);
-    // Ours: six, and one for every second that it took.
-    if kernel == 10 && (6..10).contains(&ours) {
-        return Ok(());
-    }
-    Err(format!("10 packets for a tunnel that is down were answered {kernel} and {ours} times (kernel, ours)"))
-}
-
 /// What `ip -d link` says.
 pub fn looks() -> Outcome {
     let kernel = Lab::twin(Datapath::Kernel)?.ip("n1", "-d link show tunl0")?;

@@ -186,6 +186,19 @@ pub fn far_end_down() -> Outcome {
     ])
 }
 
+/// More complaints than are allowed at once: six of them, then all since there is no limit.
+pub fn complaints() -> Outcome {
+    let burst = || Step::Burst((0..10).map(|id| Packet { id: id + 1, ..packet() }.echo(84)).collect());
+    same(&[
+        Step::Run("n2", "ip link set tunl0 down"),
+        // One in ten seconds, so that none is earned while the packets come.
+        Step::Run("n2", "sysctl -qw net.ipv4.icmp_ratelimit=10000"),
+        burst(),
+        Step::Run("n2", "sysctl -qw net.ipv4.icmp_ratelimit=0"),
+        burst(),
+    ])
+}
+
 pub fn near_end_down() -> Outcome {
     same(&[
         Step::Run("n1", "ip link set tunl0 down"),

@@ -60,6 +60,7 @@ const BOTH: &[Test] = &[
     ("both_rejected_in_output", flows::rejected_in_output),
     ("both_dropped_in_forward", flows::dropped_in_forward),
     ("both_far_end_down", flows::far_end_down),
+    ("both_complaints", flows::complaints),
     ("both_near_end_down", flows::near_end_down),
     ("both_wrong_ones", flows::wrong_ones),
     ("both_but_for_marks", differences::marks),
@@ -67,7 +68,6 @@ const BOTH: &[Test] = &[
     ("both_but_for_counters", differences::counters),
     ("both_but_for_what_is_no_ipv4", differences::no_ipv4),
     ("both_but_for_large_tcp", differences::large_tcp),
-    ("both_but_for_complaints", differences::complaints),
     ("both_but_for_looks", differences::looks),
 ];
 
