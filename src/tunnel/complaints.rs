@@ -30,7 +30,7 @@ struct Saved {
 }
 
 impl Complaints {
-    /// Whether a complaint may be sent now; if so, it counts. One costs `every`; if that is 0 there is no limit.
+    /// Whether a complaint may be sent now; if so, it counts. One costs `every`, which may be nothing.
     pub(super) fn allowed(&mut self, sender: Ipv4Addr, every: Duration, now: Instant) -> bool {
         if self.senders.len() >= REMEMBERED && !self.senders.contains_key(&sender) {
             self.senders.clear();

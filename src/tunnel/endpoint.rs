@@ -364,7 +364,8 @@ impl Endpoint {
         let Some(Ipv4 { source, .. }) = Ipv4::parse(outer) else {
             return;
         };
-        if !self.complaints.allowed(source, self.limit.get(), Instant::now()) {
+        let limit = self.limit.unreachable();
+        if limit.is_some_and(|every| !self.complaints.allowed(source, every, Instant::now())) {
             return;
         }
         let mut message = [0u8; icmp::MESSAGE_MAX];

@@ -21,6 +21,9 @@
 //!   captures do not have it (`both_but_for_what_is_no_ipv4`);
 //! - a large TCP packet that does not fit is answered with ICMP at once, where the kernel cuts it first and
 //!   answers only once the sender repeats a single segment (`both_but_for_large_tcp`);
+//! - "port unreachable", the answer to packets for a device that is down, is limited as the namespace says
+//!   (`both_complaints`), but does not count in what the whole machine may send (net.ipv4.icmp_msgs_per_sec; to meet
+//!   that limit is a matter of time, so no test does);
 //! - congestion that the outer header tells is written into a copy of the inner packet; the kernel writes it into the
 //!   very bytes that a capture of the wire may still be about to read (`both_ecn_and_dscp`);
 //! - the device says POINTOPOINT, and `tun` in `ip -d link`; where the ipip module is loaded, two devices of that stand

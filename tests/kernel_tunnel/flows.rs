@@ -186,15 +186,17 @@ pub fn far_end_down() -> Outcome {
     ])
 }
 
-/// More complaints than are allowed at once: six of them, then all since there is no limit.
+/// More complaints than are allowed at once: six of them, then all, for either of two reasons.
 pub fn complaints() -> Outcome {
     let burst = || Step::Burst((0..10).map(|id| Packet { id: id + 1, ..packet() }.echo(84)).collect());
     same(&[
         Step::Run("n2", "ip link set tunl0 down"),
         // One in ten seconds, so that none is earned while the packets come.
-        Step::Run("n2", "sysctl -qw net.ipv4.icmp_ratelimit=10000"),
+        Step::Run("n2", "sysctl -qw net.ipv4.icmp_ratemask=6168 net.ipv4.icmp_ratelimit=10000"),
         burst(),
-        Step::Run("n2", "sysctl -qw net.ipv4.icmp_ratelimit=0"),
+        Step::Run("n2", "sysctl -qw net.ipv4.icmp_ratemask=0"),
+        burst(),
+        Step::Run("n2", "sysctl -qw net.ipv4.icmp_ratemask=6168 net.ipv4.icmp_ratelimit=0"),
         burst(),
     ])
 }

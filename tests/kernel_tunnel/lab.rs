@@ -12,7 +12,6 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use minik::kernel::{netns, tun};
@@ -39,21 +38,10 @@ pub struct Lab {
     prefix: String,
     datapath: Datapath,
     tunnel_first: bool,
-    _icmp: Option<RwLockReadGuard<'static, ()>>,
     pub engine: Engine,
 }
 
 static LABS: AtomicU32 = AtomicU32::new(0);
-
-/// Linux sends some ICMP errors a second and no more, whatever namespace they are of (net.ipv4.icmp_msgs_per_sec, and
-/// 50 at once). Who compares what is told holds this to read, who uses all that up holds it to write.
-static ICMP: RwLock<()> = RwLock::new(());
-
-/// While this lives, nobody is here who counts on ICMP errors.
-pub fn alone_with_icmp() -> RwLockWriteGuard<'static, ()> {
-    // It guards nothing that a test which panicked could have left half done.
-    ICMP.write().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Lab {
     /// Builds it with our tunnel; when this returns, pod reaches pod.
@@ -71,9 +59,7 @@ impl Lab {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("minik-t{}-{number}-", std::process::id());
         let engine = Engine::start(workers, |line| eprintln!("{line}")).map_err(|e| e.to_string())?;
-        // Twins are compared.
-        let icmp = tunnel_first.then(|| ICMP.read().unwrap_or_else(PoisonError::into_inner));
-        let lab = Lab { prefix, datapath, tunnel_first, _icmp: icmp, engine };
+        let lab = Lab { prefix, datapath, tunnel_first, engine };
         lab.build()?;
         if datapath == Datapath::Userspace {
             lab.serve()?;
@@ -96,10 +82,18 @@ impl Lab {
         Ok(())
     }
 
-    /// Pings pod 2 from pod 1; every packet must be answered.
+    /// Pings pod 2 from pod 1 as often as `-c` says; every packet must be answered. By a ping for each, since one that
+    /// has had an answer waits two round trips for the next and no longer.
     pub fn ping(&self, arguments: &str) -> Outcome {
-        let said = self.exec("p1", &format!("ping -n -i 0.01 -W 20 {arguments} {POD_2}"))?;
-        contains(&said, " 0% packet loss")
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let at = words.iter().position(|word| *word == "-c").ok_or("no -c")?;
+        let count: u32 = words.get(at + 1).and_then(|count| count.parse().ok()).ok_or("no count")?;
+        let others = words.iter().enumerate().filter(|(i, _)| *i != at && *i != at + 1).map(|(_, word)| *word);
+        let others: String = others.map(|word| format!("{word} ")).collect();
+        (0..count).try_for_each(|_| {
+            let said = self.exec("p1", &format!("ping -n -c 1 -W 20 {others}{POD_2}"))?;
+            contains(&said, " 0% packet loss")
+        })
     }
 
     /// Pings pod 2 from pod 1; no packet may be answered, nor anything be said about it.

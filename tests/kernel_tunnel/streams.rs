@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::kernel;
-use super::lab::{Lab, Outcome, PATIENCE, POD_2, alone_with_icmp, equal, until};
+use super::lab::{Lab, Outcome, PATIENCE, POD_2, equal, until};
 
 /// Bytes of a TCP test: as many as take a moment.
 fn amount() -> usize {
@@ -101,8 +101,6 @@ pub fn tcp_over_a_smaller_path() -> Outcome {
 }
 
 pub fn tcp_while_routes_change() -> Outcome {
-    // Every packet for the neighbour that is not there is answered in the end.
-    let _alone = alone_with_icmp();
     let lab = Lab::new(1)?;
     transfer(&lab, || {
         let mut changes = 0;
