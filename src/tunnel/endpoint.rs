@@ -37,6 +37,8 @@ const ICMP_TTL: u8 = 64;
 /// The buffers of a worker, which all its tunnels use in turn.
 pub(super) struct Buffers {
     outbox: Outbox,
+    /// What was read into the outbox and is to be sent.
+    read: Vec<(Offload, Place)>,
     messages: Messages,
     inbox: Inbox,
     /// For each packet of the inbox, where the inner packet is.
@@ -48,6 +50,7 @@ impl Buffers {
     pub(super) fn new() -> Buffers {
         Buffers {
             outbox: Outbox::new(),
+            read: Vec::with_capacity(READS),
             messages: Messages::new(MESSAGES),
             inbox: Inbox::new(),
             inner: vec![0..0; Inbox::SLOTS],
@@ -98,29 +101,36 @@ impl Endpoint {
 
     /// Takes packets from the device to the wire.
     pub(super) fn transmit(&mut self, buffers: &mut Buffers) -> Result<(), Gone> {
-        let now = Instant::now();
-        buffers.outbox.clear();
         for _ in 0..READS {
             let Some(room) = buffers.outbox.room() else {
-                self.flush(buffers, now);
-                buffers.outbox.clear();
+                self.send(buffers);
                 continue;
             };
-            match self.device.read(room) {
-                Ok(length) => match buffers.outbox.take(length) {
-                    Some((offload, place)) => self.queue(buffers, offload, &place, now),
-                    None => self.counters.dropped(Cause::NotIpv4, 1),
-                },
+            match self.device.read(room).map(|length| buffers.outbox.take(length)) {
+                Ok(Some(packet)) => buffers.read.push(packet),
+                Ok(None) => self.counters.dropped(Cause::NotIpv4, 1),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
-                    self.flush(buffers, now);
+                    self.send(buffers);
                     return Err(Gone(e));
                 }
             }
         }
-        self.flush(buffers, now);
+        self.send(buffers);
         Ok(())
+    }
+
+    /// Sends what was read. The news about routes are heard in between: what is sent by a pod after a route has changed
+    /// goes the new way.
+    fn send(&mut self, buffers: &mut Buffers) {
+        let now = Instant::now();
+        self.hear();
+        let mut read = std::mem::take(&mut buffers.read);
+        read.drain(..).for_each(|(offload, place)| self.queue(buffers, offload, &place, now));
+        buffers.read = read;
+        self.flush(buffers, now);
+        buffers.outbox.clear();
     }
 
     fn queue(&mut self, buffers: &mut Buffers, offload: Offload, place: &Place, now: Instant) {
