@@ -35,6 +35,9 @@ const FLAGS: libc::c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 const BUSY_DEADLINE: Duration = Duration::from_secs(1);
 const BUSY_STEP: Duration = Duration::from_millis(1);
 
+/// How long to wait until a device with a carrier is one that carries.
+const CARRIER_DEADLINE: Duration = Duration::from_secs(2);
+
 mod ioctl {
     nix::ioctl_write_ptr_bad!(set_interface, libc::TUNSETIFF, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_index, libc::TUNSETIFINDEX, libc::c_uint);
@@ -103,7 +106,28 @@ pub fn attach(name: &str) -> Result<Tun> {
     // SAFETY: takes an int by value.
     unsafe { ioctl::set_offload(tun.file.as_raw_fd(), offload as libc::c_int) }
         .map_err(|e| failed("set the offloads of", name, e))?;
+    await_carrier(name)?;
     Ok(tun)
+}
+
+/// Waits until the kernel has taken notice that a device which is up has its carrier back: that is another thread's
+/// work in it (net/core/link_watch.c), and until then it drops what is sent to the device.
+fn await_carrier(name: &str) -> Result<()> {
+    let socket = control(name)?;
+    let mut wanted = request(name)?;
+    let deadline = Instant::now() + CARRIER_DEADLINE;
+    loop {
+        // SAFETY: the ioctl writes the flags into the ifreq.
+        let flags = unsafe {
+            ioctl::get_flags(socket.as_raw_fd(), &mut wanted).map_err(|e| failed("read the flags of", name, e))?;
+            libc::c_int::from(wanted.ifr_ifru.ifru_flags)
+        };
+        // A thread that is that late may be later still: what is sent goes once it comes.
+        if flags & libc::IFF_UP == 0 || flags & libc::IFF_RUNNING != 0 || Instant::now() > deadline {
+            return Ok(());
+        }
+        std::thread::sleep(BUSY_STEP);
+    }
 }
 
 /// Attaches as soon as nobody else is attached. Whoever made the device has closed it, but a program that was being
