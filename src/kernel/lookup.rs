@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, State};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -76,13 +76,29 @@ impl Lookup {
     /// # Errors
     /// The kernel's own: ENODEV if there is none.
     pub fn link_mtu(&mut self, index: u32) -> std::io::Result<u32> {
-        let mut question = LinkMessage::default();
-        question.header.index = index;
-        let RouteNetlinkMessage::NewLink(link) = self.ask(RouteNetlinkMessage::GetLink(question))? else {
-            return Err(std::io::Error::from_raw_os_error(libc::ENODEV));
-        };
+        let link = self.link(index)?;
         let mtu = link.attributes.iter().find_map(|a| if let LinkAttribute::Mtu(mtu) = a { Some(*mtu) } else { None });
         mtu.ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENODEV))
+    }
+
+    /// Whether the interface with this index is set up, but not in use by the kernel: without a carrier, or with one of
+    /// which the kernel has not taken notice. Then it drops what is sent there.
+    ///
+    /// # Errors
+    /// The kernel's own: ENODEV if there is none.
+    pub fn link_is_idle(&mut self, index: u32) -> std::io::Result<bool> {
+        let link = self.link(index)?;
+        let in_use = link.attributes.contains(&LinkAttribute::OperState(State::Up));
+        Ok(link.header.flags.contains(LinkFlags::Up) && !in_use)
+    }
+
+    fn link(&mut self, index: u32) -> std::io::Result<LinkMessage> {
+        let mut question = LinkMessage::default();
+        question.header.index = index;
+        match self.ask(RouteNetlinkMessage::GetLink(question))? {
+            RouteNetlinkMessage::NewLink(link) => Ok(link),
+            _ => Err(std::io::Error::from_raw_os_error(libc::ENODEV)),
+        }
     }
 
     fn ask(&mut self, question: RouteNetlinkMessage) -> std::io::Result<RouteNetlinkMessage> {

@@ -15,6 +15,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 
+use super::lookup::Lookup;
 use super::netlink::{Batch, Rtnetlink};
 use crate::error::{Error, Kind, Result};
 use crate::names::INTERFACE_NAME_MAX;
@@ -106,28 +107,22 @@ pub fn attach(name: &str) -> Result<Tun> {
     // SAFETY: takes an int by value.
     unsafe { ioctl::set_offload(tun.file.as_raw_fd(), offload as libc::c_int) }
         .map_err(|e| failed("set the offloads of", name, e))?;
-    await_carrier(name)?;
+    await_carrier(name, tun.index)?;
     Ok(tun)
 }
 
-/// Waits until the kernel has taken notice that a device which is up has its carrier back: that is another thread's
-/// work in it (net/core/link_watch.c), and until then it drops what is sent to the device.
-fn await_carrier(name: &str) -> Result<()> {
-    let socket = control(name)?;
-    let mut wanted = request(name)?;
+/// Waits until the kernel has taken notice that a device which is up has its carrier: that is another thread's work in
+/// it (net/core/link_watch.c), and until then it drops what is sent to the device.
+fn await_carrier(name: &str, index: u32) -> Result<()> {
+    let mut lookup = Lookup::open()?;
     let deadline = Instant::now() + CARRIER_DEADLINE;
-    loop {
-        // SAFETY: the ioctl writes the flags into the ifreq.
-        let flags = unsafe {
-            ioctl::get_flags(socket.as_raw_fd(), &mut wanted).map_err(|e| failed("read the flags of", name, e))?;
-            libc::c_int::from(wanted.ifr_ifru.ifru_flags)
-        };
-        // A thread that is that late may be later still: what is sent goes once it comes.
-        if flags & libc::IFF_UP == 0 || flags & libc::IFF_RUNNING != 0 || Instant::now() > deadline {
-            return Ok(());
-        }
+    let mut is_idle =
+        || lookup.link_is_idle(index).map_err(|e| Error::io(format!("cannot read the state of {name}"), e));
+    // A thread that is later still has other troubles; what is sent goes once it comes.
+    while is_idle()? && Instant::now() < deadline {
         std::thread::sleep(BUSY_STEP);
     }
+    Ok(())
 }
 
 /// Attaches as soon as nobody else is attached. Whoever made the device has closed it, but a program that was being
