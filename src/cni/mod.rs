@@ -2,14 +2,14 @@
 //!
 //! A mode is a function from [`Cluster`] to [`Plan`]. What modes share is in modules of its own: the `underlay`,
 //! the Calico family (`calico`), the rules of Felix ([`felix`]). To add a mode: a variant of
-//! [`Mode`], a file of the mode's name here, and a line in [`needs`] and `flavour`.
+//! [`Mode`], a file of the mode's name here, and a line in [`needs`], [`plan`] and [`ipam`].
 
 mod calico;
 mod calico_ipip;
 pub mod felix;
 mod underlay;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::ipam::Ipam;
 use crate::plan::{Datapath, Plan};
 use crate::topology::{Cluster, Mode};
@@ -33,6 +33,7 @@ pub enum Need {
 pub fn needs(mode: Mode) -> &'static [Need] {
     match mode {
         Mode::CalicoIpip => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Ipip],
+        _ => &[],
     }
 }
 
@@ -41,22 +42,28 @@ pub fn needs(mode: Mode) -> &'static [Need] {
 /// # Errors
 /// `Topology` if addresses do not suffice, or a fixed block is none of a pool's.
 pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
-    calico::plan(cluster, datapath, flavour(cluster.network.mode))
+    match cluster.network.mode {
+        Mode::CalicoIpip => calico::plan(cluster, datapath, &calico_ipip::FLAVOUR),
+        mode => Err(not_built(mode)),
+    }
 }
 
-/// The addresses of a cluster: its pools' blocks, whose they are, and what is in use.
+/// The addresses of a cluster of Calico's: its pools' blocks, whose they are, and what is in use.
 ///
 /// # Errors
-/// As [`plan`].
+/// As [`plan`]; `Usage` in a mode without Calico's IPAM.
 pub fn ipam(cluster: &Cluster) -> Result<Ipam> {
-    calico::ipam(cluster, flavour(cluster.network.mode))
+    match cluster.network.mode {
+        Mode::CalicoIpip => calico::ipam(cluster, &calico_ipip::FLAVOUR),
+        mode => Err(Error::new(
+            Kind::Usage,
+            format!("the mode {mode} has no IP pools: its pods have addresses of the nodes' podCIDR"),
+        )),
+    }
 }
 
-/// What makes a mode of Calico's that mode.
-fn flavour(mode: Mode) -> &'static calico::Flavour {
-    match mode {
-        Mode::CalicoIpip => &calico_ipip::FLAVOUR,
-    }
+fn not_built(mode: Mode) -> Error {
+    Error::new(Kind::Unsupported, format!("the mode {mode} is not in this version of minik"))
 }
 
 #[cfg(test)]

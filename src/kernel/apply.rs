@@ -163,6 +163,9 @@ impl<'p> Builder<'p> {
                 push_new(batch, pair, &link.name);
             }
             LinkKind::Ipip => self.push_tunnel(link, index, batch)?,
+            LinkKind::IpipPeer { .. } | LinkKind::Vxlan(_) | LinkKind::Udp(_) | LinkKind::Macvlan { .. } => {
+                return Err(Error::new(Kind::Unsupported, format!("cannot make {} yet", link.name)));
+            }
         }
         let master = link.master.as_deref().map(|m| site.index(m)).transpose()?;
         messages::push_settled(batch, link, index, master);

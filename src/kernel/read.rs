@@ -15,7 +15,7 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, Rout
 use super::netlink::Rtnetlink;
 use super::netns;
 use crate::error::Result;
-use crate::plan::{Address, Mac, Neighbour, Protocol, Route, RouteKind, Scope};
+use crate::plan::{Address, Mac, Neighbour, Protocol, Route, RouteKind, RouteTable, Scope};
 
 /// A link as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +155,7 @@ fn route(message: &RouteMessage, names: &BTreeMap<u32, String>) -> Option<Route>
         src: None,
         onlink: header.flags.contains(RouteFlags::Onlink),
         metric: 0,
+        table: RouteTable::MAIN,
     };
     for attribute in &message.attributes {
         match attribute {

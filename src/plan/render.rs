@@ -48,8 +48,14 @@ pub fn namespace(ns: &Namespace) -> String {
     for [what, name, rest] in rows {
         let _ = writeln!(text, "{}", format!("  {what:9} {name:width$}  {rest}").trim_end());
     }
+    for entry in &ns.fdb {
+        let _ = writeln!(text, "  fdb       {entry} dev {}", entry.dev);
+    }
     for route in &ns.routes {
         let _ = writeln!(text, "  route     {route}");
+    }
+    for rule in &ns.policy {
+        let _ = writeln!(text, "  rule      {}: {rule}", rule.priority);
     }
     for set in &ns.sets {
         let members: Vec<String> = set.members.iter().map(prefix).collect();
@@ -116,6 +122,20 @@ fn kind(kind: &LinkKind) -> String {
         LinkKind::Bridge => "bridge".to_string(),
         LinkKind::Veth { peer_namespace, peer } => format!("veth to {peer} in {peer_namespace}"),
         LinkKind::Ipip => "ipip any remote any local any ttl inherit nopmtudisc".to_string(),
+        LinkKind::IpipPeer { local, remote } => format!("ipip remote {remote} local {local} ttl inherit pmtudisc"),
+        LinkKind::Vxlan(vxlan) => format!(
+            "vxlan id {} local {} dev {} dstport {}{}",
+            vxlan.vni,
+            vxlan.local,
+            vxlan.dev,
+            vxlan.port,
+            if vxlan.learning { "" } else { " nolearning" }
+        ),
+        LinkKind::Udp(tunnel) => {
+            let peers: Vec<String> = tunnel.peers.iter().map(|(net, node)| format!("{net} by {node}")).collect();
+            format!("tun served by the agent, udp {}:{}: {}", tunnel.local, tunnel.port, peers.join(", "))
+        }
+        LinkKind::Macvlan { parent_namespace, parent } => format!("macvlan of {parent} in {parent_namespace}, bridge"),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::{Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, aside, etc_files, restore};
+use super::{Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, Vxlan, aside, etc_files, restore};
 use crate::names;
 
 /// The script. Equal plans give equal scripts; `sh SCRIPT down` removes what `sh SCRIPT` made.
@@ -102,6 +102,30 @@ fn links(text: &mut String, plan: &Plan, ns: &Namespace, made: &mut BTreeSet<(St
                 made.insert((peer_namespace.clone(), peer.clone()));
             }
             LinkKind::Ipip => tunnel(text, plan.datapath, netns, link),
+            LinkKind::IpipPeer { local, remote } => {
+                let _ = writeln!(text, "ip -n {netns} link add {name}{looks} type ipip local {local} remote {remote}");
+            }
+            LinkKind::Vxlan(Vxlan { vni, local, dev, port, learning }) => {
+                let learning = if *learning { "" } else { " nolearning" };
+                let _ = writeln!(
+                    text,
+                    "ip -n {netns} link add {name}{looks} type vxlan id {vni} local {local} dev {dev} dstport {port}{learning}"
+                );
+            }
+            LinkKind::Udp(_) => {
+                text.push_str("# Only minik's agent can carry the packets of this device.\n");
+                let _ = writeln!(text, "ip -n {netns} tuntap add dev {name} mode tun");
+                if let Some(mtu) = link.mtu {
+                    let _ = writeln!(text, "ip -n {netns} link set dev {name} mtu {mtu}");
+                }
+            }
+            LinkKind::Macvlan { parent_namespace, parent } => {
+                let lower = plan.namespace(parent_namespace).map_or("", |ns| &ns.netns);
+                let _ = writeln!(
+                    text,
+                    "ip -n {lower} link add link {parent} name {name}{looks} netns {netns} type macvlan mode bridge"
+                );
+            }
         }
     }
     if plan.datapath == Datapath::Userspace {

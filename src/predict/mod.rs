@@ -229,7 +229,7 @@ pub fn as_made(plan: &Plan) -> Cow<'_, Plan> {
         ns.links.sort_by_key(|link| match link.kind {
             LinkKind::Loopback => 0,
             LinkKind::Ipip => 1,
-            LinkKind::Bridge | LinkKind::Veth { .. } => 2,
+            _ => 2,
         });
     }
     Cow::Owned(made)

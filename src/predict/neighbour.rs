@@ -85,7 +85,7 @@ fn heard_by<'a>(plan: &'a Plan, at: Place<'a>) -> Result<Vec<Place<'a>>> {
             }
             Ok(found)
         }
-        LinkKind::Loopback | LinkKind::Ipip => Ok(Vec::new()),
+        _ => Ok(Vec::new()),
     }
 }
 

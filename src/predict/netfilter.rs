@@ -228,21 +228,12 @@ mod tests {
     use super::*;
     use crate::packet::{Ip, Packet};
     use crate::plan::netfilter::IpSet;
-    use crate::plan::{Address, Ipv4Conf, LinkKind, Role, Scope};
+    use crate::plan::{Address, LinkKind, Role, Scope};
 
     fn link(name: &str, net: &str) -> Link {
         let address = |net: &str| Address { net: net.parse().unwrap(), broadcast: None, scope: Scope::Global };
-        Link {
-            name: name.into(),
-            kind: LinkKind::Bridge,
-            mac: None,
-            mtu: None,
-            master: None,
-            up: true,
-            addresses: if net.is_empty() { Vec::new() } else { vec![address(net)] },
-            ipv4: Ipv4Conf::default(),
-            sysctls: Vec::new(),
-        }
+        let addresses = if net.is_empty() { Vec::new() } else { vec![address(net)] };
+        Link { addresses, ..Link::new(name, LinkKind::Bridge) }
     }
 
     fn chain(name: &str, rules: Vec<Rule>) -> Chain {
@@ -256,20 +247,14 @@ mod tests {
 
     fn namespace(chains: Vec<Chain>) -> Namespace {
         Namespace {
-            name: "node".into(),
-            netns: "minik-t-node".into(),
-            hostname: "node".into(),
-            role: Role::Node,
-            sysctls: Vec::new(),
             links: vec![link("ens33", "10.1.10.9/24"), link("cali1", ""), link("tunl0", "10.100.0.1/32")],
-            neighbours: Vec::new(),
-            routes: Vec::new(),
             sets: vec![IpSet {
                 name: "hosts".into(),
                 kind: "hash:net".into(),
                 members: vec!["10.1.10.0/28".parse().unwrap()],
             }],
             tables: vec![Table { name: TableName::Filter, chains }],
+            ..Namespace::new("t", "node", "node", Role::Node)
         }
     }
 

@@ -53,8 +53,10 @@ pub fn default_ttl(ns: &Namespace) -> u8 {
 pub fn mtu(link: &Link) -> u32 {
     link.mtu.unwrap_or(match link.kind {
         LinkKind::Loopback => 65536,
-        LinkKind::Ipip => 1480,
-        LinkKind::Bridge | LinkKind::Veth { .. } => 1500,
+        LinkKind::Ipip | LinkKind::IpipPeer { .. } => 1480,
+        LinkKind::Vxlan(_) => 1450,
+        LinkKind::Udp(_) => 1472,
+        LinkKind::Bridge | LinkKind::Veth { .. } | LinkKind::Macvlan { .. } => 1500,
     })
 }
 

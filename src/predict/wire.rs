@@ -26,6 +26,9 @@ impl<'a> Walker<'a> {
         }
         match &link.kind {
             LinkKind::Ipip => self.encapsulate(ns, path, carried),
+            LinkKind::IpipPeer { .. } | LinkKind::Vxlan(_) | LinkKind::Udp(_) | LinkKind::Macvlan { .. } => {
+                Err(Error::new(Kind::Unsupported, format!("cannot predict what passes {}/{} yet", ns.name, link.name)))
+            }
             LinkKind::Loopback => {
                 let at = Place { ns, link };
                 self.see(at, Direction::Out, Some(loopback()), &carried)?;

@@ -100,8 +100,9 @@ pub(super) struct NodeEntry {
     pub(super) labels: BTreeMap<String, Spanned<String>>,
     /// A Calico block to fix for it, `10.100.84.128/26`; chosen by Calico's algorithm if not given.
     pub(super) block: Option<Spanned<String>>,
-    #[serde(default, rename = "podCIDR")]
-    pub(super) _pod_cidr: Option<Unsupported>,
+    /// Its pods' prefix in modes without Calico's IPAM; the next of `clusterCIDR` if not given.
+    #[serde(rename = "podCIDR")]
+    pub(super) pod_cidr: Option<Spanned<String>>,
 }
 
 /// A host outside of the cluster.
@@ -139,6 +140,12 @@ pub(super) struct RouteEntry {
 pub(super) struct NetworkEntry {
     /// The CNI mode: `calico-ipip`.
     pub(super) cni: Option<Spanned<String>>,
+    /// The prefix of which each node has a `podCIDR`, `10.244.0.0/16` if not given; Calico's IPAM has pools instead.
+    #[serde(rename = "clusterCIDR")]
+    pub(super) cluster_cidr: Option<Spanned<String>>,
+    /// Prefix length of the nodes' `podCIDR`s (`--node-cidr-mask-size`), 24 if not given.
+    #[serde(rename = "nodeCIDRMaskSize")]
+    pub(super) node_cidr_mask_size: Option<Spanned<u32>>,
     /// The IP pool that Calico's installer makes; also given as an `IPPool` object behind the cluster.
     pub(super) pool: Option<Spanned<PoolEntry>>,
     /// Several of them, in the order in which they are tried.

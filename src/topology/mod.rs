@@ -12,6 +12,7 @@ mod fields;
 mod manifests;
 mod network;
 mod parse;
+mod pod_cidr;
 mod pod_spec;
 mod pods;
 mod rules;
@@ -89,6 +90,9 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// A Calico block that the file fixes for it.
     pub block: Option<Ipv4Net>,
+    /// `spec.podCIDR`, which kube-controller-manager hands out, or the file fixes; none where `cluster_cidr` has none
+    /// left, and no pod needs it.
+    pub pod_cidr: Option<Ipv4Net>,
 }
 
 /// A host outside of the cluster.
@@ -117,22 +121,109 @@ pub struct ClientRoute {
     pub via: Ipv4Addr,
 }
 
-/// The CNI modes that this minik can build.
+/// The CNI modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Mode {
+    /// Calico without encapsulation: BIRD's routes go through the nodes' NICs.
+    #[serde(rename = "calico-bgp")]
+    CalicoBgp,
     /// Calico with `ipipMode: Always`.
     #[serde(rename = "calico-ipip")]
     CalicoIpip,
+    /// Calico with `ipipMode: CrossSubnet`: bare inside a subnet, IP in IP across.
+    #[serde(rename = "calico-ipip-crosssubnet")]
+    CalicoIpipCrossSubnet,
+    /// Calico with `vxlanMode: Always`, without BIRD.
+    #[serde(rename = "calico-vxlan")]
+    CalicoVxlan,
+    /// Calico with `vxlanMode: CrossSubnet`.
+    #[serde(rename = "calico-vxlan-crosssubnet")]
+    CalicoVxlanCrossSubnet,
+    /// flannel's `vxlan` backend.
+    #[serde(rename = "flannel-vxlan")]
+    FlannelVxlan,
+    /// flannel's `vxlan` backend with `DirectRouting`.
+    #[serde(rename = "flannel-vxlan-directrouting")]
+    FlannelVxlanDirectRouting,
+    /// flannel's `host-gw` backend.
+    #[serde(rename = "flannel-host-gw")]
+    FlannelHostGw,
+    /// flannel's `udp` backend.
+    #[serde(rename = "flannel-udp")]
+    FlannelUdp,
+    /// Calico's pods and rules over flannel's vxlan.
+    #[serde(rename = "canal")]
+    Canal,
+    /// kubelet's own network plugin, gone with Kubernetes 1.24.
+    #[serde(rename = "kubenet")]
+    Kubenet,
+    /// kube-router's routing.
+    #[serde(rename = "kube-router")]
+    KubeRouter,
+    /// The plain bridge plugin of the CNI project with host-local.
+    #[serde(rename = "bridge")]
+    Bridge,
+    /// The macvlan plugin: pods on the node's NIC.
+    #[serde(rename = "macvlan")]
+    Macvlan,
+    /// Docker's own four network modes on one node.
+    #[serde(rename = "docker")]
+    Docker,
+}
+
+/// Where a mode's pods get their addresses from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addressing {
+    /// Calico's IPAM: blocks of IP pools.
+    Pools,
+    /// The node's `podCIDR`, by the host-local plugin.
+    PodCidr,
+    /// A prefix of the mode's own.
+    Own,
 }
 
 impl Mode {
-    /// Every mode, in the order in which they are listed.
+    /// Every mode that this minik can build, in the order in which they are listed.
     pub const ALL: &'static [Mode] = &[Mode::CalicoIpip];
 
     /// The mode's one name: command line, file in src/cni/, golden files, built-in topology.
     pub fn name(self) -> &'static str {
         match self {
+            Mode::CalicoBgp => "calico-bgp",
             Mode::CalicoIpip => "calico-ipip",
+            Mode::CalicoIpipCrossSubnet => "calico-ipip-crosssubnet",
+            Mode::CalicoVxlan => "calico-vxlan",
+            Mode::CalicoVxlanCrossSubnet => "calico-vxlan-crosssubnet",
+            Mode::FlannelVxlan => "flannel-vxlan",
+            Mode::FlannelVxlanDirectRouting => "flannel-vxlan-directrouting",
+            Mode::FlannelHostGw => "flannel-host-gw",
+            Mode::FlannelUdp => "flannel-udp",
+            Mode::Canal => "canal",
+            Mode::Kubenet => "kubenet",
+            Mode::KubeRouter => "kube-router",
+            Mode::Bridge => "bridge",
+            Mode::Macvlan => "macvlan",
+            Mode::Docker => "docker",
+        }
+    }
+
+    /// Where its pods get their addresses from.
+    pub fn addressing(self) -> Addressing {
+        match self {
+            Mode::CalicoBgp
+            | Mode::CalicoIpip
+            | Mode::CalicoIpipCrossSubnet
+            | Mode::CalicoVxlan
+            | Mode::CalicoVxlanCrossSubnet => Addressing::Pools,
+            Mode::FlannelVxlan
+            | Mode::FlannelVxlanDirectRouting
+            | Mode::FlannelHostGw
+            | Mode::FlannelUdp
+            | Mode::Canal
+            | Mode::Kubenet
+            | Mode::KubeRouter
+            | Mode::Bridge => Addressing::PodCidr,
+            Mode::Macvlan | Mode::Docker => Addressing::Own,
         }
     }
 
@@ -140,6 +231,10 @@ impl Mode {
     pub fn encapsulation(self) -> (&'static str, &'static str) {
         match self {
             Mode::CalicoIpip => ("Always", "Never"),
+            Mode::CalicoIpipCrossSubnet => ("CrossSubnet", "Never"),
+            Mode::CalicoVxlan => ("Never", "Always"),
+            Mode::CalicoVxlanCrossSubnet => ("Never", "CrossSubnet"),
+            _ => ("Never", "Never"),
         }
     }
 }
@@ -155,6 +250,8 @@ impl std::fmt::Display for Mode {
 pub struct Network {
     /// The CNI mode.
     pub mode: Mode,
+    /// `--cluster-cidr` of kube-controller-manager: the prefix of which every node has its `podCIDR`.
+    pub cluster_cidr: Ipv4Net,
     /// Calico's IP pools, in the order in which they are tried.
     pub pools: Vec<IpPool>,
     /// Calico IPAM's `strictAffinity`: a node takes addresses from its own blocks only.

@@ -13,7 +13,7 @@ use super::rules;
 use super::schedule::Placed;
 use super::source::Span;
 use super::underlay::{MTU_RANGE, Underlay};
-use super::{IpPool, Mode, Network, Node};
+use super::{Addressing, IpPool, Mode, Network, Node};
 
 /// Name of the pool that Calico's installer makes.
 const DEFAULT_POOL: &str = "default-ipv4-ippool";
@@ -42,13 +42,17 @@ pub(super) fn resolve(
     spec: &ClusterSpec,
     objects: &[&IpPoolObject],
     underlay: &Underlay,
-    mode: Option<&str>,
+    cluster_cidr: Ipv4Net,
+    mode: Mode,
 ) -> Checked<(Network, Ipv4Net)> {
     let entry = &spec.network;
-    let mode = resolve_mode(spec, mode)?;
     let mut claims = underlay_claims(spec, underlay);
     let service_cidr = service_cidr(spec, &claims)?;
     let mut pools = Vec::new();
+    if mode.addressing() == Addressing::PodCidr {
+        let span = entry.cluster_cidr.as_ref().map(|cidr| cidr.span);
+        no_overlap(&claims, &Claim { net: cluster_cidr, whose: "clusterCIDR".to_owned(), span })?;
+    }
     for (pool, name_span, cidr_span) in written_pools(entry, objects, mode)? {
         add_pool(pool, name_span, cidr_span, &mut pools, &mut claims)?;
     }
@@ -59,6 +63,7 @@ pub(super) fn resolve(
     let mtu = entry.mtu.as_ref().map(|mtu| rules::in_range("an MTU", mtu, MTU_RANGE)).transpose()?;
     let network = Network {
         mode,
+        cluster_cidr,
         pools: pools.into_iter().map(|(pool, _)| pool).collect(),
         strict_affinity: entry.strict_affinity.unwrap_or(false),
         mtu,
@@ -67,7 +72,8 @@ pub(super) fn resolve(
     Ok((network, service_cidr))
 }
 
-fn resolve_mode(spec: &ClusterSpec, argument: Option<&str>) -> Checked<Mode> {
+/// The CNI mode: the command line's, else the file's.
+pub(super) fn resolve_mode(spec: &ClusterSpec, argument: Option<&str>) -> Checked<Mode> {
     let names: Vec<&str> = Mode::ALL.iter().map(|mode| mode.name()).collect();
     let (wanted, span) = match (argument, &spec.network.cni) {
         (Some(argument), _) => (argument, None),
@@ -206,6 +212,9 @@ fn pool_object(object: &IpPoolObject, mode: Mode) -> Checked<Written> {
 
 /// An IPPool's own encapsulation must be the mode's: Calico decides by the pool, minik by the mode.
 fn check_encapsulation(object: &IpPoolObject, mode: Mode) -> Checked<()> {
+    if mode.addressing() != Addressing::Pools {
+        return Ok(());
+    }
     let (ipip, vxlan) = mode.encapsulation();
     let spec = &object.spec;
     for (field, written, needed) in [("ipipMode", &spec.ipip_mode, ipip), ("vxlanMode", &spec.vxlan_mode, vxlan)] {
@@ -302,6 +311,9 @@ pub(super) fn check_room(
     nodes: &[Node],
     pods: &[Placed],
 ) -> Checked<()> {
+    if network.mode.addressing() != Addressing::Pools {
+        return Ok(());
+    }
     let pools = || network.pools.iter().filter(|pool| !pool.disabled);
     let listed = spec.network.pools.iter().flat_map(|pools| pools.iter());
     let written = spec.network.pool.iter().chain(listed).map(|pool| pool.cidr.span);

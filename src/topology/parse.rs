@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::complaint::{Checked, Complaint, quote};
 use super::documents::{self, Document};
 use super::network;
+use super::pod_cidr;
 use super::rules;
 use super::schedule::{self, Placed};
 use super::source::{Overrides, Source, Span};
@@ -37,10 +38,12 @@ fn read(sources: &[Source], trees: &mut Vec<(u32, Node)>, overrides: &Overrides)
     }
     let (file, objects) = documents::take_cluster(documents::decode_all(trees)?)?;
     let name = cluster_name(file.metadata.name.as_ref().map(|name| (name.as_str(), name.span)), overrides)?;
-    let underlay = underlay::resolve(&file.spec)?;
+    let mut underlay = underlay::resolve(&file.spec)?;
+    let mode = network::resolve_mode(&file.spec, overrides.cni.as_deref())?;
+    let cluster_cidr = pod_cidr::hand_out(&file.spec, &mut underlay.nodes, mode)?;
     let pools: Vec<_> =
         objects.iter().filter_map(|o| if let Document::IpPool(pool) = o { Some(&**pool) } else { None }).collect();
-    let (network, service_cidr) = network::resolve(&file.spec, &pools, &underlay, overrides.cni.as_deref())?;
+    let (network, service_cidr) = network::resolve(&file.spec, &pools, &underlay, cluster_cidr, mode)?;
     let namespaces = workloads::namespaces(&objects)?;
     let orders = workloads::orders(&objects, &namespaces)?;
     let (workloads, placed) = schedule::place(&orders, &underlay.nodes)?;

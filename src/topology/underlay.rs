@@ -199,7 +199,7 @@ fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<N
     labels.insert("kubernetes.io/hostname".to_owned(), name.clone());
     labels.entry("kubernetes.io/os".to_owned()).or_insert_with(|| "linux".to_owned());
     let block = entry.block.as_ref().map(rules::prefix).transpose()?;
-    Ok(Node { name, address, segment, nic: rules::nic_name(entry.nic.as_ref())?, mac, labels, block })
+    Ok(Node { name, address, segment, nic: rules::nic_name(entry.nic.as_ref())?, mac, labels, block, pod_cidr: None })
 }
 
 fn client(entry: &ClientEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<Client> {
