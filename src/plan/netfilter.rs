@@ -3,6 +3,8 @@
 //! Typed rules can be printed in more than one dialect (Felix's long options, iptables-save's short ones),
 //! hashed, walked by a virtual packet and compared.
 
+use std::net::{IpAddr, SocketAddr};
+
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -156,6 +158,65 @@ pub enum Match {
     },
     /// The reverse path check fails.
     RpFilterInvert,
+    /// A comment that stands among the matches, where its author wrote it (`-m conntrack … -m comment …`); it always
+    /// holds.
+    Comment {
+        /// The comment.
+        text: String,
+    },
+    /// Incoming interface that it must not be; a trailing `+` is a prefix.
+    NotInInterface {
+        /// Name or prefix.
+        name: String,
+    },
+    /// A transport protocol (`-m tcp`) and one destination port of it, if it matters.
+    Transport {
+        /// The protocol's number: 6, 17 or 132.
+        protocol: u8,
+        /// `--dport`.
+        port: Option<u16>,
+    },
+    /// Chance (`-m statistic --mode random`), in 1/2³¹ as the kernel keeps it.
+    Random {
+        /// Probability times 2³¹.
+        parts: u32,
+    },
+    /// The source address and a list of recently seen ones (`-m recent`).
+    Recent {
+        /// What is done with the list.
+        action: Recent,
+        /// The list.
+        list: String,
+        /// The mask under which addresses are kept: all bits of the family.
+        mask: IpAddr,
+    },
+    /// Whether the packet came in through a port of a bridge (`-m physdev --physdev-is-in`).
+    PhysdevIsIn {
+        /// Whether it must not.
+        invert: bool,
+    },
+    /// Membership of several of the packet's fields in an ipset (`dst,dst,src`).
+    SetOf {
+        /// The set.
+        name: String,
+        /// Which end of the packet each field of the set is looked up from.
+        sides: Vec<Side>,
+        /// Whether it must not be a member.
+        invert: bool,
+    },
+}
+
+/// What `-m recent` does with its list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recent {
+    /// Matches if the address was seen at most so many seconds ago, and forgets those that are older (`--rcheck --reap`).
+    Check {
+        /// Seconds.
+        seconds: u32,
+    },
+    /// Notes the address (`--set`) and matches.
+    Set,
 }
 
 /// Source or destination.
@@ -215,6 +276,21 @@ pub enum Target {
     Masquerade {
         /// `--random-fully`.
         random_fully: bool,
+    },
+    /// Flips bits of the mark (`MARK --xor-mark`).
+    XorMark {
+        /// The bits.
+        value: u32,
+    },
+    /// Destination becomes another address and port.
+    Dnat {
+        /// They.
+        to: SocketAddr,
+    },
+    /// Drops the packet and tells its sender: port unreachable, in ICMP of its family.
+    Reject {
+        /// Whether that is ICMPv6.
+        v6: bool,
     },
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::netfilter::{IpSet, Match, Rule, Table, Target, port_list};
+use super::netfilter::{IpSet, Match, Recent, Rule, Side, Table, Target, port_list};
 
 /// Most members that a set may have, as Felix creates it.
 const SET_CAPACITY: u32 = 1_048_576;
@@ -76,13 +76,15 @@ fn basic(matching: &Match) -> Option<(u8, String)> {
         Match::Source { net, invert } => (0, format!("{}-s {net}", not(*invert))),
         Match::Destination { net, invert } => (1, format!("{}-d {net}", not(*invert))),
         Match::InInterface { name } => (2, format!("-i {name}")),
+        Match::NotInInterface { name } => (2, format!("! -i {name}")),
         Match::OutInterface { name } => (3, format!("-o {name}")),
         Match::Protocol { number } => (4, format!("-p {}", protocol(*number))),
         _ => return None,
     })
 }
 
-fn extension(matching: &Match) -> Option<String> {
+/// A match as iptables-save spells it; none of those that every rule can have without an extension.
+pub(crate) fn extension(matching: &Match) -> Option<String> {
     Some(match matching {
         Match::Set { name, side, invert } => format!("-m set {}--match-set {name} {}", not(*invert), side.word()),
         Match::DestinationPorts { ports } => format!("-m multiport --dports {}", port_list(ports)),
@@ -96,11 +98,34 @@ fn extension(matching: &Match) -> Option<String> {
         }
         Match::Mark { value, mask, invert } => format!("-m mark {}--mark {value:#x}/{mask:#x}", not(*invert)),
         Match::RpFilterInvert => "-m rpfilter --invert".to_string(),
-        _ => return None,
+        Match::Comment { text } => format!("-m comment --comment {}", quoted(text)),
+        Match::Transport { protocol: number, port: None } => format!("-m {}", protocol(*number)),
+        Match::Transport { protocol: number, port: Some(port) } => format!("-m {} --dport {port}", protocol(*number)),
+        Match::Random { parts } => {
+            format!("-m statistic --mode random --probability {:.11}", f64::from(*parts) / f64::from(1u32 << 31))
+        }
+        Match::Recent { action, list, mask } => match action {
+            Recent::Check { seconds } => {
+                format!("-m recent --rcheck --seconds {seconds} --reap --name {list} --mask {mask} --rsource")
+            }
+            Recent::Set => format!("-m recent --set --name {list} --mask {mask} --rsource"),
+        },
+        Match::PhysdevIsIn { invert } => format!("-m physdev {}--physdev-is-in", not(*invert)),
+        Match::SetOf { name, sides, invert } => {
+            let sides: Vec<&str> = sides.iter().copied().map(Side::word).collect();
+            format!("-m set {}--match-set {name} {}", not(*invert), sides.join(","))
+        }
+        Match::InInterface { .. }
+        | Match::NotInInterface { .. }
+        | Match::OutInterface { .. }
+        | Match::Protocol { .. }
+        | Match::Source { .. }
+        | Match::Destination { .. } => return None,
     })
 }
 
-fn target(target: &Target) -> String {
+/// A target as iptables-save spells it.
+pub(crate) fn target(target: &Target) -> String {
     match target {
         Target::Accept => "-j ACCEPT".to_string(),
         Target::Drop => "-j DROP".to_string(),
@@ -111,6 +136,10 @@ fn target(target: &Target) -> String {
         Target::SetMark { value, mask } => format!("-j MARK --set-xmark {value:#x}/{:#x}", mask | value),
         Target::Masquerade { random_fully: false } => "-j MASQUERADE".to_string(),
         Target::Masquerade { random_fully: true } => "-j MASQUERADE --random-fully".to_string(),
+        Target::XorMark { value } => format!("-j MARK --set-xmark {value:#x}/0x0"),
+        Target::Dnat { to } => format!("-j DNAT --to-destination {to}"),
+        Target::Reject { v6: false } => "-j REJECT --reject-with icmp-port-unreachable".to_string(),
+        Target::Reject { v6: true } => "-j REJECT --reject-with icmp6-port-unreachable".to_string(),
     }
 }
 
@@ -120,6 +149,7 @@ fn protocol(number: u8) -> String {
         1 => "icmp".to_string(),
         6 => "tcp".to_string(),
         17 => "udp".to_string(),
+        132 => "sctp".to_string(),
         other => other.to_string(),
     }
 }

@@ -12,7 +12,7 @@ use super::route::{self, Decision};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{Packet, Transport};
 use crate::plan::netfilter::{Chain, CtState, Match, Policy, Rule, Side, Table, TableName, Target};
-use crate::plan::{Link, Namespace};
+use crate::plan::{Link, Namespace, restore};
 
 /// Chains that may call each other; iptables refuses loops, a plan made by hand might have one.
 const DEPTH_MAX: usize = 64;
@@ -118,6 +118,10 @@ impl Walk<'_> {
                 }
                 Some(Target::Goto { chain: name }) => return self.call(name, packet, depth),
                 Some(Target::SetMark { value, mask }) => packet.mark = (packet.mark & !mask) | (value & mask),
+                Some(Target::XorMark { value }) => packet.mark ^= value,
+                Some(target @ (Target::Dnat { .. } | Target::Reject { .. })) => {
+                    return Err(self.wrong(format!("has `{}`, which is not predicted yet", restore::target(target))));
+                }
                 Some(Target::Masquerade { random_fully }) => {
                     return Ok(Left::With(Verdict::Masquerade { random_fully: *random_fully }));
                 }
@@ -164,6 +168,15 @@ impl Walk<'_> {
             }
             Match::Mark { value, mask, invert } => (packet.mark & mask == *value) != *invert,
             Match::RpFilterInvert => !self.reverse_path(ip.src, packet),
+            Match::Comment { .. } => true,
+            Match::NotInInterface { name } => !packet.incoming.is_some_and(|link| named(name, &link.name)),
+            Match::Transport { protocol, port } => {
+                ip.protocol == *protocol && port.is_none_or(|port| destination_port(packet.packet) == Some(port))
+            }
+            Match::Random { .. } | Match::Recent { .. } | Match::PhysdevIsIn { .. } | Match::SetOf { .. } => {
+                let text = restore::extension(condition).unwrap_or_default();
+                return Err(self.wrong(format!("has `{text}`, which is not predicted yet")));
+            }
         })
     }
 
