@@ -4,9 +4,15 @@
 //! the Calico family (`calico`), the rules of Felix ([`felix`]). To add a mode: a variant of
 //! [`Mode`], a file of the mode's name here, and a line in [`needs`], [`plan`] and [`ipam`].
 
+mod bridge_plugin;
 mod calico;
 mod calico_ipip;
 pub mod felix;
+mod flannel;
+mod flannel_host_gw;
+mod flannel_udp;
+mod flannel_vxlan;
+mod host_local;
 mod underlay;
 
 use crate::error::{Error, Kind, Result};
@@ -44,6 +50,10 @@ pub fn needs(mode: Mode) -> &'static [Need] {
 pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
     match cluster.network.mode {
         Mode::CalicoIpip => calico::plan(cluster, datapath, &calico_ipip::FLAVOUR),
+        Mode::FlannelVxlan => flannel::plan(cluster, datapath, &flannel_vxlan::VXLAN),
+        Mode::FlannelVxlanDirectRouting => flannel::plan(cluster, datapath, &flannel_vxlan::DIRECT_ROUTING),
+        Mode::FlannelHostGw => flannel::plan(cluster, datapath, &flannel_host_gw::HOST_GW),
+        Mode::FlannelUdp => flannel::plan(cluster, datapath, &flannel_udp::UDP),
         mode => Err(not_built(mode)),
     }
 }

@@ -8,6 +8,7 @@ mod address;
 pub mod aside;
 mod etc;
 pub mod facts;
+mod file;
 mod link;
 pub mod netfilter;
 pub mod render;
@@ -17,6 +18,7 @@ pub mod shell;
 
 pub use address::{Address, Mac};
 pub use etc::etc_files;
+pub use file::File;
 pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
 pub use netfilter::{IpSet, Table};
 pub use route::{FdbEntry, Neighbour, PolicyRule, Protocol, Route, RouteKind, RouteTable, Scope};
@@ -91,6 +93,9 @@ pub struct Namespace {
     /// Netfilter tables as ip6tables has them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables6: Vec<Table>,
+    /// Files of daemons and plugins, in the order in which they are written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<File>,
 }
 
 /// What a namespace stands for.
@@ -196,12 +201,22 @@ impl Namespace {
             sets: Vec::new(),
             tables: Vec::new(),
             tables6: Vec::new(),
+            files: Vec::new(),
         }
     }
 
     /// The link of this name, if there is one.
     pub fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)
+    }
+
+    /// The iptables table of this name; one that is not there yet is made, in the order in which packets meet them.
+    pub fn table(&mut self, name: netfilter::TableName) -> &mut Table {
+        let at = self.tables.partition_point(|table| table.name < name);
+        if self.tables.get(at).is_none_or(|table| table.name != name) {
+            self.tables.insert(at, Table::new(name));
+        }
+        &mut self.tables[at]
     }
 
     /// The first IPv4 address at which others can reach it; a node's tunnel has one too, which is not meant.

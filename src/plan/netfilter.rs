@@ -54,6 +54,37 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
+impl TableName {
+    /// The built-in chains, in the order in which iptables-save prints them.
+    pub fn built_in(self) -> &'static [&'static str] {
+        match self {
+            TableName::Raw => &["PREROUTING", "OUTPUT"],
+            TableName::Mangle => &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
+            TableName::Nat => &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
+            TableName::Filter => &["INPUT", "FORWARD", "OUTPUT"],
+        }
+    }
+}
+
+impl Table {
+    /// The table as it is before anybody adds to it: the built-in chains, empty, accepting.
+    pub fn new(name: TableName) -> Table {
+        let chain = |name: &&str| Chain { name: (*name).to_string(), policy: Some(Policy::Accept), rules: Vec::new() };
+        Table { name, chains: name.built_in().iter().map(chain).collect() }
+    }
+
+    /// The chain of this name; a user chain that is not there yet is made, in its place by name.
+    pub fn chain(&mut self, name: &str) -> &mut Chain {
+        let before = |chain: &Chain| chain.policy.is_some() || chain.name.as_str() < name;
+        let at = self.chains.iter().position(|chain| chain.name == name).unwrap_or_else(|| {
+            let at = self.chains.iter().take_while(|chain| before(chain)).count();
+            self.chains.insert(at, Chain { name: name.to_string(), policy: None, rules: Vec::new() });
+            at
+        });
+        &mut self.chains[at]
+    }
+}
+
 /// What a built-in chain does with a packet that no rule decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -82,6 +113,13 @@ pub struct Rule {
     pub matches: Vec<Match>,
     /// What is then done; none only counts.
     pub target: Option<Target>,
+    /// Whether the rule's author wrote the comments behind the matches; iptables keeps that order.
+    #[serde(skip_serializing_if = "is_off")]
+    pub comments_last: bool,
+}
+
+fn is_off(switch: &bool) -> bool {
+    !switch
 }
 
 /// One condition of a rule.

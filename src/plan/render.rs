@@ -69,6 +69,12 @@ pub fn namespace(ns: &Namespace) -> String {
             }
         }
     }
+    for file in &ns.files {
+        let _ = writeln!(text, "  file      {}", file.path);
+        for line in file.content.lines() {
+            let _ = writeln!(text, "            {}", line.trim_end());
+        }
+    }
     text
 }
 
@@ -100,9 +106,8 @@ fn link_rows(link: &Link) -> Vec<[String; 3]> {
     words.extend(link.master.iter().map(|master| format!("port of {master}")));
     words.extend(link.mtu.map(|mtu| format!("mtu {mtu}")));
     words.extend(link.mac.map(|mac| format!("mac {mac}")));
-    if !link.up {
-        words.push("down".to_string());
-    }
+    let switches = [(link.hairpin, "hairpin"), (link.promiscuous, "promiscuous"), (!link.up, "down")];
+    words.extend(switches.into_iter().filter(|(on, _)| *on).map(|(_, word)| word.to_string()));
     let mut rows = vec![row("link", &link.name, &words.join(", "))];
     for address in &link.addresses {
         let broadcast = address.broadcast.map_or(String::new(), |broadcast| format!(" brd {broadcast}"));

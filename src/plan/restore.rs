@@ -37,8 +37,11 @@ pub fn append(chain: &str, rule: &Rule) -> String {
     let mut basics: Vec<(u8, String)> = rule.matches.iter().filter_map(basic).collect();
     basics.sort();
     words.extend(basics.into_iter().map(|(_, text)| text));
-    words.extend(rule.comments.iter().map(|comment| format!("-m comment --comment {}", quoted(comment))));
-    words.extend(rule.matches.iter().filter_map(extension));
+    let mut extensions: Vec<String> = rule.matches.iter().filter_map(extension).collect();
+    let comments = rule.comments.iter().map(|comment| format!("-m comment --comment {}", quoted(comment)));
+    let before = if rule.comments_last { extensions.len() } else { 0 };
+    extensions.splice(before..before, comments);
+    words.extend(extensions);
     words.extend(rule.target.iter().map(target));
     words.join(" ")
 }
@@ -181,6 +184,7 @@ mod tests {
                 Match::OutInterface { name: "tunl0".into() },
             ],
             target: Some(Target::SetMark { value: 0, mask: 0xf0000 }),
+            comments_last: false,
         };
         assert_eq!(
             append("c", &rule),

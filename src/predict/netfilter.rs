@@ -255,7 +255,7 @@ mod tests {
     }
 
     fn rule(matches: Vec<Match>, target: Target) -> Rule {
-        Rule { comments: vec!["cali:xyz".into(), "said".into()], matches, target: Some(target) }
+        Rule { comments: vec!["cali:xyz".into(), "said".into()], matches, target: Some(target), ..Rule::default() }
     }
 
     fn namespace(chains: Vec<Chain>) -> Namespace {

@@ -9,6 +9,7 @@ mod complaint;
 mod decode;
 mod documents;
 mod fields;
+mod flannel;
 mod manifests;
 mod network;
 mod parse;
@@ -25,6 +26,7 @@ mod workloads;
 mod wrong;
 
 pub use complaint::nearest;
+pub use flannel::Flannel;
 pub use parse::parse;
 pub use schema::schema;
 pub use source::{Overrides, SOURCE_BYTES_MAX, Source};
@@ -260,6 +262,8 @@ pub struct Network {
     pub mtu: Option<u32>,
     /// Whether Felix finds an iptables and kernel that know `--random-fully`.
     pub random_fully: bool,
+    /// flannel's settings.
+    pub flannel: Flannel,
 }
 
 /// A Calico IPPool.

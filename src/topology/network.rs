@@ -13,7 +13,7 @@ use super::rules;
 use super::schedule::Placed;
 use super::source::Span;
 use super::underlay::{MTU_RANGE, Underlay};
-use super::{Addressing, IpPool, Mode, Network, Node};
+use super::{Addressing, Flannel, IpPool, Mode, Network, Node};
 
 /// Name of the pool that Calico's installer makes.
 const DEFAULT_POOL: &str = "default-ipv4-ippool";
@@ -68,6 +68,7 @@ pub(super) fn resolve(
         strict_affinity: entry.strict_affinity.unwrap_or(false),
         mtu,
         random_fully: entry.random_fully.unwrap_or(false),
+        flannel: Flannel { random_fully: entry.random_fully.unwrap_or(true), ..Flannel::new(cluster_cidr) },
     };
     Ok((network, service_cidr))
 }

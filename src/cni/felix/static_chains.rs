@@ -18,7 +18,7 @@ pub(super) struct Facts<'a> {
 
 /// A rule without comment.
 pub(super) fn rule(matches: impl Into<Vec<Match>>, target: Target) -> Rule {
-    Rule { comments: Vec::new(), matches: matches.into(), target: Some(target) }
+    Rule { matches: matches.into(), target: Some(target), ..Rule::default() }
 }
 
 /// A rule with a comment.

@@ -1,0 +1,152 @@
+//! `host-local`, the IPAM plugin of the CNI project, over one node's `podCIDR`.
+//!
+//! It has no server: each node hands out its own subnet, and what is taken is a file. The gateway is the subnet's first
+//! address; the search begins behind the address that was handed out last (`last_reserved_ip.0`) and goes round, so
+//! that a released address is not given again at once. Source: plugins v1.9.1, plugins/ipam/host-local
+//! (main.go, backend/allocator, backend/disk).
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Kind, Result};
+use crate::plan::File;
+use crate::topology::{Cluster, Pod};
+
+/// Where it keeps its files: a directory for each network (`name` of the CNI configuration).
+const DIRECTORY: &str = "/var/lib/cni/networks";
+
+/// A node's pool of addresses, and who has which.
+#[derive(Debug)]
+pub(super) struct HostLocal {
+    network: &'static str,
+    subnet: Ipv4Net,
+    leases: Vec<Lease>,
+}
+
+/// An address that a container has.
+#[derive(Debug)]
+struct Lease {
+    address: Ipv4Addr,
+    container: String,
+    interface: &'static str,
+}
+
+impl HostLocal {
+    /// The pool of one node. `network` is the configuration's `name`.
+    ///
+    /// # Errors
+    /// `Topology` if the subnet is too small, in the plugin's words.
+    pub(super) fn new(network: &'static str, subnet: Ipv4Net) -> Result<HostLocal> {
+        if subnet.prefix_len() > 30 {
+            let message = format!("host-local: Network {subnet} too small to allocate from");
+            return Err(Error::new(Kind::Topology, message).hint("give the node a podCIDR of at least /30"));
+        }
+        Ok(HostLocal { network, subnet, leases: Vec::new() })
+    }
+
+    /// The gateway, with the subnet's prefix length: the subnet's first address.
+    pub(super) fn gateway(&self) -> Ipv4Net {
+        gateway(self.subnet)
+    }
+
+    /// The next free address, for an interface of a pod, with the subnet's prefix length.
+    ///
+    /// # Errors
+    /// `Topology` if there is none left, in the plugin's words.
+    pub(super) fn allocate(&mut self, cluster: &Cluster, pod: &Pod, interface: &'static str) -> Result<Ipv4Net> {
+        let last = u32::from(self.subnet.broadcast()) - 1;
+        let before = self.leases.last().map_or(self.gateway().addr(), |lease| lease.address);
+        let address = u32::from(before) + 1;
+        if address > last {
+            let message = format!(
+                "pod {}: host-local: no IP addresses available in range set: {}-{}",
+                pod.key(),
+                self.gateway().addr(),
+                Ipv4Addr::from(last)
+            );
+            let hint = format!("node {} has {}: give it a larger podCIDR, or fewer pods", pod.node, self.subnet);
+            return Err(Error::new(Kind::Topology, message).hint(hint));
+        }
+        let address = Ipv4Addr::from(address);
+        self.leases.push(Lease { address, container: container_id(cluster, pod), interface });
+        Ok(Ipv4Net::new_assert(address, self.subnet.prefix_len()))
+    }
+
+    /// The files of the pool: one for each address (container and interface in two lines, without an end to the last),
+    /// the address that was handed out last, and the lock. None before the first pod.
+    pub(super) fn files(&self) -> Vec<File> {
+        let Some(last) = self.leases.last() else { return Vec::new() };
+        let path = |name: &str| format!("{DIRECTORY}/{}/{name}", self.network);
+        let lease = |lease: &Lease| {
+            File::new(path(&lease.address.to_string()), format!("{}\r\n{}", lease.container, lease.interface))
+        };
+        let mut files: Vec<File> = self.leases.iter().map(lease).collect();
+        files.push(File::new(path("last_reserved_ip.0"), last.address.to_string()));
+        files.push(File::new(path("lock"), ""));
+        files
+    }
+}
+
+/// A subnet's first address, with its prefix length.
+pub(super) fn gateway(subnet: Ipv4Net) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::from(u32::from(subnet.network()) + 1), subnet.prefix_len())
+}
+
+/// The id of a pod's sandbox: 64 hexadecimal digits, random on a real node.
+pub(super) fn container_id(cluster: &Cluster, pod: &Pod) -> String {
+    let digest = Sha256::digest(format!("{}\0{}\0sandbox", cluster.name, pod.key()));
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::article;
+    use super::*;
+
+    fn pod(name: &str) -> Pod {
+        Pod { name: name.into(), ..article().pods[0].clone() }
+    }
+
+    #[test]
+    fn pods_begin_behind_the_gateway() {
+        let cluster = article();
+        let mut pool = HostLocal::new("cbr0", "10.244.1.0/24".parse().unwrap()).unwrap();
+        assert_eq!(pool.gateway().to_string(), "10.244.1.1/24");
+        assert!(pool.files().is_empty());
+        let given: Vec<String> =
+            ["a", "b"].map(|name| pool.allocate(&cluster, &pod(name), "eth0").unwrap().to_string()).into();
+        assert_eq!(given, ["10.244.1.2/24", "10.244.1.3/24"]);
+    }
+
+    #[test]
+    fn what_is_taken_is_a_file() {
+        let cluster = article();
+        let mut pool = HostLocal::new("cbr0", "10.244.1.0/24".parse().unwrap()).unwrap();
+        pool.allocate(&cluster, &pod("a"), "eth0").unwrap();
+        let files = pool.files();
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let directory = "/var/lib/cni/networks/cbr0";
+        assert_eq!(
+            paths,
+            ["10.244.1.2", "last_reserved_ip.0", "lock"].map(|name| format!("{directory}/{name}")).each_ref()
+        );
+        let (container, interface) = files[0].content.split_once("\r\n").unwrap();
+        assert!(container.len() == 64 && container.bytes().all(|b| b.is_ascii_hexdigit()), "{container}");
+        assert_eq!((interface, files[1].content.as_str(), files[2].content.as_str()), ("eth0", "10.244.1.2", ""));
+    }
+
+    #[test]
+    fn a_full_subnet_and_one_that_is_too_small_are_refused_as_by_the_plugin() {
+        let cluster = article();
+        let mut pool = HostLocal::new("cbr0", "10.244.1.0/29".parse().unwrap()).unwrap();
+        for name in ["a", "b", "c", "d", "e"] {
+            pool.allocate(&cluster, &pod(name), "eth0").unwrap();
+        }
+        let error = pool.allocate(&cluster, &pod("f"), "eth0").unwrap_err();
+        assert!(error.message().ends_with("no IP addresses available in range set: 10.244.1.1-10.244.1.6"), "{error}");
+        let error = HostLocal::new("cbr0", "10.244.1.0/31".parse().unwrap()).unwrap_err();
+        assert!(error.message().ends_with("Network 10.244.1.0/31 too small to allocate from"), "{error}");
+    }
+}
