@@ -12,6 +12,7 @@ mod flannel;
 mod flannel_host_gw;
 mod flannel_udp;
 mod flannel_vxlan;
+mod guests;
 mod host_local;
 mod underlay;
 
@@ -48,6 +49,12 @@ pub fn needs(mode: Mode) -> &'static [Need] {
 /// # Errors
 /// `Topology` if addresses do not suffice, or a fixed block is none of a pool's.
 pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
+    let mut plan = of_mode(&guests::without(cluster), datapath)?;
+    guests::house(cluster, &mut plan)?;
+    Ok(plan)
+}
+
+fn of_mode(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
     match cluster.network.mode {
         Mode::CalicoIpip => calico::plan(cluster, datapath, &calico_ipip::FLAVOUR),
         Mode::FlannelVxlan => flannel::plan(cluster, datapath, &flannel_vxlan::VXLAN),
@@ -63,6 +70,7 @@ pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
 /// # Errors
 /// As [`plan`]; `Usage` in a mode without Calico's IPAM.
 pub fn ipam(cluster: &Cluster) -> Result<Ipam> {
+    let cluster = &*guests::without(cluster);
     match cluster.network.mode {
         Mode::CalicoIpip => calico::ipam(cluster, &calico_ipip::FLAVOUR),
         mode => Err(Error::new(

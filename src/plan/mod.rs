@@ -71,6 +71,9 @@ pub struct Namespace {
     pub hostname: String,
     /// What it stands for.
     pub role: Role,
+    /// Pods (`namespace/name`) that live here beside its owner: those with `hostNetwork`, and those that joined a pod.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub guests: Vec<String>,
     /// Namespace-wide sysctls, set before any link is made.
     pub sysctls: Vec<Sysctl>,
     /// Links in the order in which they are made; `lo` is first. Both ends of a veth pair are listed, each in
@@ -163,9 +166,9 @@ impl Sysctl {
 }
 
 impl Plan {
-    /// The namespace of this name, if there is one.
+    /// The namespace of this name, if there is one; for a pod without a namespace of its own, the one it lives in.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
-        self.namespaces.iter().find(|ns| ns.name == name)
+        self.namespaces.iter().find(|ns| ns.name == name || ns.guests.iter().any(|guest| guest == name))
     }
 
     /// The namespaces of the nodes.
@@ -192,6 +195,7 @@ impl Namespace {
             netns: crate::names::netns(cluster, name),
             hostname: hostname.to_string(),
             role,
+            guests: Vec::new(),
             sysctls: Vec::new(),
             links: vec![Link::new("lo", LinkKind::Loopback)],
             neighbours: Vec::new(),

@@ -207,6 +207,16 @@ pub enum Match {
         /// Name or prefix.
         name: String,
     },
+    /// Outgoing interface that it must not be; a trailing `+` is a prefix.
+    NotOutInterface {
+        /// Name or prefix.
+        name: String,
+    },
+    /// The type of an ICMP message (`-m icmp --icmp-type`).
+    IcmpType {
+        /// Its number: 8 is an echo request.
+        number: u8,
+    },
     /// A transport protocol (`-m tcp`) and one destination port of it, if it matters.
     Transport {
         /// The protocol's number: 6, 17 or 132.

@@ -30,6 +30,9 @@ pub fn count(number: usize, what: &str) -> String {
 /// One namespace.
 pub fn namespace(ns: &Namespace) -> String {
     let mut text = format!("{} ({}), netns {}\n", ns.name, role(&ns.role), ns.netns);
+    if !ns.guests.is_empty() {
+        let _ = writeln!(text, "  also home of {}", ns.guests.join(", "));
+    }
     let mut rows: Vec<[String; 3]> = Vec::new();
     for sysctl in &ns.sysctls {
         rows.push(row("sysctl", &sysctl.key, &format!("= {}", sysctl.value)));

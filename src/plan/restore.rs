@@ -81,6 +81,7 @@ fn basic(matching: &Match) -> Option<(u8, String)> {
         Match::InInterface { name } => (2, format!("-i {name}")),
         Match::NotInInterface { name } => (2, format!("! -i {name}")),
         Match::OutInterface { name } => (3, format!("-o {name}")),
+        Match::NotOutInterface { name } => (3, format!("! -o {name}")),
         Match::Protocol { number } => (4, format!("-p {}", protocol(*number))),
         _ => return None,
     })
@@ -102,6 +103,7 @@ pub(crate) fn extension(matching: &Match) -> Option<String> {
         Match::Mark { value, mask, invert } => format!("-m mark {}--mark {value:#x}/{mask:#x}", not(*invert)),
         Match::RpFilterInvert => "-m rpfilter --invert".to_string(),
         Match::Comment { text } => format!("-m comment --comment {}", quoted(text)),
+        Match::IcmpType { number } => format!("-m icmp --icmp-type {number}"),
         Match::Transport { protocol: number, port: None } => format!("-m {}", protocol(*number)),
         Match::Transport { protocol: number, port: Some(port) } => format!("-m {} --dport {port}", protocol(*number)),
         Match::Random { parts } => {
@@ -121,6 +123,7 @@ pub(crate) fn extension(matching: &Match) -> Option<String> {
         Match::InInterface { .. }
         | Match::NotInInterface { .. }
         | Match::OutInterface { .. }
+        | Match::NotOutInterface { .. }
         | Match::Protocol { .. }
         | Match::Source { .. }
         | Match::Destination { .. } => return None,

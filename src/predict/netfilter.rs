@@ -170,10 +170,15 @@ impl Walk<'_> {
             Match::RpFilterInvert => !self.reverse_path(ip.src, packet),
             Match::Comment { .. } => true,
             Match::NotInInterface { name } => !packet.incoming.is_some_and(|link| named(name, &link.name)),
+            Match::NotOutInterface { name } => !packet.outgoing.is_some_and(|link| named(name, &link.name)),
             Match::Transport { protocol, port } => {
                 ip.protocol == *protocol && port.is_none_or(|port| destination_port(packet.packet) == Some(port))
             }
-            Match::Random { .. } | Match::Recent { .. } | Match::PhysdevIsIn { .. } | Match::SetOf { .. } => {
+            Match::IcmpType { .. }
+            | Match::Random { .. }
+            | Match::Recent { .. }
+            | Match::PhysdevIsIn { .. }
+            | Match::SetOf { .. } => {
                 let text = restore::extension(condition).unwrap_or_default();
                 return Err(self.wrong(format!("has `{text}`, which is not predicted yet")));
             }

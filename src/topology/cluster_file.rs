@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::fields::{Ignored, Spanned, Unsupported};
+use super::options::{KubeRouterEntry, KubenetEntry};
 
 /// A cluster: its underlay and how its pods are connected.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -157,6 +158,10 @@ pub(super) struct NetworkEntry {
     /// Whether masquerade rules say `--random-fully`, which Felix adds where iptables and kernel know it; `false` if
     /// not given.
     pub(super) random_fully: Option<bool>,
+    /// Options of the mode `kubenet`.
+    pub(super) kubenet: Option<Spanned<KubenetEntry>>,
+    /// Options of the mode `kube-router`.
+    pub(super) kube_router: Option<Spanned<KubeRouterEntry>>,
 }
 
 /// An IP pool of Calico.

@@ -12,8 +12,11 @@ mod fields;
 mod flannel;
 mod manifests;
 mod network;
+mod objects;
+mod options;
 mod parse;
 mod pod_cidr;
+mod pod_network;
 mod pod_spec;
 mod pods;
 mod rules;
@@ -27,6 +30,8 @@ mod wrong;
 
 pub use complaint::nearest;
 pub use flannel::Flannel;
+pub use objects::{KubeNamespace, Workload, WorkloadKind};
+pub use options::{CloudRoutes, HairpinMode, KubeRouter, Kubenet, ModeOptions, OverlayType};
 pub use parse::parse;
 pub use schema::schema;
 pub use source::{Overrides, SOURCE_BYTES_MAX, Source};
@@ -229,6 +234,11 @@ impl Mode {
         }
     }
 
+    /// Whether something programs `hostPort`s.
+    pub fn has_host_ports(self) -> bool {
+        matches!(self, Mode::Docker)
+    }
+
     /// `ipipMode` and `vxlanMode` of a pool in this mode, in Calico's words.
     pub fn encapsulation(self) -> (&'static str, &'static str) {
         match self {
@@ -264,6 +274,8 @@ pub struct Network {
     pub random_fully: bool,
     /// flannel's settings.
     pub flannel: Flannel,
+    /// Options of single modes.
+    pub options: ModeOptions,
 }
 
 /// A Calico IPPool.
@@ -281,53 +293,6 @@ pub struct IpPool {
     pub disabled: bool,
 }
 
-/// A Kubernetes namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct KubeNamespace {
-    /// Its name.
-    pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// A controller of pods.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Workload {
-    /// `Deployment`, `ReplicaSet`, `DaemonSet` or `StatefulSet`.
-    pub kind: WorkloadKind,
-    /// Its Kubernetes namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// How many pods it has (nodes, for a DaemonSet).
-    pub replicas: u32,
-}
-
-/// The kinds of controllers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum WorkloadKind {
-    /// Pods through a ReplicaSet.
-    Deployment,
-    /// Pods with random suffixes.
-    ReplicaSet,
-    /// A pod on every node.
-    DaemonSet,
-    /// Pods with ordinals.
-    StatefulSet,
-}
-
-impl WorkloadKind {
-    /// The kind as manifests spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            WorkloadKind::Deployment => "Deployment",
-            WorkloadKind::ReplicaSet => "ReplicaSet",
-            WorkloadKind::DaemonSet => "DaemonSet",
-            WorkloadKind::StatefulSet => "StatefulSet",
-        }
-    }
-}
-
 /// A pod with its node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pod {
@@ -343,8 +308,24 @@ pub struct Pod {
     pub service_account: String,
     /// The controller that made it, as (kind, name); a Deployment's pods are owned by the Deployment.
     pub owner: Option<(WorkloadKind, String)>,
+    /// Whose network namespace it lives in.
+    pub network: PodNetwork,
     /// Its containers.
     pub containers: Vec<Container>,
+}
+
+/// Whose network namespace a pod lives in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub enum PodNetwork {
+    /// Its own, connected by the CNI mode: Docker's `bridge`.
+    #[default]
+    Own,
+    /// Its node's: `hostNetwork`, Docker's `host`.
+    Host,
+    /// That of the pod of this name in the same Kubernetes namespace: Docker's `container:NAME`.
+    Pod(String),
+    /// Its own with nothing in it but `lo`: Docker's `none`.
+    None,
 }
 
 impl Pod {
@@ -378,4 +359,8 @@ pub struct ContainerPort {
     pub port: u16,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
+    /// The node's port by which it is published, 1 to 65535.
+    pub host_port: Option<u16>,
+    /// The node's address to which that is limited; none is all of them.
+    pub host_ip: Option<Ipv4Addr>,
 }

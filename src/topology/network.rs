@@ -9,6 +9,7 @@ use super::cluster_file::{ClusterSpec, NetworkEntry, PoolEntry};
 use super::complaint::{Checked, Complaint, quote};
 use super::fields::Spanned;
 use super::manifests::IpPoolObject;
+use super::options;
 use super::rules;
 use super::schedule::Placed;
 use super::source::Span;
@@ -69,6 +70,7 @@ pub(super) fn resolve(
         mtu,
         random_fully: entry.random_fully.unwrap_or(false),
         flannel: Flannel { random_fully: entry.random_fully.unwrap_or(true), ..Flannel::new(cluster_cidr) },
+        options: options::resolve(entry, mode)?,
     };
     Ok((network, service_cidr))
 }

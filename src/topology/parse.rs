@@ -6,13 +6,14 @@ use super::complaint::{Checked, Complaint, quote};
 use super::documents::{self, Document};
 use super::network;
 use super::pod_cidr;
+use super::pod_network;
 use super::rules;
 use super::schedule::{self, Placed};
 use super::source::{Overrides, Source, Span};
 use super::tree::Node;
 use super::underlay;
 use super::workloads;
-use super::{Cluster, Segment};
+use super::{Cluster, Mode, Segment};
 use crate::error::Result;
 use crate::names;
 
@@ -41,12 +42,17 @@ fn read(sources: &[Source], trees: &mut Vec<(u32, Node)>, overrides: &Overrides)
     let mut underlay = underlay::resolve(&file.spec)?;
     let mode = network::resolve_mode(&file.spec, overrides.cni.as_deref())?;
     let cluster_cidr = pod_cidr::hand_out(&file.spec, &mut underlay.nodes, mode)?;
+    if mode == Mode::Macvlan {
+        pod_cidr::check_segments(&file.spec, &underlay)?;
+    }
     let pools: Vec<_> =
         objects.iter().filter_map(|o| if let Document::IpPool(pool) = o { Some(&**pool) } else { None }).collect();
     let (network, service_cidr) = network::resolve(&file.spec, &pools, &underlay, cluster_cidr, mode)?;
     let namespaces = workloads::namespaces(&objects)?;
     let orders = workloads::orders(&objects, &namespaces)?;
     let (workloads, placed) = schedule::place(&orders, &underlay.nodes)?;
+    pod_network::check(&placed, mode)?;
+    pod_network::check_host_ports(&placed, mode)?;
     network::check_room(&network, &file.spec, &pools, &underlay.nodes, &placed)?;
     let hosts = file.spec.nodes.iter().map(|n| &n.name).chain(file.spec.clients.iter().map(|c| &c.name));
     let hosts: Vec<(&str, Span)> = hosts.map(|name| (name.as_str(), name.span)).collect();

@@ -5,6 +5,7 @@ use ipnet::Ipv4Net;
 use super::cluster_file::ClusterSpec;
 use super::complaint::{Checked, Complaint};
 use super::rules;
+use super::underlay::Underlay;
 use super::{Addressing, Mode, Node};
 
 /// What flannel's manifest, and so most of kubeadm's users, have.
@@ -33,7 +34,7 @@ pub(super) fn hand_out(spec: &ClusterSpec, nodes: &mut [Node], mode: Mode) -> Ch
         .filter(|net| !fixed.iter().flatten().any(|taken| rules::overlap(*taken, *net)));
     for (node, fixed) in nodes.iter_mut().zip(&fixed) {
         node.pod_cidr = fixed.or_else(|| free.next());
-        if node.pod_cidr.is_none() && mode.addressing() == Addressing::PodCidr {
+        if node.pod_cidr.is_none() && (mode.addressing() == Addressing::PodCidr || mode == Mode::Macvlan) {
             let span = entry.cluster_cidr.as_ref().map_or(spec.nodes.span, |cidr| cidr.span);
             return Err(Complaint::at(span, format!("{cluster} has no /{size} left for node `{}`", node.name))
                 .hint("make `clusterCIDR` larger, or the nodes' parts smaller by a larger `nodeCIDRMaskSize`"));
@@ -64,4 +65,32 @@ fn fixed(spec: &ClusterSpec, cluster: Ipv4Net, size: u8) -> Checked<Vec<Option<I
         fixed.push(Some(net));
     }
     Ok(fixed)
+}
+
+/// In the mode `macvlan` pods are on their node's segment, and its `podCIDR` is a part of the segment's subnet: the
+/// range that host-local has on this node. No host of the segment may have an address in it.
+pub(super) fn check_segments(spec: &ClusterSpec, underlay: &Underlay) -> Checked<()> {
+    let nodes = underlay.nodes.iter().map(|node| (format!("node `{}`", node.name), node.address));
+    let clients = underlay.clients.iter().map(|client| (format!("client `{}`", client.name), client.address));
+    let routers = underlay.segments.iter().map(|s| (format!("the router of segment `{}`", s.name), s.router));
+    let hosts: Vec<_> = nodes.chain(clients).chain(routers).collect();
+    for (entry, node) in spec.nodes.iter().zip(&underlay.nodes) {
+        let segment = underlay.segments.iter().find(|segment| segment.name == node.segment);
+        let (Some(range), Some(segment)) = (node.pod_cidr, segment) else { continue };
+        let written = entry.pod_cidr.as_ref().or(spec.network.cluster_cidr.as_ref());
+        let span = written.map_or(entry.name.span, |cidr| cidr.span);
+        if !segment.subnet.contains(&range) {
+            let message = format!(
+                "the pods of node `{}` would have addresses of {range}, but with macvlan they are on its segment `{}`, {}",
+                node.name, segment.name, segment.subnet
+            );
+            let cure = format!("give it a `podCIDR` out of {}, and `clusterCIDR` all of them", segment.subnet);
+            return Err(Complaint::at(span, message).hint(cure));
+        }
+        if let Some((who, address)) = hosts.iter().find(|(_, address)| range.contains(address)) {
+            return Err(Complaint::at(span, format!("{range} is for pods, but {who} has the address {address}"))
+                .hint("choose a part of the subnet without hosts"));
+        }
+    }
+    Ok(())
 }

@@ -164,6 +164,7 @@ impl Schedule<'_> {
             labels: all,
             service_account: template.service_account.clone(),
             owner: order.kind.map(|kind| (kind, order.name.clone())),
+            network: template.network.clone(),
             containers: template.containers.clone(),
         };
         self.pods.push((pod, order.name_span));

@@ -43,7 +43,7 @@ mod tests {
     use serde::de::value::Error as PlainError;
     use serde::de::{self, Deserializer, Visitor};
 
-    use super::super::{cluster_file, manifests, pod_spec};
+    use super::super::{cluster_file, manifests, options, pod_spec};
 
     /// Asks a type for the names of its fields: the list that `deny_unknown_fields` checks against.
     struct FieldNames<'a>(&'a mut Option<(&'static str, &'static [&'static str])>);
@@ -94,6 +94,8 @@ mod tests {
             cluster_file::RouteEntry,
             cluster_file::NetworkEntry,
             cluster_file::PoolEntry,
+            options::KubenetEntry,
+            options::KubeRouterEntry,
             manifests::Metadata,
             manifests::NamespaceObject,
             manifests::PodObject,

@@ -61,6 +61,7 @@ fn matching(matching: &Match) -> String {
         Match::Mark { value, mask, invert } => format!("-m mark {}--mark {}/{mask:#x}", not(*invert), bits(*value)),
         Match::RpFilterInvert => "-m rpfilter --invert".to_string(),
         // Felix writes no other; it would write them as everybody does.
+        Match::NotOutInterface { name } => format!("! --out-interface {name}"),
         Match::NotInInterface { name } => format!("! --in-interface {name}"),
         other => restore::extension(other).unwrap_or_default(),
     }
