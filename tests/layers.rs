@@ -14,7 +14,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ipam", &["topology", "names", "error"]),
     ("cni", &["topology", "ipam", "plan", "names", "error"]),
     ("predict", &["packet", "plan", "names", "error"]),
-    ("kernel", &["plan", "names", "error"]),
+    // The record of a live cluster holds these as they are.
+    ("kernel", &["plan", "topology::Edit", "topology::Memory", "names", "error"]),
     ("tunnel", &["kernel", "packet", "plan", "names", "error"]),
     ("probe", &["kernel", "packet", "plan", "names", "error"]),
     ("agent", &["tunnel", "kernel", "plan", "names", "error"]),

@@ -137,6 +137,7 @@ fn overrides_win_and_are_checked() {
     let overrides = |name: Option<&str>, cni: Option<&str>| Overrides {
         cluster_name: name.map(str::to_owned),
         cni: cni.map(str::to_owned),
+        ..Overrides::default()
     };
     let source = [Source::new("test.yaml", HEAD.replace("  network: {cni: calico-ipip}\n", ""))];
     let cluster = parse(&source, &overrides(Some("second"), Some("calico-ipip"))).unwrap();

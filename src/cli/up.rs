@@ -16,7 +16,7 @@ use crate::kernel::state::{self, Phase, Record, SourceText};
 use crate::kernel::{apply, features, host, netns, process, restore};
 use crate::names;
 use crate::plan::{Datapath, LinkKind, Plan, render};
-use crate::topology::{self, Cluster, Overrides, Source};
+use crate::topology::{self, Cluster, Memory, Overrides, Source};
 
 /// Runs `minik up`.
 ///
@@ -26,7 +26,7 @@ use crate::topology::{self, Cluster, Overrides, Source};
 pub fn run(args: &UpArgs, globals: &Globals) -> Result<ExitCode> {
     let began = Instant::now();
     let source = input::read(&args.topology)?;
-    let overrides = Overrides { cluster_name: globals.cluster.clone(), cni: args.cni.clone() };
+    let overrides = Overrides { cluster_name: globals.cluster.clone(), cni: args.cni.clone(), ..Overrides::default() };
     let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
     if args.dry_run {
         let plan = cni::plan(&cluster, args.datapath.fixed().unwrap_or(Datapath::Kernel))?;
@@ -176,6 +176,8 @@ fn record(plan: &Plan, args: &UpArgs, source: Source) -> Result<Record> {
         cni: args.cni.clone(),
         datapath: plan.datapath,
         created,
+        edits: Vec::new(),
+        memory: Memory::default(),
     };
     state::store(&record)?;
     Ok(record)

@@ -6,6 +6,7 @@
 //! templates).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -91,19 +92,44 @@ fn assign(cluster: &Cluster, flavour: &Flavour) -> Result<Addressing> {
             ipam.claim(&node.name, block)?;
         }
     }
-    let mut tunnels = BTreeMap::new();
-    if let Some(tunnel) = &flavour.tunnel {
-        for node in &cluster.nodes {
-            let owner = Owner::Tunnel { device: tunnel.device.to_string() };
-            tunnels.insert(node.name.clone(), ipam.assign(&node.name, owner)?);
+    let memory = &cluster.memory;
+    ipam.recall(memory);
+    let tunnel = flavour.tunnel.as_ref().map(|tunnel| Owner::Tunnel { device: tunnel.device.to_string() });
+    let devices = cluster.nodes.iter().filter_map(|node| Some((node.name.clone(), &node.name, tunnel.clone()?)));
+    let pods = cluster.pods.iter().map(|pod| (pod.key(), &pod.node, owner(pod)));
+    let had_tunnel = |node: &String| memory.tunnels.get(node).copied();
+    let had_pod = |key: &String| memory.pods.get(key).and_then(|kept| kept.address);
+    let (devices, pods): (Vec<_>, Vec<_>) = (devices.collect(), pods.collect());
+    let mut tunnels = keep(&mut ipam, &devices, had_tunnel);
+    let mut addresses = keep(&mut ipam, &pods, had_pod);
+    ipam.requeue(&memory.addresses());
+    assign_others(&mut ipam, devices, &mut tunnels)?;
+    assign_others(&mut ipam, pods, &mut addresses)?;
+    Ok(Addressing { ipam, tunnels, pods: addresses })
+}
+
+fn owner(pod: &Pod) -> Owner {
+    Owner::Pod { namespace: pod.namespace.clone(), name: pod.name.clone() }
+}
+
+/// Somebody who needs an address: its key in the result, its node, and what it is to the IPAM.
+type Asker<'a> = (String, &'a String, Owner);
+
+/// The addresses of those that had one and still can have it.
+fn keep(ipam: &mut Ipam, askers: &[Asker], had: impl Fn(&String) -> Option<Ipv4Addr>) -> BTreeMap<String, Ipv4Addr> {
+    let kept = askers.iter().filter_map(|(key, node, owner)| Some((key, node, owner, had(key)?)));
+    let mut kept: Vec<_> = kept.collect();
+    kept.retain(|(_, node, owner, address)| ipam.keep(node, owner, *address));
+    kept.into_iter().map(|(key, _, _, address)| (key.clone(), address)).collect()
+}
+
+fn assign_others(ipam: &mut Ipam, askers: Vec<Asker>, given: &mut BTreeMap<String, Ipv4Addr>) -> Result<()> {
+    for (key, node, owner) in askers {
+        if let Entry::Vacant(place) = given.entry(key) {
+            place.insert(ipam.assign(node, owner)?);
         }
     }
-    let mut pods = BTreeMap::new();
-    for pod in &cluster.pods {
-        let owner = Owner::Pod { namespace: pod.namespace.clone(), name: pod.name.clone() };
-        pods.insert(pod.key(), ipam.assign(&pod.node, owner)?);
-    }
-    Ok(Addressing { ipam, tunnels, pods })
+    Ok(())
 }
 
 /// The MTU of pods and of the tunnel on a node: the file's, else what the node's NIC leaves after encapsulation.

@@ -5,6 +5,7 @@
 //! that a released address is not given again at once. Source: plugins v1.9.1, plugins/ipam/host-local
 //! (main.go, backend/allocator, backend/disk).
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -23,6 +24,10 @@ pub(super) struct HostLocal {
     network: &'static str,
     subnet: Ipv4Net,
     leases: Vec<Lease>,
+    /// The address that a new pod got last.
+    last: Option<Ipv4Addr>,
+    /// The addresses in use, those first that pods of a live cluster have; none before the first pod asks.
+    taken: Option<BTreeSet<Ipv4Addr>>,
 }
 
 /// An address that a container has.
@@ -43,7 +48,7 @@ impl HostLocal {
             let message = format!("host-local: Network {subnet} too small to allocate from");
             return Err(Error::new(Kind::Topology, message).hint("give the node a podCIDR of at least /30"));
         }
-        Ok(HostLocal { network, subnet, leases: Vec::new() })
+        Ok(HostLocal { network, subnet, leases: Vec::new(), last: None, taken: None })
     }
 
     /// The gateway, with the subnet's prefix length: the subnet's first address.
@@ -56,34 +61,63 @@ impl HostLocal {
     /// # Errors
     /// `Topology` if there is none left, in the plugin's words.
     pub(super) fn allocate(&mut self, cluster: &Cluster, pod: &Pod, interface: &'static str) -> Result<Ipv4Net> {
-        let last = u32::from(self.subnet.broadcast()) - 1;
-        let before = self.leases.last().map_or(self.gateway().addr(), |lease| lease.address);
-        let address = u32::from(before) + 1;
-        if address > last {
-            let message = format!(
-                "pod {}: host-local: no IP addresses available in range set: {}-{}",
-                pod.key(),
-                self.gateway().addr(),
-                Ipv4Addr::from(last)
-            );
-            let hint = format!("node {} has {}: give it a larger podCIDR, or fewer pods", pod.node, self.subnet);
-            return Err(Error::new(Kind::Topology, message).hint(hint));
-        }
-        let address = Ipv4Addr::from(address);
+        let address = match self.kept_by(cluster, pod) {
+            Some(address) => address,
+            None => {
+                let free = self.next_free(cluster, &pod.node).ok_or_else(|| self.exhausted(pod))?;
+                self.last = Some(free);
+                free
+            }
+        };
         self.leases.push(Lease { address, container: container_id(cluster, pod), interface });
         Ok(Ipv4Net::new_assert(address, self.subnet.prefix_len()))
+    }
+
+    /// The address that a pod of a live cluster has, if it is of this subnet.
+    fn kept_by(&self, cluster: &Cluster, pod: &Pod) -> Option<Ipv4Addr> {
+        let address = cluster.memory.pods.get(&pod.key()).and_then(|kept| kept.address)?;
+        self.subnet.contains(&address).then_some(address)
+    }
+
+    /// The next address behind the one that was given last, once round.
+    fn next_free(&mut self, cluster: &Cluster, node: &str) -> Option<Ipv4Addr> {
+        let (first, last) = (u32::from(self.subnet.network()) + 1, u32::from(self.subnet.broadcast()) - 1);
+        let before = self.last.or_else(|| cluster.memory.last_reserved.get(node).copied());
+        let before = before.filter(|address| self.subnet.contains(address)).map_or(first, u32::from);
+        let mut round = (before + 1..=last).chain(first + 1..=before).map(Ipv4Addr::from);
+        let mut taken = match self.taken.take() {
+            Some(taken) => taken,
+            None => {
+                let on_node = cluster.pods.iter().filter(|pod| pod.node == node);
+                on_node.filter_map(|pod| self.kept_by(cluster, pod)).collect()
+            }
+        };
+        let free = round.find(|address| taken.insert(*address));
+        self.taken = Some(taken);
+        free
+    }
+
+    fn exhausted(&self, pod: &Pod) -> Error {
+        let message = format!(
+            "pod {}: host-local: no IP addresses available in range set: {}-{}",
+            pod.key(),
+            self.gateway().addr(),
+            Ipv4Addr::from(u32::from(self.subnet.broadcast()) - 1)
+        );
+        let hint = format!("node {} has {}: give it a larger podCIDR, or fewer pods", pod.node, self.subnet);
+        Error::new(Kind::Topology, message).hint(hint)
     }
 
     /// The files of the pool: one for each address (container and interface in two lines, without an end to the last),
     /// the address that was handed out last, and the lock. None before the first pod.
     pub(super) fn files(&self) -> Vec<File> {
-        let Some(last) = self.leases.last() else { return Vec::new() };
+        let Some(last) = self.last.or_else(|| self.leases.last().map(|lease| lease.address)) else { return Vec::new() };
         let path = |name: &str| format!("{DIRECTORY}/{}/{name}", self.network);
         let lease = |lease: &Lease| {
             File::new(path(&lease.address.to_string()), format!("{}\r\n{}", lease.container, lease.interface))
         };
         let mut files: Vec<File> = self.leases.iter().map(lease).collect();
-        files.push(File::new(path("last_reserved_ip.0"), last.address.to_string()));
+        files.push(File::new(path("last_reserved_ip.0"), last.to_string()));
         files.push(File::new(path("lock"), ""));
         files
     }

@@ -17,9 +17,9 @@ mod host_local;
 mod underlay;
 
 use crate::error::{Error, Kind, Result};
-use crate::ipam::Ipam;
-use crate::plan::{Datapath, Plan};
-use crate::topology::{Cluster, Mode};
+use crate::ipam::{Ipam, Owner};
+use crate::plan::{Datapath, Namespace, Plan};
+use crate::topology::{Addressing, Cluster, Kept, Memory, Mode};
 
 /// What a mode needs from the kernel and its tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +78,33 @@ pub fn ipam(cluster: &Cluster) -> Result<Ipam> {
             format!("the mode {mode} has no IP pools: its pods have addresses of the nodes' podCIDR"),
         )),
     }
+}
+
+/// What a cluster has handed out, by its plan: the next plan keeps it.
+///
+/// # Errors
+/// As [`plan`].
+pub fn memory(cluster: &Cluster, plan: &Plan) -> Result<Memory> {
+    let mut memory = Memory::default();
+    for pod in &cluster.pods {
+        let address = plan.namespace(&pod.key()).and_then(Namespace::address);
+        memory.pods.insert(pod.key(), Kept { node: pod.node.clone(), address });
+        if let (Some(address), Addressing::PodCidr) = (address, cluster.network.mode.addressing()) {
+            // Pods are in creation order, and those that had an address before come first.
+            let known = cluster.memory.pods.contains_key(&pod.key());
+            if !known || !cluster.memory.last_reserved.contains_key(&pod.node) {
+                memory.last_reserved.insert(pod.node.clone(), address);
+            }
+        }
+    }
+    if cluster.network.mode.addressing() == Addressing::Pools {
+        let ipam = ipam(cluster)?;
+        let blocks = cluster.nodes.iter().flat_map(|node| ipam.blocks_of(&node.name));
+        memory.blocks = blocks.map(|block| (block.prefix, block.node.clone())).collect();
+        let tunnels = ipam.allocations().filter(|used| matches!(used.owner, Owner::Tunnel { .. }));
+        memory.tunnels = tunnels.map(|used| (used.node.clone(), used.address)).collect();
+    }
+    Ok(memory.after(&cluster.memory))
 }
 
 fn not_built(mode: Mode) -> Error {

@@ -18,7 +18,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::error::{Error, Kind, Result};
-use crate::topology::IpPool;
+use crate::topology::{IpPool, Memory};
 
 pub use block::{Allocation, Block, Owner, Usage};
 
@@ -85,6 +85,34 @@ impl Ipam {
             Some(address) => Ok(address),
             None => Err(self.exhausted(node, &owner)),
         }
+    }
+
+    /// Gives back to a live cluster what it had: its blocks, and the queue of addresses that came back. What fits no
+    /// pool any more is left out. Before any address is handed out, each that is [kept](Ipam::keep) must be taken.
+    pub fn recall(&mut self, memory: &Memory) {
+        for (block, node) in &memory.blocks {
+            let known = self.blocks.get(block).is_some_and(|known| known.node == *node);
+            if !known {
+                // The pools have changed since; a block that is none of theirs is not claimed.
+                let _ = self.claim(node, *block);
+            }
+        }
+        self.requeue(&memory.released);
+    }
+
+    /// Puts those of `addresses` that nobody has at the end of their blocks' queues, as their release does.
+    pub fn requeue(&mut self, addresses: &[Ipv4Addr]) {
+        for address in addresses {
+            if let Some(block) = self.blocks.values_mut().find(|block| block.prefix.contains(address)) {
+                block.requeue(*address);
+            }
+        }
+    }
+
+    /// Hands out this very address, which `owner` had before; false if no claimed block has it free.
+    pub fn keep(&mut self, node: &str, owner: &Owner, address: Ipv4Addr) -> bool {
+        let block = self.blocks.values_mut().find(|block| block.prefix.contains(&address));
+        block.is_some_and(|block| block.take_this(node, owner.clone(), address))
     }
 
     /// Takes an address back; it goes to the end of its block's queue. False if it was not handed out.

@@ -120,8 +120,8 @@ pub(super) fn read_trees(sources: &[Source], trees: &mut Vec<(u32, Node)>) -> Ch
 }
 
 /// The documents of every source, lists (`kind: List`) opened.
-pub(super) fn decode_all(trees: &[(u32, Node)]) -> Checked<Vec<Document>> {
-    let mut documents = Vec::with_capacity(trees.len());
+pub(super) fn decode_all<'t>(trees: impl Iterator<Item = &'t (u32, Node)>) -> Checked<Vec<Document>> {
+    let mut documents = Vec::new();
     for (source, node) in trees {
         decode_into(node, *source, &mut documents)?;
     }

@@ -8,9 +8,11 @@ mod cluster_file;
 mod complaint;
 mod decode;
 mod documents;
+mod edits;
 mod fields;
 mod flannel;
 mod manifests;
+mod memory;
 mod network;
 mod objects;
 mod options;
@@ -29,7 +31,9 @@ mod workloads;
 mod wrong;
 
 pub use complaint::nearest;
+pub use edits::{Edit, Reference};
 pub use flannel::Flannel;
+pub use memory::{Kept, Memory};
 pub use objects::{KubeNamespace, Workload, WorkloadKind};
 pub use options::{CloudRoutes, HairpinMode, KubeRouter, Kubenet, ModeOptions, OverlayType};
 pub use parse::parse;
@@ -65,6 +69,8 @@ pub struct Cluster {
     pub workloads: Vec<Workload>,
     /// The pods in creation order, each placed on a node.
     pub pods: Vec<Pod>,
+    /// What was handed out before, if the cluster is live.
+    pub memory: Memory,
 }
 
 /// An Ethernet segment with one switch.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::complaint::{Checked, Complaint, quote};
 use super::documents::{self, Document};
+use super::edits::{self, Edited};
 use super::network;
 use super::pod_cidr;
 use super::pod_network;
@@ -13,7 +14,7 @@ use super::source::{Overrides, Source, Span};
 use super::tree::Node;
 use super::underlay;
 use super::workloads;
-use super::{Cluster, Mode, Segment};
+use super::{Cluster, Edit, Mode, Segment};
 use crate::error::Result;
 use crate::names;
 
@@ -26,18 +27,24 @@ const CLUSTER_NAME: &str = "minik";
 /// The first thing that is wrong, of [`Kind::Topology`](crate::error::Kind::Topology), with file, line, column,
 /// field and cure; of `Kind::Usage` if an override is wrong.
 pub fn parse(sources: &[Source], overrides: &Overrides) -> Result<Cluster> {
+    let applied = overrides.edits.iter().filter_map(|edit| match edit {
+        Edit::Apply { name, text } => Some(Source::new(name, text)),
+        _ => None,
+    });
+    let all: Vec<Source> = sources.iter().cloned().chain(applied).collect();
     let mut trees = Vec::new();
-    read(sources, &mut trees, overrides).map_err(|complaint| complaint.into_error(sources, &trees))
+    read(&all, sources.len(), &mut trees, overrides).map_err(|complaint| complaint.into_error(&all, &trees))
 }
 
-fn read(sources: &[Source], trees: &mut Vec<(u32, Node)>, overrides: &Overrides) -> Checked<Cluster> {
+/// `sources` are `files` files, then the manifests that were applied.
+fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, overrides: &Overrides) -> Checked<Cluster> {
     documents::read_trees(sources, trees)?;
     if trees.is_empty() {
         let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
         return Err(Complaint::anywhere(format!("{} is empty", names.join(", ")))
             .hint("a topology has a document of kind `Cluster`; `minik show calico-ipip` prints an example"));
     }
-    let (file, objects) = documents::take_cluster(documents::decode_all(trees)?)?;
+    let Edited { cluster: file, objects, past } = edits::make(trees, files, &overrides.edits)?;
     let name = cluster_name(file.metadata.name.as_ref().map(|name| (name.as_str(), name.span)), overrides)?;
     let mut underlay = underlay::resolve(&file.spec)?;
     let mode = network::resolve_mode(&file.spec, overrides.cni.as_deref())?;
@@ -50,7 +57,7 @@ fn read(sources: &[Source], trees: &mut Vec<(u32, Node)>, overrides: &Overrides)
     let (network, service_cidr) = network::resolve(&file.spec, &pools, &underlay, cluster_cidr, mode)?;
     let namespaces = workloads::namespaces(&objects)?;
     let orders = workloads::orders(&objects, &namespaces)?;
-    let (workloads, placed) = schedule::place(&orders, &underlay.nodes)?;
+    let (workloads, placed) = schedule::place(&orders, &underlay.nodes, &past, &overrides.memory)?;
     pod_network::check(&placed, mode)?;
     pod_network::check_host_ports(&placed, mode)?;
     network::check_room(&network, &file.spec, &pools, &underlay.nodes, &placed)?;
@@ -67,6 +74,7 @@ fn read(sources: &[Source], trees: &mut Vec<(u32, Node)>, overrides: &Overrides)
         namespaces,
         workloads,
         pods: Vec::new(),
+        memory: overrides.memory.clone(),
     };
     check_netns_names(&cluster, &segments, &hosts, &placed)?;
     Ok(Cluster { pods: placed.into_iter().map(|(pod, _)| pod).collect(), ..cluster })
