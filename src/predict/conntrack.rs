@@ -36,7 +36,11 @@ impl Tuple {
 /// Ports of UDP and TCP; an echo's identifier counts as both.
 fn ports(packet: &Packet) -> (Option<u16>, Option<u16>) {
     match &packet.transport {
-        Transport::Udp { src, dst } | Transport::Tcp { src, dst, .. } if packet.layers.len() == 1 => (*src, *dst),
+        Transport::Udp { src, dst } | Transport::Tcp { src, dst, .. } | Transport::Tunnel { src, dst, .. }
+            if packet.layers.len() == 1 =>
+        {
+            (*src, *dst)
+        }
         Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) if packet.layers.len() == 1 => {
             (*id, *id)
         }
@@ -161,7 +165,7 @@ fn set_source(packet: &mut Packet, address: Ipv4Addr, port: Option<u16>) {
         ip.src = address;
     }
     match &mut packet.transport {
-        Transport::Udp { src, .. } | Transport::Tcp { src, .. } => *src = port,
+        Transport::Udp { src, .. } | Transport::Tcp { src, .. } | Transport::Tunnel { src, .. } => *src = port,
         Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => *id = port,
         _ => {}
     }
@@ -171,7 +175,7 @@ fn set_destination(packet: &mut Packet, address: Ipv4Addr, port: Option<u16>) {
     let set = |ip: &mut Ip| ip.dst = address;
     packet.layers.first_mut().map(set).unwrap_or_default();
     match &mut packet.transport {
-        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } => *dst = port,
+        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } | Transport::Tunnel { dst, .. } => *dst = port,
         Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => *id = port,
         // What the error quotes is translated as well, so that its receiver knows the packet again.
         Transport::Icmp(

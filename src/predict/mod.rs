@@ -6,11 +6,15 @@
 //! does not name must not be seen anywhere.
 
 mod answer;
+mod arp;
+mod bridge;
 mod conntrack;
 mod neighbour;
 mod netfilter;
+mod pieces;
 mod route;
 mod settings;
+mod tunnel;
 mod walk;
 mod wire;
 
@@ -106,6 +110,9 @@ pub struct Hop {
     pub direction: Direction,
     /// The frame, with none in the fields that a kernel chooses freely.
     pub frame: Frame,
+    /// A copy that goes no further: to a promiscuous bridge, or of a broadcast to others than who answers. It is
+    /// seen some time, and not in its turn.
+    pub aside: bool,
 }
 
 /// `node-1/tunl0 out`.
@@ -169,8 +176,17 @@ pub enum Reason {
     NoPort(Mac),
     /// A tunnel's route without a gateway: nobody to send to.
     NoGateway(String),
-    /// IP in IP, and no tunnel device that takes it.
+    /// No tunnel device that takes what a packet carries.
     NoTunnel,
+    /// A VXLAN device's FDB does not know the frame's Ethernet address.
+    NoFdb {
+        /// The address.
+        mac: Mac,
+        /// The device.
+        interface: String,
+    },
+    /// No node is known to flannel's daemon for the destination.
+    NoPeer(Ipv4Addr),
     /// No address to send from.
     NoSource(String),
 }
@@ -190,7 +206,9 @@ impl fmt::Display for Reason {
             Reason::NotForUs(mac) => write!(f, "frame is for {mac}"),
             Reason::NoPort(mac) => write!(f, "no port leads to {mac}"),
             Reason::NoGateway(interface) => write!(f, "route out of {interface} has no gateway"),
-            Reason::NoTunnel => f.write_str("no tunnel device takes IP in IP"),
+            Reason::NoTunnel => f.write_str("no tunnel device takes it"),
+            Reason::NoFdb { mac, interface } => write!(f, "no FDB entry for {mac} on {interface}"),
+            Reason::NoPeer(address) => write!(f, "no node is known for {address}"),
             Reason::NoSource(interface) => write!(f, "no source address for {interface}"),
         }
     }
@@ -246,7 +264,7 @@ pub fn predict(plan: &Plan, flow: &Flow) -> Result<Journey> {
 /// Where an ARP request for `target`, sent as a broadcast out of `interface`, goes, and the answer to it.
 ///
 /// # Errors
-/// If the plan has no such interface, or the other end of it is a switch.
+/// If the plan has no such interface, or lacks the other end of a link or an Ethernet address.
 pub fn arp(plan: &Plan, from: &str, interface: &str, sender: Ipv4Addr, target: Ipv4Addr) -> Result<Journey> {
-    neighbour::arp_journey(plan, from, interface, sender, target)
+    arp::journey(plan, from, interface, sender, target)
 }

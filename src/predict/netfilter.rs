@@ -205,7 +205,8 @@ impl Walk<'_> {
         if incoming.kind == crate::plan::LinkKind::Loopback {
             return true;
         }
-        matches!(route::lookup(self.ns, src), Decision::Via(path) if path.link.name == incoming.name)
+        let dst = packet.packet.outer().map(|ip| ip.dst);
+        matches!(route::lookup(self.ns, src, dst), Decision::Via(path) if path.link.name == incoming.name)
     }
 
     fn place(&self, chain: &Chain, rule: Option<usize>) -> Place {
@@ -236,7 +237,11 @@ fn contains(net: &IpNet, address: Ipv4Addr) -> bool {
 
 fn destination_port(packet: &Packet) -> Option<u16> {
     match &packet.transport {
-        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } if packet.layers.len() == 1 => *dst,
+        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } | Transport::Tunnel { dst, .. }
+            if packet.layers.len() == 1 =>
+        {
+            *dst
+        }
         _ => None,
     }
 }

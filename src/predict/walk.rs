@@ -1,12 +1,12 @@
 //! A packet inside one namespace: output, input and forwarding, in the order of Linux's hooks.
 
 use super::conntrack::{Conntrack, Tracked};
-use super::neighbour::Place;
+use super::neighbour::{Place, Wiring};
 use super::netfilter::{self, Inspected, Verdict};
 use super::route::{self, Decision, Path};
 use super::{Hop, Reason, settings};
 use crate::error::{Error, Kind, Result};
-use crate::packet::{Icmp, Ip, PROTOCOL_IPIP, Packet};
+use crate::packet::{Icmp, Ip, PROTOCOL_IPIP, Packet, Transport};
 use crate::plan::netfilter::{CtState, TableName};
 use crate::plan::{Link, LinkKind, Namespace, Plan, Scope};
 
@@ -29,7 +29,7 @@ pub(super) struct Carried {
 /// Fragmentation of one IP header's payload.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Split {
-    /// Which header: 0 is the innermost.
+    /// Which header, through all tunnels: 0 is the innermost.
     pub level: usize,
     /// The longest fragment in bytes, with its header.
     pub limit: u16,
@@ -50,24 +50,25 @@ impl Carried {
 pub(super) enum Outcome {
     /// A namespace took it.
     Delivered { namespace: String, carried: Box<Carried> },
-    /// It is not sent on; `error` goes back to its source.
-    Dropped { namespace: String, reason: Reason, error: Option<Icmp> },
+    /// It is not sent on; `error` goes back to its source. The kernel says it, or the program behind the TUN device
+    /// `through`.
+    Dropped { namespace: String, reason: Reason, error: Option<Icmp>, through: Option<String> },
 }
 
 impl Outcome {
     pub fn dropped(ns: &Namespace, reason: Reason) -> Outcome {
-        Outcome::Dropped { namespace: ns.name.clone(), reason, error: None }
+        Outcome::Dropped { namespace: ns.name.clone(), reason, error: None, through: None }
     }
 
-    fn refused(ns: &Namespace, reason: Reason, code: u8, mtu: u16, about: Packet) -> Outcome {
+    pub fn refused(ns: &Namespace, reason: Reason, code: u8, mtu: u16, about: Packet) -> Outcome {
         let error = Icmp::Unreachable { code, mtu, about: Some(Box::new(about)) };
-        Outcome::Dropped { namespace: ns.name.clone(), reason, error: Some(error) }
+        Outcome::Dropped { namespace: ns.name.clone(), reason, error: Some(error), through: None }
     }
 }
 
 /// What a walk through a plan remembers.
 pub(super) struct Walker<'a> {
-    pub plan: &'a Plan,
+    pub wiring: Wiring<'a>,
     /// The frames seen on the present leg.
     pub hops: Vec<Hop>,
     /// Connections of each namespace, by name.
@@ -84,7 +85,7 @@ enum Stage {
 
 impl<'a> Walker<'a> {
     pub fn new(plan: &'a Plan) -> Walker<'a> {
-        Walker { plan, hops: Vec::new(), conntrack: Default::default(), steps: 0 }
+        Walker { wiring: Wiring::new(plan), hops: Vec::new(), conntrack: Default::default(), steps: 0 }
     }
 
     pub fn step(&mut self) -> Result<()> {
@@ -97,8 +98,8 @@ impl<'a> Walker<'a> {
 
     /// Sends a packet that a program or the kernel of `ns` has made.
     pub fn originate(&mut self, ns: &'a Namespace, mut carried: Carried) -> Result<Outcome> {
-        let dst = carried.outer()?.dst;
-        match route::lookup(ns, dst) {
+        let (dst, src) = (carried.outer()?.dst, carried.outer()?.src);
+        match route::lookup(ns, dst, Some(src)) {
             Decision::Local => {
                 let link = ns.links.iter().find(|link| link.kind == LinkKind::Loopback);
                 let link = link.ok_or_else(|| Error::new(Kind::Check, format!("the plan gives {} no lo", ns.name)))?;
@@ -142,21 +143,41 @@ impl<'a> Walker<'a> {
 
     /// POSTROUTING, then the wire.
     fn leave(&mut self, ns: &'a Namespace, path: Path<'a>, mut carried: Carried) -> Result<Outcome> {
-        let stages = [Stage::Table(TableName::Mangle), Stage::Nat];
-        if let Some(reason) = self.hook(ns, "POSTROUTING", &stages, None, Some(path), &mut carried)? {
-            return Ok(Outcome::dropped(ns, reason));
+        match self.postrouting(ns, path, &mut carried)? {
+            Some(reason) => Ok(Outcome::dropped(ns, reason)),
+            None => self.transmit(ns, path, carried),
         }
-        self.transmit(ns, path, carried)
     }
 
     /// PREROUTING, then to the namespace itself or on.
     pub fn receive(&mut self, at: Place<'a>, mut carried: Carried) -> Result<Outcome> {
-        let stages = [Stage::Table(TableName::Raw), Stage::Track, Stage::Table(TableName::Mangle), Stage::Nat];
-        if let Some(reason) = self.hook(at.ns, "PREROUTING", &stages, Some(at.link), None, &mut carried)? {
-            return Ok(Outcome::dropped(at.ns, reason));
+        match self.prerouting(at, &mut carried)? {
+            Some(reason) => Ok(Outcome::dropped(at.ns, reason)),
+            None => self.routed(at, carried),
         }
+    }
+
+    /// The hook PREROUTING: why it drops the packet, if it does.
+    pub fn prerouting(&mut self, at: Place<'a>, carried: &mut Carried) -> Result<Option<Reason>> {
+        let stages = [Stage::Table(TableName::Raw), Stage::Track, Stage::Table(TableName::Mangle), Stage::Nat];
+        self.hook(at.ns, "PREROUTING", &stages, Some(at.link), None, carried)
+    }
+
+    /// The hook FORWARD.
+    pub fn forwarding(&mut self, at: Place<'a>, path: Path<'a>, carried: &mut Carried) -> Result<Option<Reason>> {
+        let stages = [Stage::Table(TableName::Mangle), Stage::Table(TableName::Filter)];
+        self.hook(at.ns, "FORWARD", &stages, Some(at.link), Some(path), carried)
+    }
+
+    /// The hook POSTROUTING.
+    pub fn postrouting(&mut self, ns: &'a Namespace, path: Path<'a>, carried: &mut Carried) -> Result<Option<Reason>> {
+        self.hook(ns, "POSTROUTING", &[Stage::Table(TableName::Mangle), Stage::Nat], None, Some(path), carried)
+    }
+
+    /// Behind PREROUTING: to the namespace itself or on.
+    pub fn routed(&mut self, at: Place<'a>, carried: Carried) -> Result<Outcome> {
         let ip = *carried.outer()?;
-        let decision = route::lookup(at.ns, ip.dst);
+        let decision = route::lookup(at.ns, ip.dst, Some(ip.src));
         if matches!(decision, Decision::Local | Decision::Via(_)) && !source_is_valid(at, ip) {
             return Ok(Outcome::dropped(at.ns, Reason::ReversePath(at.link.name.clone())));
         }
@@ -176,7 +197,10 @@ impl<'a> Walker<'a> {
             return Ok(Outcome::dropped(at.ns, reason));
         }
         if carried.outer()?.protocol == PROTOCOL_IPIP {
-            return self.decapsulate(at.ns, carried);
+            return self.take_ipip(at.ns, carried);
+        }
+        if carried.packet.layers.len() == 1 && matches!(carried.packet.transport, Transport::Tunnel { .. }) {
+            return self.take_udp(at.ns, carried);
         }
         Ok(Outcome::Delivered { namespace: at.ns.name.clone(), carried: Box::new(carried) })
     }
@@ -186,8 +210,8 @@ impl<'a> Walker<'a> {
         let ip = *carried.outer()?;
         if ip.ttl <= 1 {
             let error = Icmp::TimeExceeded { code: 0, about: Some(Box::new(carried.packet)) };
-            let namespace = at.ns.name.clone();
-            return Ok(Outcome::Dropped { namespace, reason: Reason::TimeExceeded, error: Some(error) });
+            let (namespace, reason) = (at.ns.name.clone(), Reason::TimeExceeded);
+            return Ok(Outcome::Dropped { namespace, reason, error: Some(error), through: None });
         }
         let mtu = settings::mtu(path.link);
         if ip.dont_fragment && u32::from(ip.length) > mtu {
@@ -198,8 +222,7 @@ impl<'a> Walker<'a> {
         if let Some(ip) = carried.packet.layers.first_mut() {
             ip.ttl -= 1;
         }
-        let stages = [Stage::Table(TableName::Mangle), Stage::Table(TableName::Filter)];
-        if let Some(reason) = self.hook(at.ns, "FORWARD", &stages, Some(at.link), Some(path), &mut carried)? {
+        if let Some(reason) = self.forwarding(at, path, &mut carried)? {
             return Ok(Outcome::dropped(at.ns, reason));
         }
         self.leave(at.ns, path, carried)
@@ -300,7 +323,7 @@ fn evaluate(
 
 /// The reverse path filter (`fib_validate_source`).
 fn source_is_valid(at: Place, ip: Ip) -> bool {
-    let found = route::lookup(at.ns, ip.src);
+    let found = route::lookup(at.ns, ip.src, Some(ip.dst));
     match settings::rp_filter(at.ns, at.link) {
         _ if at.link.kind == LinkKind::Loopback => true,
         0 => true,

@@ -340,7 +340,7 @@ struct FirstHop<'a> {
 
 fn flow(from: &Namespace, origin: Origin, probe: Probe, fragments: Option<u16>) -> Result<Flow> {
     // What is predicted is what is sent: the packet is read from the very bytes.
-    let packet = decode::ip(&build::ip(&probe)?, 1);
+    let packet = decode::ip(&build::ip(&probe)?, &decode::Tunnels::default());
     let packet =
         packet.ok_or_else(|| Error::new(Kind::Check, format!("a probe of {} bytes has no header", IP_HEADER)))?;
     let port = match probe.message {

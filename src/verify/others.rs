@@ -59,6 +59,7 @@ mod tests {
                     interface: interface.into(),
                     direction,
                     frame: frame(operation),
+                    aside: false,
                 })
                 .to_vec(),
             end: End::Delivered { namespace: "n".into() },

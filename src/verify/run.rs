@@ -194,16 +194,18 @@ impl<'a> Run<'a> {
 }
 
 fn is_fragment(sighting: &Sighting) -> bool {
-    sighting.frame.packet().is_some_and(|packet| packet.layers.iter().any(|ip| ip.offset > 0))
+    sighting.frame.packet().is_some_and(|packet| packet.headers().any(|ip| ip.offset > 0))
 }
 
-/// The links into switches, with their namespaces.
+/// The links into switches, with their namespaces: those whose other end is a port of a bridge, and macvlan devices,
+/// which speak through such a link.
 fn ways_to_switches(plan: &Plan) -> Vec<(&Namespace, &crate::plan::Link)> {
     let into_switch = |link: &crate::plan::Link| match &link.kind {
         LinkKind::Veth { peer_namespace, peer } => {
             let other = plan.namespace(peer_namespace).and_then(|ns| ns.link(peer));
             link.master.is_none() && link.up && other.is_some_and(|other| other.master.is_some())
         }
+        LinkKind::Macvlan { .. } => link.up,
         _ => false,
     };
     let all = plan.namespaces.iter().flat_map(|ns| ns.links.iter().map(move |link| (ns, link)));
