@@ -82,6 +82,9 @@ pub fn checks(plan: &Plan, seed: u16) -> Result<Vec<Check>> {
     }
     for on_node in &pods {
         list.same_node(on_node)?;
+        if let Some(pod) = on_node.first() {
+            list.hairpin(pod)?;
+        }
     }
     for (a, b) in node_pairs(nodes.len()) {
         let (Some(from), Some(to)) = (first(&pods, a), first(&pods, b)) else { continue };
@@ -192,6 +195,28 @@ impl<'a> List<'a> {
         self.tcp("pod-to-pod-same-node/tcp", from, to)
     }
 
+    /// A bridge port in hairpin mode gives a frame back to whom it came from: the way of a pod to itself by a service.
+    /// The packet seems to come from the pod's gateway, as a masqueraded one does.
+    fn hairpin(&mut self, pod: &'a Namespace) -> Result<()> {
+        let behind = |link: &&Link| match &link.kind {
+            LinkKind::Veth { peer_namespace, peer } => {
+                let port = self.plan.namespace(peer_namespace).and_then(|ns| ns.link(peer));
+                port.is_some_and(|port| port.hairpin && port.master.is_some())
+            }
+            _ => false,
+        };
+        let gateway = pod.routes.iter().find(|route| route.dst.prefix_len() == 0).and_then(|route| route.via);
+        let link = pod.links.iter().find(behind);
+        let (Some(link), Some(IpAddr::V4(src)), Some(dst)) = (link, gateway, pod.address()) else { return Ok(()) };
+        let Some(mac) = link.mac else { return Ok(()) };
+        let probe = Probe { src, ..self.echo(dst, PING)? };
+        let origin = Origin::Wire { interface: link.name.clone(), dst: mac };
+        let expected = predict::predict(self.plan, &flow(pod, origin, probe, None)?)?;
+        let frames = vec![build::ethernet(mac, mac, &build::ip(&probe)?)];
+        let act = Act::Wire { interface: link.name.clone(), frames, probe: Some(probe) };
+        self.push("hairpin/icmp", pod, &pod.name, act, expected)
+    }
+
     fn all_protocols(&mut self, name: &str, from: &'a Namespace, to: &'a Namespace) -> Result<()> {
         self.ping(&format!("{name}/icmp"), from, to)?;
         self.udp(&format!("{name}/udp"), from, to)?;
@@ -296,8 +321,8 @@ impl<'a> List<'a> {
         fragments: Option<u16>,
     ) -> Result<()> {
         let Some(first) = self.first_hop(from, probe)? else {
-            let text = format!("{name}: by the plan {} cannot send to {}", from.name, to.name);
-            return Err(Error::new(Kind::Check, text).hint("compare `minik plan` with what was meant"));
+            // Nothing that could be put on a link: the sender's own stack must find that there is no way.
+            return self.stack(name, from, to, probe);
         };
         let probe = Probe { src: first.src, ..probe };
         let bytes = build::ip(&probe)?;
