@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use super::neighbour::Place;
+use super::netfilter::Chances;
 use super::walk::{Carried, Outcome, Split, Walker};
 use super::{End, Flow, Journey, Leg, Origin, Port, Purpose, settings};
 use crate::error::{Error, Kind, Result};
@@ -19,9 +20,9 @@ const FLANNEL_TTL: u8 = 8;
 /// A TCP answer to a SYN without options: its own option (MSS) and nothing else, in bytes.
 const SYN_ACK: u16 = 44;
 
-/// See [`super::predict`].
-pub fn journey(plan: &Plan, flow: &Flow) -> Result<Journey> {
-    let mut walker = Walker::new(plan);
+/// See [`super::outcomes`]: one of them, as `chances` has it, and what was asked of chance.
+pub fn journey(plan: &Plan, flow: &Flow, chances: Chances) -> Result<(Journey, Chances)> {
+    let mut walker = Walker::new(plan, chances);
     let from = namespace(plan, &flow.from)?;
     let outcome = begin(&mut walker, from, flow)?;
     let mut legs = Vec::new();
@@ -36,7 +37,7 @@ pub fn journey(plan: &Plan, flow: &Flow) -> Result<Journey> {
         };
         next = close(&mut walker, &mut legs, purpose, outcome, flow)?;
     }
-    Ok(Journey { legs })
+    Ok((Journey { legs }, walker.chances))
 }
 
 fn namespace<'a>(plan: &'a Plan, name: &str) -> Result<&'a Namespace> {

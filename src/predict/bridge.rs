@@ -1,11 +1,12 @@
 //! Through a bridge, with the iptables rules that br_netfilter shows bridged packets to.
 
 use super::neighbour::{self, Place};
-use super::route::Path;
+use super::route::{self, Decision, Path};
 use super::walk::{Carried, Outcome, Walker};
 use super::{Reason, pieces, settings};
 use crate::error::Result;
 use crate::packet::{Direction, Ethernet};
+use crate::plan::Mac;
 
 impl<'a> Walker<'a> {
     /// Through a bridge, which has learned where everybody is. `ingress` is the port that the frame came in through;
@@ -14,7 +15,7 @@ impl<'a> Walker<'a> {
         &mut self,
         bridge: Place<'a>,
         ingress: Option<Place<'a>>,
-        ethernet: Ethernet,
+        mut ethernet: Ethernet,
         mut carried: Carried,
     ) -> Result<Outcome> {
         if !bridge.link.up {
@@ -22,8 +23,18 @@ impl<'a> Walker<'a> {
         }
         // What the namespace itself sends has been through its own hooks.
         let filtered = ingress.is_some() && settings::bridged_through_iptables(bridge.ns);
-        if filtered && let Some(reason) = self.prerouting(bridge, &mut carried)? {
-            return Ok(Outcome::dropped(bridge.ns, reason));
+        if filtered {
+            let dst = carried.outer()?.dst;
+            carried.through_port = true;
+            if let Some(stop) = self.prerouting(bridge, &mut carried)? {
+                return Ok(Outcome::stopped(bridge.ns, stop, carried));
+            }
+            if carried.outer()?.dst != dst {
+                match self.bridge_translated(bridge, &carried)? {
+                    Ok(mac) => ethernet.dst = mac,
+                    Err(reason) => return Ok(Outcome::dropped(bridge.ns, reason)),
+                }
+            }
         }
         if bridge.link.mac == Some(ethernet.dst) {
             self.see(bridge, Direction::In, Some(ethernet), &carried)?;
@@ -41,6 +52,22 @@ impl<'a> Walker<'a> {
         Ok(Outcome::dropped(bridge.ns, Reason::NoPort(ethernet.dst)))
     }
 
+    /// The Ethernet address that a bridged packet with a translated destination is for
+    /// (`br_nf_pre_routing_finish`): its next hop, if that is on the bridge, and then it goes on without being routed;
+    /// else the bridge itself.
+    fn bridge_translated(&self, bridge: Place<'a>, carried: &Carried) -> Result<std::result::Result<Mac, Reason>> {
+        let ip = carried.outer()?;
+        match route::lookup(bridge.ns, ip.dst, Some(ip.src)) {
+            Decision::Via(path) if path.link.name == bridge.link.name => {
+                let address = path.gateway.unwrap_or(ip.dst);
+                let interface = bridge.link.name.clone();
+                Ok(self.wiring.resolve(bridge, address)?.ok_or(Reason::NoNeighbour { address, interface }))
+            }
+            Decision::Unreachable => Ok(Err(Reason::NoRoute(ip.dst))),
+            _ => settings::mac(bridge.ns, bridge.link).map(Ok),
+        }
+    }
+
     fn through_port(
         &mut self,
         bridge: Place<'a>,
@@ -51,12 +78,12 @@ impl<'a> Walker<'a> {
     ) -> Result<Outcome> {
         if filtered {
             let path = Path { link: bridge.link, gateway: None, source: None };
-            let reason = match self.forwarding(bridge, path, &mut carried)? {
+            let stop = match self.forwarding(bridge, path, &mut carried)? {
                 None => self.postrouting(bridge.ns, path, &mut carried)?,
-                reason => reason,
+                stop => stop,
             };
-            if let Some(reason) = reason {
-                return Ok(Outcome::dropped(bridge.ns, reason));
+            if let Some(stop) = stop {
+                return Ok(Outcome::stopped(bridge.ns, stop, carried));
             }
         }
         if let Some(reason) = pieces::longer(port, &carried) {

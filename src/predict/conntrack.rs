@@ -1,9 +1,9 @@
-//! Connection tracking and source translation of one namespace.
+//! Connection tracking and address translation of one namespace.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::packet::{Icmp, Ip, Packet, Transport};
-use crate::plan::netfilter::CtState;
+use crate::plan::netfilter::{CtState, Side};
 
 /// What identifies one direction of a connection. A port is none where the kernel has chosen it by chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +54,26 @@ struct Connection {
     reply: Tuple,
     /// Whether a packet was seen in the reply direction.
     answered: bool,
-    /// Whether the nat table has been asked about it.
-    decided: bool,
+    /// Whether the nat table has been asked about its destination, and about its source.
+    decided: [bool; 2],
+}
+
+impl Connection {
+    fn is_dnat(&self) -> bool {
+        (self.reply.src, self.reply.src_port) != (self.original.dst, self.original.dst_port)
+    }
+
+    fn is_snat(&self) -> bool {
+        (self.reply.dst, self.reply.dst_port) != (self.original.src, self.original.src_port)
+    }
+
+    fn decided(&mut self, side: Side) -> &mut bool {
+        let [destination, source] = &mut self.decided;
+        match side {
+            Side::Dst => destination,
+            Side::Src => source,
+        }
+    }
 }
 
 /// What connection tracking has attached to a packet, for as long as it is in the namespace.
@@ -96,7 +114,7 @@ impl Conntrack {
             }
             None => {
                 let reply = tuple.reversed();
-                self.connections.push(Connection { original: tuple, reply, answered: false, decided: false });
+                self.connections.push(Connection { original: tuple, reply, answered: false, decided: [false; 2] });
                 Tracked { connection: Some(self.connections.len() - 1), reply: false, state: CtState::New }
             }
         }
@@ -109,41 +127,60 @@ impl Conntrack {
         })
     }
 
-    /// Whether the nat table is still to be asked about the packet's connection in POSTROUTING.
-    pub fn undecided(&self, tracked: Tracked) -> bool {
-        let connection = tracked.connection.and_then(|index| self.connections.get(index));
-        !tracked.reply && tracked.state == CtState::New && connection.is_some_and(|connection| !connection.decided)
+    fn of(&mut self, tracked: Tracked) -> Option<&mut Connection> {
+        self.connections.get_mut(tracked.connection?)
     }
 
-    /// Notes that the nat table leaves the connection as it is, or gives it another source.
-    pub fn decide(&mut self, tracked: Tracked, source: Option<(Ipv4Addr, bool)>) {
-        let Some(connection) = tracked.connection.and_then(|index| self.connections.get_mut(index)) else { return };
-        connection.decided = true;
-        if let Some((address, random_port)) = source {
-            connection.reply.dst = address;
-            if random_port && connection.reply.dst_port.is_some() {
-                connection.reply.dst_port = None;
-                // An echo's identifier is one number in both places.
-                if connection.original.protocol == crate::packet::PROTOCOL_ICMP {
-                    connection.reply.src_port = None;
-                }
+    /// Whether the nat table is still to be asked about a side of the packet's connection.
+    pub fn undecided(&mut self, tracked: Tracked, side: Side) -> bool {
+        let first = !tracked.reply && tracked.state == CtState::New;
+        first && self.of(tracked).is_some_and(|connection| !*connection.decided(side))
+    }
+
+    /// Whether the destination of the packet's connection is translated.
+    pub fn is_dnat(&self, tracked: Tracked) -> bool {
+        tracked.connection.and_then(|index| self.connections.get(index)).is_some_and(Connection::is_dnat)
+    }
+
+    /// Notes that the nat table leaves a side of the connection as it is.
+    pub fn leave(&mut self, tracked: Tracked, side: Side) {
+        if let Some(connection) = self.of(tracked) {
+            *connection.decided(side) = true;
+        }
+    }
+
+    /// Gives the connection another source.
+    pub fn masquerade(&mut self, tracked: Tracked, address: Ipv4Addr, random_port: bool) {
+        let Some(connection) = self.of(tracked) else { return };
+        *connection.decided(Side::Src) = true;
+        connection.reply.dst = address;
+        if random_port && connection.reply.dst_port.is_some() {
+            connection.reply.dst_port = None;
+            // An echo's identifier is one number in both places.
+            if connection.original.protocol == crate::packet::PROTOCOL_ICMP {
+                connection.reply.src_port = None;
             }
         }
     }
 
-    /// Translates the source of a packet on its way out (POSTROUTING), as its connection says.
-    pub fn translate_out(&self, tracked: Tracked, packet: &mut Packet) {
-        let Some(connection) = tracked.connection.and_then(|index| self.connections.get(index)) else { return };
-        if !tracked.reply && connection.reply.dst != connection.original.src {
-            set_source(packet, connection.reply.dst, connection.reply.dst_port);
-        }
+    /// Gives the connection another destination.
+    pub fn redirect(&mut self, tracked: Tracked, to: SocketAddr) {
+        let (Some(connection), IpAddr::V4(address)) = (self.of(tracked), to.ip()) else { return };
+        *connection.decided(Side::Dst) = true;
+        connection.reply.src = address;
+        connection.reply.src_port = Some(to.port()).filter(|port| *port != 0).or(connection.reply.src_port);
     }
 
-    /// Gives a reply its true destination back (PREROUTING).
-    pub fn translate_in(&self, tracked: Tracked, packet: &mut Packet) {
+    /// Translates a side of a packet as its connection says: the destination before routing, the source behind it.
+    pub fn translate(&self, tracked: Tracked, side: Side, packet: &mut Packet) {
         let Some(connection) = tracked.connection.and_then(|index| self.connections.get(index)) else { return };
-        if tracked.reply && connection.reply.dst != connection.original.src {
-            set_destination(packet, connection.original.src, connection.original.src_port);
+        let Connection { original, reply, .. } = connection;
+        match (side, tracked.reply) {
+            (Side::Dst, false) if connection.is_dnat() => set_destination(packet, reply.src, reply.src_port),
+            (Side::Dst, true) if connection.is_snat() => set_destination(packet, original.src, original.src_port),
+            (Side::Src, false) if connection.is_snat() => set_source(packet, reply.dst, reply.dst_port),
+            (Side::Src, true) if connection.is_dnat() => set_source(packet, original.dst, original.dst_port),
+            _ => {}
         }
     }
 }
@@ -167,6 +204,12 @@ fn set_source(packet: &mut Packet, address: Ipv4Addr, port: Option<u16>) {
     match &mut packet.transport {
         Transport::Udp { src, .. } | Transport::Tcp { src, .. } | Transport::Tunnel { src, .. } => *src = port,
         Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => *id = port,
+        // What the error quotes is translated as well, so that its receiver knows the packet again.
+        Transport::Icmp(
+            Icmp::Unreachable { about: Some(about), .. } | Icmp::TimeExceeded { about: Some(about), .. },
+        ) => {
+            set_destination(about, address, port);
+        }
         _ => {}
     }
 }
@@ -177,7 +220,6 @@ fn set_destination(packet: &mut Packet, address: Ipv4Addr, port: Option<u16>) {
     match &mut packet.transport {
         Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } | Transport::Tunnel { dst, .. } => *dst = port,
         Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => *id = port,
-        // What the error quotes is translated as well, so that its receiver knows the packet again.
         Transport::Icmp(
             Icmp::Unreachable { about: Some(about), .. } | Icmp::TimeExceeded { about: Some(about), .. },
         ) => {
@@ -216,14 +258,14 @@ mod tests {
         let mut table = Conntrack::default();
         let mut request = echo(true, POD, OUTSIDE, Some(7));
         let tracked = table.track(&request);
-        assert_eq!((tracked.state, table.undecided(tracked)), (CtState::New, true));
-        table.decide(tracked, Some((NODE.into(), random_port)));
-        assert!(!table.undecided(tracked));
-        table.translate_out(tracked, &mut request);
+        assert_eq!((tracked.state, table.undecided(tracked, Side::Src)), (CtState::New, true));
+        table.masquerade(tracked, NODE.into(), random_port);
+        assert!(!table.undecided(tracked, Side::Src));
+        table.translate(tracked, Side::Src, &mut request);
         let Transport::Icmp(Icmp::EchoRequest { id, .. }) = request.transport else { panic!("no request") };
         let mut answer = echo(false, OUTSIDE, NODE, id);
         let tracked = table.track(&answer);
-        table.translate_in(tracked, &mut answer);
+        table.translate(tracked, Side::Dst, &mut answer);
         (request, answer, tracked.state)
     }
 
@@ -239,6 +281,31 @@ mod tests {
         let (request, answer, _) = masqueraded(true);
         assert_eq!(request, echo(true, NODE, OUTSIDE, None));
         assert_eq!(answer, echo(false, OUTSIDE, POD, Some(7)));
+    }
+
+    #[test]
+    fn a_translated_destination_answers_as_who_was_asked() {
+        const SERVICE: [u8; 4] = [10, 96, 0, 10];
+        let datagram = |src: [u8; 4], dst: [u8; 4], ports: (u16, u16)| {
+            let transport = Transport::Udp { src: Some(ports.0), dst: Some(ports.1) };
+            let mut packet = Packet { transport, ..echo(true, src, dst, None) };
+            packet.layers[0].protocol = 17;
+            packet
+        };
+        let mut table = Conntrack::default();
+        let mut request = datagram(POD, SERVICE, (4000, 53));
+        let tracked = table.track(&request);
+        assert!(table.undecided(tracked, Side::Dst) && !table.is_dnat(tracked));
+        table.redirect(tracked, (OUTSIDE, 5353).into());
+        table.translate(tracked, Side::Dst, &mut request);
+        assert!(table.is_dnat(tracked));
+        assert_eq!(request, datagram(POD, OUTSIDE, (4000, 5353)));
+        let mut answer = datagram(OUTSIDE, POD, (5353, 4000));
+        let tracked = table.track(&answer);
+        assert_eq!(tracked.state, CtState::Established);
+        table.translate(tracked, Side::Dst, &mut answer);
+        table.translate(tracked, Side::Src, &mut answer);
+        assert_eq!(answer, datagram(SERVICE, POD, (53, 4000)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod answer;
 mod arp;
 mod bridge;
 mod conntrack;
+mod hooks;
 mod neighbour;
 mod netfilter;
 mod pieces;
@@ -26,9 +27,14 @@ use ipnet::Ipv4Net;
 
 pub use netfilter::Place;
 
-use crate::error::Result;
+use netfilter::Chances;
+
+use crate::error::{Error, Kind, Result};
 use crate::packet::{Direction, Frame, Packet};
 use crate::plan::{Datapath, LinkKind, Mac, Plan};
+
+/// Ways that one packet may take by chance: as many as the largest service has endpoints.
+const OUTCOMES_MAX: usize = 1024;
 
 /// A packet and where it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,9 +262,38 @@ pub fn as_made(plan: &Plan) -> Cow<'_, Plan> {
 /// Where `flow` goes, and what it causes.
 ///
 /// # Errors
-/// If the plan names what it does not have, or the packet would do what this walker has no model of.
+/// If the plan names what it does not have, the packet would do what this walker has no model of, or rules leave its
+/// way to chance: then [`outcomes`] has all ways.
 pub fn predict(plan: &Plan, flow: &Flow) -> Result<Journey> {
-    answer::journey(plan, flow)
+    let mut all = outcomes(plan, flow)?;
+    match (all.pop(), all.is_empty()) {
+        (Some(only), true) => Ok(only),
+        _ => {
+            let text = format!("a packet from {} goes one of {} ways, by chance", flow.from, all.len() + 1);
+            Err(Error::new(Kind::Unsupported, text))
+        }
+    }
+}
+
+/// All ways that `flow` may take where rules leave it to chance (`-m statistic --mode random`); at least one.
+///
+/// # Errors
+/// As [`predict`], and if there are more than 1024 ways.
+pub fn outcomes(plan: &Plan, flow: &Flow) -> Result<Vec<Journey>> {
+    let mut all = Vec::new();
+    let mut chances = Some(Chances::default());
+    while let Some(laid_down) = chances {
+        let (journey, taken) = answer::journey(plan, flow, laid_down)?;
+        if !all.contains(&journey) {
+            all.push(journey);
+        }
+        if all.len() > OUTCOMES_MAX {
+            let text = format!("a packet from {} may go more than {OUTCOMES_MAX} ways", flow.from);
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        chances = taken.next();
+    }
+    Ok(all)
 }
 
 /// Where an ARP request for `target`, sent as a broadcast out of `interface`, goes, and the answer to it.

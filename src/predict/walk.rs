@@ -1,14 +1,17 @@
 //! A packet inside one namespace: output, input and forwarding, in the order of Linux's hooks.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
 use super::conntrack::{Conntrack, Tracked};
+use super::hooks::Stop;
 use super::neighbour::{Place, Wiring};
-use super::netfilter::{self, Inspected, Verdict};
+use super::netfilter::Chances;
 use super::route::{self, Decision, Path};
 use super::{Hop, Reason, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{Icmp, Ip, PROTOCOL_IPIP, Packet, Transport};
-use crate::plan::netfilter::{CtState, TableName};
-use crate::plan::{Link, LinkKind, Namespace, Plan, Scope};
+use crate::plan::{LinkKind, Namespace, Plan};
 
 /// Interfaces that one packet may pass before it is taken for a loop.
 const STEPS_MAX: usize = 1024;
@@ -21,6 +24,8 @@ pub(super) struct Carried {
     pub mark: u32,
     /// Its connection in the namespace that it is in.
     pub tracked: Option<Tracked>,
+    /// Whether it came in through a port of a bridge, with br_netfilter.
+    pub through_port: bool,
     /// How it is split into fragments on the wire. Inside a namespace it counts as one, as connection tracking
     /// joins fragments and splits them again as they came.
     pub split: Option<Split>,
@@ -37,7 +42,12 @@ pub(super) struct Split {
 
 impl Carried {
     pub fn new(packet: Packet) -> Carried {
-        Carried { packet, mark: 0, tracked: None, split: None }
+        Carried { packet, mark: 0, tracked: None, through_port: false, split: None }
+    }
+
+    /// Another namespace: of what a kernel attaches to a packet nothing goes along.
+    pub fn cross(&mut self) {
+        (self.mark, self.tracked, self.through_port) = (0, None, false);
     }
 
     pub fn outer(&self) -> Result<&Ip> {
@@ -60,6 +70,14 @@ impl Outcome {
         Outcome::Dropped { namespace: ns.name.clone(), reason, error: None, through: None }
     }
 
+    /// What netfilter does to it.
+    pub fn stopped(ns: &Namespace, stop: Stop, carried: Carried) -> Outcome {
+        match stop.told {
+            Some(code) => Outcome::refused(ns, stop.reason, code, 0, carried.packet),
+            None => Outcome::dropped(ns, stop.reason),
+        }
+    }
+
     pub fn refused(ns: &Namespace, reason: Reason, code: u8, mtu: u16, about: Packet) -> Outcome {
         let error = Icmp::Unreachable { code, mtu, about: Some(Box::new(about)) };
         Outcome::Dropped { namespace: ns.name.clone(), reason, error: Some(error), through: None }
@@ -72,20 +90,15 @@ pub(super) struct Walker<'a> {
     /// The frames seen on the present leg.
     pub hops: Vec<Hop>,
     /// Connections of each namespace, by name.
-    conntrack: std::collections::BTreeMap<&'a str, Conntrack>,
+    pub conntrack: BTreeMap<&'a str, Conntrack>,
+    /// What comes of the rules that leave it to chance.
+    pub chances: Chances,
     steps: usize,
 }
 
-#[derive(Clone, Copy)]
-enum Stage {
-    Table(TableName),
-    Track,
-    Nat,
-}
-
 impl<'a> Walker<'a> {
-    pub fn new(plan: &'a Plan) -> Walker<'a> {
-        Walker { wiring: Wiring::new(plan), hops: Vec::new(), conntrack: Default::default(), steps: 0 }
+    pub fn new(plan: &'a Plan, chances: Chances) -> Walker<'a> {
+        Walker { wiring: Wiring::new(plan), hops: Vec::new(), conntrack: BTreeMap::new(), chances, steps: 0 }
     }
 
     pub fn step(&mut self) -> Result<()> {
@@ -101,9 +114,8 @@ impl<'a> Walker<'a> {
         let (dst, src) = (carried.outer()?.dst, carried.outer()?.src);
         match route::lookup(ns, dst, Some(src)) {
             Decision::Local => {
-                let link = ns.links.iter().find(|link| link.kind == LinkKind::Loopback);
-                let link = link.ok_or_else(|| Error::new(Kind::Check, format!("the plan gives {} no lo", ns.name)))?;
-                self.output(ns, Path { link, gateway: None, source: Some(dst) }, carried)
+                let path = loopback(ns, dst)?;
+                self.output(ns, path, carried)
             }
             Decision::Via(path) => {
                 let mtu = settings::mtu(path.link);
@@ -128,15 +140,22 @@ impl<'a> Walker<'a> {
                 None => return Ok(Outcome::dropped(ns, Reason::NoSource(path.link.name.clone()))),
             }
         }
-        let stages = [
-            Stage::Table(TableName::Raw),
-            Stage::Track,
-            Stage::Table(TableName::Mangle),
-            Stage::Nat,
-            Stage::Table(TableName::Filter),
-        ];
-        if let Some(reason) = self.hook(ns, "OUTPUT", &stages, None, Some(path), &mut carried)? {
-            return Ok(Outcome::dropped(ns, reason));
+        let dst = carried.outer()?.dst;
+        if let Some(stop) = self.output_translating(ns, path, &mut carried)? {
+            return Ok(Outcome::stopped(ns, stop, carried));
+        }
+        // Translated to another destination, it may have another way (`ip_route_me_harder`).
+        let path = match *carried.outer()? {
+            ip if ip.dst == dst => path,
+            ip => match route::lookup(ns, ip.dst, Some(ip.src)) {
+                Decision::Via(path) => path,
+                Decision::Local => loopback(ns, ip.dst)?,
+                Decision::Blackhole(net) => return Ok(Outcome::dropped(ns, Reason::Blackhole(net))),
+                Decision::Unreachable => return Ok(Outcome::dropped(ns, Reason::NoRoute(ip.dst))),
+            },
+        };
+        if let Some(stop) = self.output_filter(ns, path, &mut carried)? {
+            return Ok(Outcome::stopped(ns, stop, carried));
         }
         self.leave(ns, path, carried)
     }
@@ -144,7 +163,7 @@ impl<'a> Walker<'a> {
     /// POSTROUTING, then the wire.
     fn leave(&mut self, ns: &'a Namespace, path: Path<'a>, mut carried: Carried) -> Result<Outcome> {
         match self.postrouting(ns, path, &mut carried)? {
-            Some(reason) => Ok(Outcome::dropped(ns, reason)),
+            Some(stop) => Ok(Outcome::stopped(ns, stop, carried)),
             None => self.transmit(ns, path, carried),
         }
     }
@@ -152,26 +171,9 @@ impl<'a> Walker<'a> {
     /// PREROUTING, then to the namespace itself or on.
     pub fn receive(&mut self, at: Place<'a>, mut carried: Carried) -> Result<Outcome> {
         match self.prerouting(at, &mut carried)? {
-            Some(reason) => Ok(Outcome::dropped(at.ns, reason)),
+            Some(stop) => Ok(Outcome::stopped(at.ns, stop, carried)),
             None => self.routed(at, carried),
         }
-    }
-
-    /// The hook PREROUTING: why it drops the packet, if it does.
-    pub fn prerouting(&mut self, at: Place<'a>, carried: &mut Carried) -> Result<Option<Reason>> {
-        let stages = [Stage::Table(TableName::Raw), Stage::Track, Stage::Table(TableName::Mangle), Stage::Nat];
-        self.hook(at.ns, "PREROUTING", &stages, Some(at.link), None, carried)
-    }
-
-    /// The hook FORWARD.
-    pub fn forwarding(&mut self, at: Place<'a>, path: Path<'a>, carried: &mut Carried) -> Result<Option<Reason>> {
-        let stages = [Stage::Table(TableName::Mangle), Stage::Table(TableName::Filter)];
-        self.hook(at.ns, "FORWARD", &stages, Some(at.link), Some(path), carried)
-    }
-
-    /// The hook POSTROUTING.
-    pub fn postrouting(&mut self, ns: &'a Namespace, path: Path<'a>, carried: &mut Carried) -> Result<Option<Reason>> {
-        self.hook(ns, "POSTROUTING", &[Stage::Table(TableName::Mangle), Stage::Nat], None, Some(path), carried)
     }
 
     /// Behind PREROUTING: to the namespace itself or on.
@@ -192,9 +194,8 @@ impl<'a> Walker<'a> {
 
     /// INPUT, then the tunnel or a program.
     fn deliver(&mut self, at: Place<'a>, mut carried: Carried) -> Result<Outcome> {
-        let stages = [Stage::Table(TableName::Mangle), Stage::Table(TableName::Filter)];
-        if let Some(reason) = self.hook(at.ns, "INPUT", &stages, Some(at.link), None, &mut carried)? {
-            return Ok(Outcome::dropped(at.ns, reason));
+        if let Some(stop) = self.input(at, &mut carried)? {
+            return Ok(Outcome::stopped(at.ns, stop, carried));
         }
         if carried.outer()?.protocol == PROTOCOL_IPIP {
             return self.take_ipip(at.ns, carried);
@@ -222,103 +223,18 @@ impl<'a> Walker<'a> {
         if let Some(ip) = carried.packet.layers.first_mut() {
             ip.ttl -= 1;
         }
-        if let Some(reason) = self.forwarding(at, path, &mut carried)? {
-            return Ok(Outcome::dropped(at.ns, reason));
+        if let Some(stop) = self.forwarding(at, path, &mut carried)? {
+            return Ok(Outcome::stopped(at.ns, stop, carried));
         }
         self.leave(at.ns, path, carried)
     }
-
-    /// One hook: its tables in order of priority, with connection tracking and translation among them.
-    fn hook(
-        &mut self,
-        ns: &'a Namespace,
-        name: &str,
-        stages: &[Stage],
-        incoming: Option<&'a Link>,
-        path: Option<Path<'a>>,
-        carried: &mut Carried,
-    ) -> Result<Option<Reason>> {
-        for stage in stages {
-            let table = match stage {
-                Stage::Track => {
-                    carried.tracked = Some(self.conntrack.entry(&ns.name).or_default().track(&carried.packet));
-                    continue;
-                }
-                Stage::Nat => match self.nat(ns, name, incoming, path, carried)? {
-                    Some(reason) => return Ok(Some(reason)),
-                    None => continue,
-                },
-                Stage::Table(table) => *table,
-            };
-            if let Verdict::Drop(place) = evaluate(ns, table, name, incoming, path, carried)? {
-                return Ok(Some(Reason::Rule(place)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The nat table decides about the first packet of a connection; all others follow it.
-    fn nat(
-        &mut self,
-        ns: &'a Namespace,
-        hook: &str,
-        incoming: Option<&'a Link>,
-        path: Option<Path<'a>>,
-        carried: &mut Carried,
-    ) -> Result<Option<Reason>> {
-        let Some(tracked) = carried.tracked else { return Ok(None) };
-        let last = hook == "POSTROUTING";
-        let table = self.conntrack.entry(&ns.name).or_default();
-        let verdict = if table.undecided(tracked) {
-            evaluate(ns, TableName::Nat, hook, incoming, path, carried)?
-        } else {
-            Verdict::Pass
-        };
-        let mut source = None;
-        match (verdict, path) {
-            (Verdict::Pass, _) => {}
-            (Verdict::Drop(place), _) => return Ok(Some(Reason::Rule(place))),
-            (Verdict::Masquerade { random_fully }, Some(path)) if last => {
-                match route::source(ns, path.link, path.gateway, Scope::Global) {
-                    Some(address) => source = Some((address, random_fully)),
-                    None => return Ok(Some(Reason::NoSource(path.link.name.clone()))),
-                }
-            }
-            (Verdict::Masquerade { .. }, _) => {
-                return Err(Error::new(Kind::Check, format!("in {}: MASQUERADE in nat/{hook}", ns.name)));
-            }
-        }
-        if last {
-            if table.undecided(tracked) {
-                table.decide(tracked, source);
-            }
-            table.translate_out(tracked, &mut carried.packet);
-        } else if hook == "PREROUTING" {
-            table.translate_in(tracked, &mut carried.packet);
-        }
-        Ok(None)
-    }
 }
 
-fn evaluate(
-    ns: &Namespace,
-    table: TableName,
-    hook: &str,
-    incoming: Option<&Link>,
-    path: Option<Path>,
-    carried: &mut Carried,
-) -> Result<Verdict> {
-    let state = carried.tracked.map(|tracked| tracked.state).filter(|_| table != TableName::Raw);
-    let mut inspected = Inspected {
-        packet: &carried.packet,
-        incoming,
-        outgoing: path.map(|path| path.link),
-        state: state.or((table != TableName::Raw).then_some(CtState::Invalid)),
-        mark: carried.mark,
-    };
-    let verdict = netfilter::evaluate(ns, table, hook, &mut inspected)?;
-    carried.mark = inspected.mark;
-    Ok(verdict)
+/// The way to oneself.
+fn loopback(ns: &Namespace, own: Ipv4Addr) -> Result<Path<'_>> {
+    let link = ns.links.iter().find(|link| link.kind == LinkKind::Loopback);
+    let link = link.ok_or_else(|| Error::new(Kind::Check, format!("the plan gives {} no lo", ns.name)))?;
+    Ok(Path { link, gateway: None, source: Some(own) })
 }
 
 /// The reverse path filter (`fib_validate_source`).

@@ -78,7 +78,7 @@ impl<'a> Walker<'a> {
 
     fn enter_macvlan(&mut self, at: Place<'a>, ethernet: Ethernet, mut carried: Carried) -> Result<Outcome> {
         self.see(at, Direction::In, Some(ethernet), &carried)?;
-        (carried.mark, carried.tracked) = (0, None);
+        carried.cross();
         self.receive(at, carried)
     }
 
@@ -92,8 +92,7 @@ impl<'a> Walker<'a> {
             return Ok(Outcome::dropped(at.ns, reason));
         }
         self.see(at, Direction::In, Some(ethernet), &carried)?;
-        // Another namespace: neither mark nor connection goes along.
-        (carried.mark, carried.tracked) = (0, None);
+        carried.cross();
         if let Some(bridge) = neighbour::bridge(at) {
             return self.switch(bridge, Some(at), ethernet, carried);
         }
