@@ -57,6 +57,7 @@ fn features_of(need: Need) -> &'static [Feature] {
         ],
         Need::Ipset => &[Feature::IpsetTool, Feature::IpsetHashNet],
         Need::Ipip => &[Feature::Ipip],
+        Need::Vxlan => &[Feature::Vxlan],
     }
 }
 

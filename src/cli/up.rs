@@ -92,7 +92,7 @@ impl Interrupts {
 
 /// Who shall carry tunnelled packets: what the user says, else the kernel if it can.
 fn choose_datapath(args: &UpArgs, cluster: &Cluster) -> Result<Datapath> {
-    if !cni::needs(cluster.network.mode).contains(&cni::Need::Ipip) {
+    if !cni::has_ipip(cluster) {
         return Ok(Datapath::Kernel);
     }
     match args.datapath.fixed() {

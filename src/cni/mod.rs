@@ -6,7 +6,11 @@
 
 mod bridge_plugin;
 mod calico;
+mod calico_bgp;
 mod calico_ipip;
+mod calico_ipip_crosssubnet;
+mod calico_vxlan;
+mod calico_vxlan_crosssubnet;
 pub mod felix;
 mod flannel;
 mod flannel_host_gw;
@@ -34,13 +38,29 @@ pub enum Need {
     Ipset,
     /// IP in IP devices; the agent's TUN engine can stand in.
     Ipip,
+    /// VXLAN devices.
+    Vxlan,
 }
 
 /// What `mode` needs from the kernel and its tools.
 pub fn needs(mode: Mode) -> &'static [Need] {
     match mode {
-        Mode::CalicoIpip => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Ipip],
+        Mode::CalicoBgp => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset],
+        Mode::CalicoIpip | Mode::CalicoIpipCrossSubnet => {
+            &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Ipip]
+        }
+        Mode::CalicoVxlan | Mode::CalicoVxlanCrossSubnet => {
+            &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Vxlan]
+        }
         _ => &[],
+    }
+}
+
+/// Whether a cluster has devices of the ipip module.
+pub fn has_ipip(cluster: &Cluster) -> bool {
+    match cluster.network.mode.addressing() {
+        Addressing::Pools => calico::has_ipip(cluster),
+        Addressing::PodCidr | Addressing::Own => needs(cluster.network.mode).contains(&Need::Ipip),
     }
 }
 
@@ -56,7 +76,11 @@ pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
 
 fn of_mode(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
     match cluster.network.mode {
-        Mode::CalicoIpip => calico::plan(cluster, datapath, &calico_ipip::FLAVOUR),
+        Mode::CalicoBgp
+        | Mode::CalicoIpip
+        | Mode::CalicoIpipCrossSubnet
+        | Mode::CalicoVxlan
+        | Mode::CalicoVxlanCrossSubnet => calico::plan(cluster, datapath),
         Mode::FlannelVxlan => flannel::plan(cluster, datapath, &flannel_vxlan::VXLAN),
         Mode::FlannelVxlanDirectRouting => flannel::plan(cluster, datapath, &flannel_vxlan::DIRECT_ROUTING),
         Mode::FlannelHostGw => flannel::plan(cluster, datapath, &flannel_host_gw::HOST_GW),
@@ -72,7 +96,7 @@ fn of_mode(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
 pub fn ipam(cluster: &Cluster) -> Result<Ipam> {
     let cluster = &*guests::without(cluster);
     match cluster.network.mode {
-        Mode::CalicoIpip => calico::ipam(cluster, &calico_ipip::FLAVOUR),
+        mode if mode.addressing() == Addressing::Pools => calico::ipam(cluster),
         mode => Err(Error::new(
             Kind::Usage,
             format!("the mode {mode} has no IP pools: its pods have addresses of the nodes' podCIDR"),
@@ -101,8 +125,12 @@ pub fn memory(cluster: &Cluster, plan: &Plan) -> Result<Memory> {
         let ipam = ipam(cluster)?;
         let blocks = cluster.nodes.iter().flat_map(|node| ipam.blocks_of(&node.name));
         memory.blocks = blocks.map(|block| (block.prefix, block.node.clone())).collect();
-        let tunnels = ipam.allocations().filter(|used| matches!(used.owner, Owner::Tunnel { .. }));
-        memory.tunnels = tunnels.map(|used| (used.node.clone(), used.address)).collect();
+        let device = |owner: &Owner| match owner {
+            Owner::Tunnel { device } => Some(device.clone()),
+            Owner::Pod { .. } => None,
+        };
+        let tunnels = ipam.allocations().filter_map(|used| Some((&used.node, device(&used.owner)?, used.address)));
+        memory.tunnels = tunnels.map(|(node, device, address)| (calico::tunnel_key(node, &device), address)).collect();
     }
     Ok(memory.after(&cluster.memory))
 }

@@ -18,12 +18,26 @@ pub struct Builtin {
 }
 
 /// Every built-in topology, in the order in which they are listed.
-pub const ALL: &[Builtin] = &[Builtin {
-    name: "calico-ipip",
-    description: "Calico, IP in IP between nodes: 2 nodes, 4 pods, an outside client",
-    text: include_str!("../../topologies/calico-ipip.yaml"),
-    mode: Mode::CalicoIpip,
-}];
+pub const ALL: &[Builtin] = &[
+    Builtin {
+        name: "calico-bgp",
+        description: "Calico without encapsulation: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/calico-bgp.yaml"),
+        mode: Mode::CalicoBgp,
+    },
+    Builtin {
+        name: "calico-ipip",
+        description: "Calico, IP in IP between nodes: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/calico-ipip.yaml"),
+        mode: Mode::CalicoIpip,
+    },
+    Builtin {
+        name: "calico-ipip-crosssubnet",
+        description: "Calico, IP in IP across subnets only: 3 nodes on 2 segments, 4 pods, an outside client",
+        text: include_str!("../../topologies/calico-ipip-crosssubnet.yaml"),
+        mode: Mode::CalicoIpipCrossSubnet,
+    },
+];
 
 impl Builtin {
     /// Its text as a source, called `calico-ipip.yaml` in errors.

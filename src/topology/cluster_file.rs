@@ -139,7 +139,7 @@ pub(super) struct RouteEntry {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct NetworkEntry {
-    /// The CNI mode: `calico-ipip`.
+    /// The CNI mode: `calico-ipip`. Calico's pools decide if it is not given.
     pub(super) cni: Option<Spanned<String>>,
     /// The prefix of which each node has a `podCIDR`, `10.244.0.0/16` if not given; Calico's IPAM has pools instead.
     #[serde(rename = "clusterCIDR")]
@@ -178,4 +178,10 @@ pub(super) struct PoolEntry {
     pub(super) nat_outgoing: Option<bool>,
     /// Take no new addresses from it; `false` if not given.
     pub(super) disabled: Option<bool>,
+    /// `Always`, `CrossSubnet` or `Never`; what `cni` says if neither mode is given.
+    pub(super) ipip_mode: Option<Spanned<String>>,
+    /// `Always`, `CrossSubnet` or `Never`; what `cni` says if neither mode is given.
+    pub(super) vxlan_mode: Option<Spanned<String>>,
+    /// Which nodes take addresses from it, as `rack == 'a'`; `all()` if not given.
+    pub(super) node_selector: Option<Spanned<String>>,
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub struct Memory {
     /// The pods by `namespace/name`.
     pub pods: BTreeMap<String, Kept>,
-    /// Addresses of Calico's tunnel devices, by node.
+    /// Addresses of Calico's tunnel devices, by `node/device`.
     pub tunnels: BTreeMap<String, Ipv4Addr>,
     /// Calico's blocks with their nodes, in the order in which they were claimed.
     pub blocks: Vec<(Ipv4Net, String)>,

@@ -11,6 +11,7 @@ mod documents;
 mod edits;
 mod fields;
 mod flannel;
+mod ip_pool;
 mod manifests;
 mod memory;
 mod network;
@@ -21,9 +22,11 @@ mod pod_cidr;
 mod pod_network;
 mod pod_spec;
 mod pods;
+mod pools;
 mod rules;
 mod schedule;
 mod schema;
+mod selector;
 mod source;
 mod tree;
 mod underlay;
@@ -33,11 +36,13 @@ mod wrong;
 pub use complaint::nearest;
 pub use edits::{Edit, Reference};
 pub use flannel::Flannel;
+pub use ip_pool::{EncapsulationMode, IpPool};
 pub use memory::{Kept, Memory};
 pub use objects::{KubeNamespace, Workload, WorkloadKind};
 pub use options::{CloudRoutes, HairpinMode, KubeRouter, Kubenet, ModeOptions, OverlayType};
 pub use parse::parse;
 pub use schema::schema;
+pub use selector::{Selector, WrongSelector};
 pub use source::{Overrides, SOURCE_BYTES_MAX, Source};
 
 use std::collections::BTreeMap;
@@ -197,7 +202,7 @@ pub enum Addressing {
 
 impl Mode {
     /// Every mode that this minik can build, in the order in which they are listed.
-    pub const ALL: &'static [Mode] = &[Mode::CalicoIpip];
+    pub const ALL: &'static [Mode] = &[Mode::CalicoBgp, Mode::CalicoIpip, Mode::CalicoIpipCrossSubnet];
 
     /// The mode's one name: command line, file in src/cni/, golden files, built-in topology.
     pub fn name(self) -> &'static str {
@@ -245,14 +250,27 @@ impl Mode {
         matches!(self, Mode::Docker)
     }
 
-    /// `ipipMode` and `vxlanMode` of a pool in this mode, in Calico's words.
-    pub fn encapsulation(self) -> (&'static str, &'static str) {
+    /// `ipipMode` and `vxlanMode` of a pool in this mode.
+    pub fn encapsulation(self) -> (EncapsulationMode, EncapsulationMode) {
+        use EncapsulationMode::{Always, CrossSubnet, Never};
         match self {
-            Mode::CalicoIpip => ("Always", "Never"),
-            Mode::CalicoIpipCrossSubnet => ("CrossSubnet", "Never"),
-            Mode::CalicoVxlan => ("Never", "Always"),
-            Mode::CalicoVxlanCrossSubnet => ("Never", "CrossSubnet"),
-            _ => ("Never", "Never"),
+            Mode::CalicoIpip => (Always, Never),
+            Mode::CalicoIpipCrossSubnet => (CrossSubnet, Never),
+            Mode::CalicoVxlan => (Never, Always),
+            Mode::CalicoVxlanCrossSubnet => (Never, CrossSubnet),
+            _ => (Never, Never),
+        }
+    }
+
+    /// The mode of Calico's that a pool of these modes has; no pool has both.
+    pub fn of_encapsulation(ipip: EncapsulationMode, vxlan: EncapsulationMode) -> Mode {
+        use EncapsulationMode::{Always, CrossSubnet, Never};
+        match (ipip, vxlan) {
+            (Never, Never) => Mode::CalicoBgp,
+            (Always, _) => Mode::CalicoIpip,
+            (CrossSubnet, _) => Mode::CalicoIpipCrossSubnet,
+            (Never, Always) => Mode::CalicoVxlan,
+            (Never, CrossSubnet) => Mode::CalicoVxlanCrossSubnet,
         }
     }
 }
@@ -282,21 +300,6 @@ pub struct Network {
     pub flannel: Flannel,
     /// Options of single modes.
     pub options: ModeOptions,
-}
-
-/// A Calico IPPool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct IpPool {
-    /// Its name.
-    pub name: String,
-    /// Its prefix.
-    pub cidr: Ipv4Net,
-    /// Prefix length of its blocks, 20 to 32.
-    pub block_size: u8,
-    /// `natOutgoing`: masquerade what leaves all pools.
-    pub nat_outgoing: bool,
-    /// `disabled`: no new addresses from it.
-    pub disabled: bool,
 }
 
 /// A pod with its node.

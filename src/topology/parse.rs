@@ -8,6 +8,7 @@ use super::edits::{self, Edited};
 use super::network;
 use super::pod_cidr;
 use super::pod_network;
+use super::pools;
 use super::rules;
 use super::schedule::{self, Placed};
 use super::source::{Overrides, Source, Span};
@@ -47,20 +48,20 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     let Edited { cluster: file, objects, past } = edits::make(trees, files, &overrides.edits)?;
     let name = cluster_name(file.metadata.name.as_ref().map(|name| (name.as_str(), name.span)), overrides)?;
     let mut underlay = underlay::resolve(&file.spec)?;
-    let mode = network::resolve_mode(&file.spec, overrides.cni.as_deref())?;
-    let cluster_cidr = pod_cidr::hand_out(&file.spec, &mut underlay.nodes, mode)?;
-    if mode == Mode::Macvlan {
+    let pool_objects: Vec<_> =
+        objects.iter().filter_map(|o| if let Document::IpPool(pool) = o { Some(&**pool) } else { None }).collect();
+    let chosen = network::resolve_mode(&file.spec, &pool_objects, overrides.cni.as_deref())?;
+    let cluster_cidr = pod_cidr::hand_out(&file.spec, &mut underlay.nodes, chosen.mode)?;
+    if chosen.mode == Mode::Macvlan {
         pod_cidr::check_segments(&file.spec, &underlay)?;
     }
-    let pools: Vec<_> =
-        objects.iter().filter_map(|o| if let Document::IpPool(pool) = o { Some(&**pool) } else { None }).collect();
-    let (network, service_cidr) = network::resolve(&file.spec, &pools, &underlay, cluster_cidr, mode)?;
+    let (network, service_cidr) = network::resolve(&file.spec, &pool_objects, &underlay, cluster_cidr, chosen)?;
     let namespaces = workloads::namespaces(&objects)?;
     let orders = workloads::orders(&objects, &namespaces)?;
     let (workloads, placed) = schedule::place(&orders, &underlay.nodes, &past, &overrides.memory)?;
-    pod_network::check(&placed, mode)?;
-    pod_network::check_host_ports(&placed, mode)?;
-    network::check_room(&network, &file.spec, &pools, &underlay.nodes, &placed)?;
+    pod_network::check(&placed, chosen.mode)?;
+    pod_network::check_host_ports(&placed, chosen.mode)?;
+    pools::check_room(&network, &file.spec, &pool_objects, &underlay.nodes, &placed)?;
     let hosts = file.spec.nodes.iter().map(|n| &n.name).chain(file.spec.clients.iter().map(|c| &c.name));
     let hosts: Vec<(&str, Span)> = hosts.map(|name| (name.as_str(), name.span)).collect();
     let segments: Vec<Span> = file.spec.segments.iter().map(|segment| segment.name.span).collect();
