@@ -12,7 +12,7 @@ use super::manifests::IpPoolObject;
 use super::rules;
 use super::schedule::Placed;
 use super::source::Span;
-use super::{Addressing, EncapsulationMode, IpPool, Mode, Network, Node, Selector};
+use super::{Addressing, EncapsulationMode, IpPool, Mode, Network, Node, PodNetwork, Selector};
 
 /// Name of the pool that Calico's installer makes.
 const DEFAULT_POOL: &str = "default-ipv4-ippool";
@@ -287,7 +287,9 @@ pub(super) fn check_room(
     if pools().next().is_none() {
         return Err(Complaint::at(place, "every pool is disabled").hint("pods need one that is not"));
     }
-    check_selected(&network.pools, nodes, pods)?;
+    // The others live in a namespace that has its address already.
+    let pods: Vec<&Placed> = pods.iter().filter(|(pod, _)| pod.network == PodNetwork::Own).collect();
+    check_selected(&network.pools, nodes, &pods)?;
     let room: u64 = pools().map(|pool| 1u64 << (32 - pool.cidr.prefix_len())).sum();
     let tunnels = |node: &&Node| tunnels_of(&network.pools, node);
     let tunnel_count: u64 = nodes.iter().map(|node| tunnels(&node)).sum();
@@ -305,7 +307,7 @@ pub(super) fn check_room(
     let largest = pools().map(|pool| 32 - pool.block_size).max().unwrap_or(0);
     let have: u64 = pools().map(|pool| 1u64 << (pool.block_size - pool.cidr.prefix_len())).sum();
     let mut addresses: BTreeMap<&str, u64> = nodes.iter().map(|node| (node.name.as_str(), tunnels(&node))).collect();
-    for (pod, _) in pods {
+    for (pod, _) in &pods {
         *addresses.entry(&pod.node).or_default() += 1;
     }
     let wanted: u64 = addresses.values().map(|count| count.div_ceil(1 << largest)).sum();
@@ -326,7 +328,7 @@ fn tunnels_of(pools: &[IpPool], node: &Node) -> u64 {
 }
 
 /// Every pod's node must be one that some pool gives addresses for pods to.
-fn check_selected(pools: &[IpPool], nodes: &[Node], pods: &[Placed]) -> Checked<()> {
+fn check_selected(pools: &[IpPool], nodes: &[Node], pods: &[&Placed]) -> Checked<()> {
     let without: Vec<&Node> = nodes.iter().filter(|node| !pools.iter().any(|pool| pool.gives_pods(node))).collect();
     for (pod, span) in pods {
         if without.iter().any(|node| node.name == pod.node) {

@@ -12,10 +12,10 @@ minik-minik-client
 minik-minik-node-1
 minik-minik-node-2
 minik-minik-node-3
-minik-minik-default-test-8664bfcc95-l2ths
-minik-minik-default-test-8664bfcc95-b597m
-minik-minik-default-test-8664bfcc95-tdp6z
-minik-minik-default-test-8664bfcc95-wxgrx
+minik-minik-default-test-7687c8789c-s8g2h
+minik-minik-default-test-7687c8789c-jbvqc
+minik-minik-default-test-7687c8789c-4kbpp
+minik-minik-default-test-7687c8789c-662bn
 "
 
 if [ "${1:-}" = down ]; then
@@ -108,48 +108,48 @@ END
 cat > /etc/netns/minik-minik-node-3/resolv.conf <<'END'
 # minik: there is no DNS server here
 END
-mkdir -p /etc/netns/minik-minik-default-test-8664bfcc95-l2ths
-cat > /etc/netns/minik-minik-default-test-8664bfcc95-l2ths/hostname <<'END'
-test-8664bfcc95-l2ths
+mkdir -p /etc/netns/minik-minik-default-test-7687c8789c-s8g2h
+cat > /etc/netns/minik-minik-default-test-7687c8789c-s8g2h/hostname <<'END'
+test-7687c8789c-s8g2h
 END
-cat > /etc/netns/minik-minik-default-test-8664bfcc95-l2ths/hosts <<'END'
+cat > /etc/netns/minik-minik-default-test-7687c8789c-s8g2h/hosts <<'END'
 127.0.0.1	localhost
-10.100.84.129	test-8664bfcc95-l2ths
+10.100.84.129	test-7687c8789c-s8g2h
 END
-cat > /etc/netns/minik-minik-default-test-8664bfcc95-l2ths/resolv.conf <<'END'
+cat > /etc/netns/minik-minik-default-test-7687c8789c-s8g2h/resolv.conf <<'END'
 # minik: there is no DNS server here
 END
-mkdir -p /etc/netns/minik-minik-default-test-8664bfcc95-b597m
-cat > /etc/netns/minik-minik-default-test-8664bfcc95-b597m/hostname <<'END'
-test-8664bfcc95-b597m
+mkdir -p /etc/netns/minik-minik-default-test-7687c8789c-jbvqc
+cat > /etc/netns/minik-minik-default-test-7687c8789c-jbvqc/hostname <<'END'
+test-7687c8789c-jbvqc
 END
-cat > /etc/netns/minik-minik-default-test-8664bfcc95-b597m/hosts <<'END'
+cat > /etc/netns/minik-minik-default-test-7687c8789c-jbvqc/hosts <<'END'
 127.0.0.1	localhost
-10.100.247.1	test-8664bfcc95-b597m
+10.100.247.1	test-7687c8789c-jbvqc
 END
-cat > /etc/netns/minik-minik-default-test-8664bfcc95-b597m/resolv.conf <<'END'
+cat > /etc/netns/minik-minik-default-test-7687c8789c-jbvqc/resolv.conf <<'END'
 # minik: there is no DNS server here
 END
-mkdir -p /etc/netns/minik-minik-default-test-8664bfcc95-tdp6z
-cat > /etc/netns/minik-minik-default-test-8664bfcc95-tdp6z/hostname <<'END'
-test-8664bfcc95-tdp6z
+mkdir -p /etc/netns/minik-minik-default-test-7687c8789c-4kbpp
+cat > /etc/netns/minik-minik-default-test-7687c8789c-4kbpp/hostname <<'END'
+test-7687c8789c-4kbpp
 END
-cat > /etc/netns/minik-minik-default-test-8664bfcc95-tdp6z/hosts <<'END'
+cat > /etc/netns/minik-minik-default-test-7687c8789c-4kbpp/hosts <<'END'
 127.0.0.1	localhost
-10.100.139.65	test-8664bfcc95-tdp6z
+10.100.139.65	test-7687c8789c-4kbpp
 END
-cat > /etc/netns/minik-minik-default-test-8664bfcc95-tdp6z/resolv.conf <<'END'
+cat > /etc/netns/minik-minik-default-test-7687c8789c-4kbpp/resolv.conf <<'END'
 # minik: there is no DNS server here
 END
-mkdir -p /etc/netns/minik-minik-default-test-8664bfcc95-wxgrx
-cat > /etc/netns/minik-minik-default-test-8664bfcc95-wxgrx/hostname <<'END'
-test-8664bfcc95-wxgrx
+mkdir -p /etc/netns/minik-minik-default-test-7687c8789c-662bn
+cat > /etc/netns/minik-minik-default-test-7687c8789c-662bn/hostname <<'END'
+test-7687c8789c-662bn
 END
-cat > /etc/netns/minik-minik-default-test-8664bfcc95-wxgrx/hosts <<'END'
+cat > /etc/netns/minik-minik-default-test-7687c8789c-662bn/hosts <<'END'
 127.0.0.1	localhost
-10.100.84.130	test-8664bfcc95-wxgrx
+10.100.84.130	test-7687c8789c-662bn
 END
-cat > /etc/netns/minik-minik-default-test-8664bfcc95-wxgrx/resolv.conf <<'END'
+cat > /etc/netns/minik-minik-default-test-7687c8789c-662bn/resolv.conf <<'END'
 # minik: there is no DNS server here
 END
 
@@ -174,14 +174,14 @@ ip netns exec minik-minik-node-3 sysctl -qw net.ipv4.ip_forward=1
 ip netns exec minik-minik-node-3 sysctl -qw net.ipv4.conf.all.rp_filter=0
 ip netns exec minik-minik-node-3 sysctl -qw net.ipv4.conf.default.rp_filter=0
 [ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-node-3 sysctl -qw net.ipv6.conf.default.accept_ra=0
-ip netns exec minik-minik-default-test-8664bfcc95-l2ths sysctl -qw net.ipv4.ip_forward=0
-[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-8664bfcc95-l2ths sysctl -qw net.ipv6.conf.all.disable_ipv6=1
-ip netns exec minik-minik-default-test-8664bfcc95-b597m sysctl -qw net.ipv4.ip_forward=0
-[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-8664bfcc95-b597m sysctl -qw net.ipv6.conf.all.disable_ipv6=1
-ip netns exec minik-minik-default-test-8664bfcc95-tdp6z sysctl -qw net.ipv4.ip_forward=0
-[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-8664bfcc95-tdp6z sysctl -qw net.ipv6.conf.all.disable_ipv6=1
-ip netns exec minik-minik-default-test-8664bfcc95-wxgrx sysctl -qw net.ipv4.ip_forward=0
-[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-8664bfcc95-wxgrx sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+ip netns exec minik-minik-default-test-7687c8789c-s8g2h sysctl -qw net.ipv4.ip_forward=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-7687c8789c-s8g2h sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+ip netns exec minik-minik-default-test-7687c8789c-jbvqc sysctl -qw net.ipv4.ip_forward=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-7687c8789c-jbvqc sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+ip netns exec minik-minik-default-test-7687c8789c-4kbpp sysctl -qw net.ipv4.ip_forward=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-7687c8789c-4kbpp sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+ip netns exec minik-minik-default-test-7687c8789c-662bn sysctl -qw net.ipv4.ip_forward=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-7687c8789c-662bn sysctl -qw net.ipv6.conf.all.disable_ipv6=1
 
 # --- Links, each veth pair once, born where it belongs
 ip -n minik-minik-switch-rack-a link add br0 address ea:84:cb:7f:0c:f5 mtu 1500 type bridge
@@ -195,16 +195,16 @@ ip -n minik-minik-switch-rack-b link add node-3 address 7a:01:ff:eb:42:4d mtu 15
 # The ipip module makes this device by itself where it is loaded.
 ip -n minik-minik-node-1 link add tunl0 type ipip 2>/dev/null || ip -n minik-minik-node-1 link show dev tunl0 >/dev/null
 ip -n minik-minik-node-1 link set dev tunl0 mtu 1480
-ip -n minik-minik-node-1 link add calif707d77ca48 address ee:ee:ee:ee:ee:ee mtu 1480 type veth peer name eth0 netns minik-minik-default-test-8664bfcc95-l2ths address 92:82:58:83:c3:07 mtu 1480
-ip -n minik-minik-node-1 link add cali624fb020c64 address ee:ee:ee:ee:ee:ee mtu 1480 type veth peer name eth0 netns minik-minik-default-test-8664bfcc95-wxgrx address a2:f5:38:77:44:69 mtu 1480
+ip -n minik-minik-node-1 link add caliaa41940d40b address ee:ee:ee:ee:ee:ee mtu 1480 type veth peer name eth0 netns minik-minik-default-test-7687c8789c-s8g2h address 32:d4:36:6a:76:90 mtu 1480
+ip -n minik-minik-node-1 link add cali6aafbb16ad2 address ee:ee:ee:ee:ee:ee mtu 1480 type veth peer name eth0 netns minik-minik-default-test-7687c8789c-662bn address 86:37:d2:65:ca:cd mtu 1480
 # The ipip module makes this device by itself where it is loaded.
 ip -n minik-minik-node-2 link add tunl0 type ipip 2>/dev/null || ip -n minik-minik-node-2 link show dev tunl0 >/dev/null
 ip -n minik-minik-node-2 link set dev tunl0 mtu 1480
-ip -n minik-minik-node-2 link add califa4ce6c259e address ee:ee:ee:ee:ee:ee mtu 1480 type veth peer name eth0 netns minik-minik-default-test-8664bfcc95-b597m address c6:e7:df:58:35:3d mtu 1480
+ip -n minik-minik-node-2 link add cali9bb52b960ca address ee:ee:ee:ee:ee:ee mtu 1480 type veth peer name eth0 netns minik-minik-default-test-7687c8789c-jbvqc address 8e:1a:f3:3d:7b:62 mtu 1480
 # The ipip module makes this device by itself where it is loaded.
 ip -n minik-minik-node-3 link add tunl0 type ipip 2>/dev/null || ip -n minik-minik-node-3 link show dev tunl0 >/dev/null
 ip -n minik-minik-node-3 link set dev tunl0 mtu 1480
-ip -n minik-minik-node-3 link add calicfa2f6df0cd address ee:ee:ee:ee:ee:ee mtu 1480 type veth peer name eth0 netns minik-minik-default-test-8664bfcc95-tdp6z address 52:e0:19:4a:65:0c mtu 1480
+ip -n minik-minik-node-3 link add calie57115fc996 address ee:ee:ee:ee:ee:ee mtu 1480 type veth peer name eth0 netns minik-minik-default-test-7687c8789c-4kbpp address 86:34:3b:3b:12:67 mtu 1480
 
 # --- switch-rack-a
 ip -n minik-minik-switch-rack-a link set dev lo up
@@ -246,20 +246,20 @@ ip -n minik-minik-node-1 address add 10.1.10.9/24 broadcast 10.1.10.255 dev ens3
 ip -n minik-minik-node-1 link set dev ens33 up
 ip -n minik-minik-node-1 address add 10.100.84.128/32 dev tunl0
 ip -n minik-minik-node-1 link set dev tunl0 up
-ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.calif707d77ca48.proxy_arp=1
-ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.calif707d77ca48.forwarding=1
-ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.calif707d77ca48.route_localnet=1
-ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.neigh.calif707d77ca48.proxy_delay=0
-ip -n minik-minik-node-1 link set dev calif707d77ca48 up
-ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.cali624fb020c64.proxy_arp=1
-ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.cali624fb020c64.forwarding=1
-ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.cali624fb020c64.route_localnet=1
-ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.neigh.cali624fb020c64.proxy_delay=0
-ip -n minik-minik-node-1 link set dev cali624fb020c64 up
+ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.caliaa41940d40b.proxy_arp=1
+ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.caliaa41940d40b.forwarding=1
+ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.caliaa41940d40b.route_localnet=1
+ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.neigh.caliaa41940d40b.proxy_delay=0
+ip -n minik-minik-node-1 link set dev caliaa41940d40b up
+ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.cali6aafbb16ad2.proxy_arp=1
+ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.cali6aafbb16ad2.forwarding=1
+ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.cali6aafbb16ad2.route_localnet=1
+ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.neigh.cali6aafbb16ad2.proxy_delay=0
+ip -n minik-minik-node-1 link set dev cali6aafbb16ad2 up
 ip -n minik-minik-node-1 route add default via 10.1.10.2 dev ens33
 ip -n minik-minik-node-1 route add blackhole 10.100.84.128/26 proto bird
-ip -n minik-minik-node-1 route add 10.100.84.129 dev calif707d77ca48 scope link
-ip -n minik-minik-node-1 route add 10.100.84.130 dev cali624fb020c64 scope link
+ip -n minik-minik-node-1 route add 10.100.84.129 dev caliaa41940d40b scope link
+ip -n minik-minik-node-1 route add 10.100.84.130 dev cali6aafbb16ad2 scope link
 ip -n minik-minik-node-1 route add 10.100.139.64/26 via 10.1.20.11 dev tunl0 proto bird onlink
 ip -n minik-minik-node-1 route add 10.100.247.0/26 via 10.1.10.10 dev ens33 proto bird
 ip netns exec minik-minik-node-1 ipset restore <<'END'
@@ -349,8 +349,8 @@ COMMIT
 :cali-from-hep-forward - [0:0]
 :cali-from-host-endpoint - [0:0]
 :cali-from-wl-dispatch - [0:0]
-:cali-fw-cali624fb020c64 - [0:0]
-:cali-fw-calif707d77ca48 - [0:0]
+:cali-fw-cali6aafbb16ad2 - [0:0]
+:cali-fw-caliaa41940d40b - [0:0]
 :cali-pri-kns.default - [0:0]
 :cali-pri-ksa.default.default - [0:0]
 :cali-pro-kns.default - [0:0]
@@ -358,8 +358,8 @@ COMMIT
 :cali-to-hep-forward - [0:0]
 :cali-to-host-endpoint - [0:0]
 :cali-to-wl-dispatch - [0:0]
-:cali-tw-cali624fb020c64 - [0:0]
-:cali-tw-calif707d77ca48 - [0:0]
+:cali-tw-cali6aafbb16ad2 - [0:0]
+:cali-tw-caliaa41940d40b - [0:0]
 :cali-wl-to-host - [0:0]
 -A INPUT -m comment --comment "cali:Cz_u1IQiXIMmKD4c" -j cali-INPUT
 -A FORWARD -m comment --comment "cali:wUHhoiAYhphO9Mso" -j cali-FORWARD
@@ -385,52 +385,52 @@ COMMIT
 -A cali-OUTPUT -m comment --comment "cali:9e9Uf3GU5tX--Lxy" -j MARK --set-xmark 0x0/0xf0000
 -A cali-OUTPUT -m comment --comment "cali:0f3LDz_VKuHFaA2K" -m conntrack ! --ctstate DNAT -j cali-to-host-endpoint
 -A cali-OUTPUT -m comment --comment "cali:OgU2f8BVEAZ_fwkq" -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
--A cali-from-wl-dispatch -i cali624fb020c64 -m comment --comment "cali:6JzHfD1RadVIK11l" -g cali-fw-cali624fb020c64
--A cali-from-wl-dispatch -i calif707d77ca48 -m comment --comment "cali:gSx0nuhcl7Xo1ZRW" -g cali-fw-calif707d77ca48
--A cali-from-wl-dispatch -m comment --comment "cali:zYBHCAb1bmZhH8Jr" -m comment --comment "Unknown interface" -j DROP
--A cali-fw-cali624fb020c64 -m comment --comment "cali:vBZlaZdNyRoNx2ml" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A cali-fw-cali624fb020c64 -m comment --comment "cali:7RSqf89r2q1-75rZ" -m conntrack --ctstate INVALID -j DROP
--A cali-fw-cali624fb020c64 -m comment --comment "cali:HGNhBiMP33sYx2UY" -j MARK --set-xmark 0x0/0x10000
--A cali-fw-cali624fb020c64 -p udp -m comment --comment "cali:J-D2BNZI42Lxb3yi" -m comment --comment "Drop VXLAN encapped packets originating in workloads" -m multiport --dports 4789 -j DROP
--A cali-fw-cali624fb020c64 -p 4 -m comment --comment "cali:Ng9AelwkfbMJo5ps" -m comment --comment "Drop IPinIP encapped packets originating in workloads" -j DROP
--A cali-fw-cali624fb020c64 -m comment --comment "cali:Koa4I2_Qr2jmQvMz" -j cali-pro-kns.default
--A cali-fw-cali624fb020c64 -m comment --comment "cali:80q_EQfeKp89WGhX" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-fw-cali624fb020c64 -m comment --comment "cali:nsnPhAdBrfxL4UP9" -j cali-pro-ksa.default.default
--A cali-fw-cali624fb020c64 -m comment --comment "cali:QqFrQRwZWHZaE5cM" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-fw-cali624fb020c64 -m comment --comment "cali:K_Zk0rfdGfFE1Xyv" -m comment --comment "Drop if no profiles matched" -j DROP
--A cali-fw-calif707d77ca48 -m comment --comment "cali:CYzQ5XumCOcWvKCZ" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A cali-fw-calif707d77ca48 -m comment --comment "cali:a3T-mgU8IfArdqP6" -m conntrack --ctstate INVALID -j DROP
--A cali-fw-calif707d77ca48 -m comment --comment "cali:iH4tVFjhyWsvbX14" -j MARK --set-xmark 0x0/0x10000
--A cali-fw-calif707d77ca48 -p udp -m comment --comment "cali:QopboECysa2HEZwm" -m comment --comment "Drop VXLAN encapped packets originating in workloads" -m multiport --dports 4789 -j DROP
--A cali-fw-calif707d77ca48 -p 4 -m comment --comment "cali:nLuj9XtPieQKg3iG" -m comment --comment "Drop IPinIP encapped packets originating in workloads" -j DROP
--A cali-fw-calif707d77ca48 -m comment --comment "cali:CyJeT_JNz5QOogvS" -j cali-pro-kns.default
--A cali-fw-calif707d77ca48 -m comment --comment "cali:dM-p8xhgweH5TJXd" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-fw-calif707d77ca48 -m comment --comment "cali:YfNQcWrN40_jI11Q" -j cali-pro-ksa.default.default
--A cali-fw-calif707d77ca48 -m comment --comment "cali:AkrBZ2jrQi0a9izz" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-fw-calif707d77ca48 -m comment --comment "cali:n76hmyCYpc0d_eBM" -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-from-wl-dispatch -i cali6aafbb16ad2 -m comment --comment "cali:DAomL5x7IijLVCNi" -g cali-fw-cali6aafbb16ad2
+-A cali-from-wl-dispatch -i caliaa41940d40b -m comment --comment "cali:Ps6ppY6VeO8OHnat" -g cali-fw-caliaa41940d40b
+-A cali-from-wl-dispatch -m comment --comment "cali:YZThuhxyiyRuAsVa" -m comment --comment "Unknown interface" -j DROP
+-A cali-fw-cali6aafbb16ad2 -m comment --comment "cali:Dz6kZCUwJW0zHBmp" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-fw-cali6aafbb16ad2 -m comment --comment "cali:h9iq0UPQl6i47lJ5" -m conntrack --ctstate INVALID -j DROP
+-A cali-fw-cali6aafbb16ad2 -m comment --comment "cali:B863igd7GotYTcMO" -j MARK --set-xmark 0x0/0x10000
+-A cali-fw-cali6aafbb16ad2 -p udp -m comment --comment "cali:CEmolfZoxzEHT48S" -m comment --comment "Drop VXLAN encapped packets originating in workloads" -m multiport --dports 4789 -j DROP
+-A cali-fw-cali6aafbb16ad2 -p 4 -m comment --comment "cali:iuxrU0OrX7eQmoui" -m comment --comment "Drop IPinIP encapped packets originating in workloads" -j DROP
+-A cali-fw-cali6aafbb16ad2 -m comment --comment "cali:mCeZWYm2wTjPDih_" -j cali-pro-kns.default
+-A cali-fw-cali6aafbb16ad2 -m comment --comment "cali:Xu0Ef1_YEnNLG4eN" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-fw-cali6aafbb16ad2 -m comment --comment "cali:iv1XxKXubhI0S0tu" -j cali-pro-ksa.default.default
+-A cali-fw-cali6aafbb16ad2 -m comment --comment "cali:ZMRC_B2X58Ci2E4Z" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-fw-cali6aafbb16ad2 -m comment --comment "cali:LIvPpFv5_N6JuXv_" -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-fw-caliaa41940d40b -m comment --comment "cali:Jc6gIjE4jzz9Z7Em" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-fw-caliaa41940d40b -m comment --comment "cali:p_1c8IFyxu13ZKOC" -m conntrack --ctstate INVALID -j DROP
+-A cali-fw-caliaa41940d40b -m comment --comment "cali:HWv0YBceP64WiFCt" -j MARK --set-xmark 0x0/0x10000
+-A cali-fw-caliaa41940d40b -p udp -m comment --comment "cali:Q1RGUdKKPsjciZhT" -m comment --comment "Drop VXLAN encapped packets originating in workloads" -m multiport --dports 4789 -j DROP
+-A cali-fw-caliaa41940d40b -p 4 -m comment --comment "cali:3NKuQ5GrLOWgh-WQ" -m comment --comment "Drop IPinIP encapped packets originating in workloads" -j DROP
+-A cali-fw-caliaa41940d40b -m comment --comment "cali:jN1tS8wLgDcdMnUG" -j cali-pro-kns.default
+-A cali-fw-caliaa41940d40b -m comment --comment "cali:e58IfIDqCAOi72_u" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-fw-caliaa41940d40b -m comment --comment "cali:voMSnlQRpYZS2uMZ" -j cali-pro-ksa.default.default
+-A cali-fw-caliaa41940d40b -m comment --comment "cali:NsimiGcRbTR5BEiU" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-fw-caliaa41940d40b -m comment --comment "cali:ZyWW9jzzb-ahiMPI" -m comment --comment "Drop if no profiles matched" -j DROP
 -A cali-pri-kns.default -m comment --comment "cali:7Fnh7Pv3_98FtLW7" -j MARK --set-xmark 0x10000/0x10000
 -A cali-pri-kns.default -m comment --comment "cali:ZbV6bJXWSRefjK0u" -m mark --mark 0x10000/0x10000 -j RETURN
 -A cali-pro-kns.default -m comment --comment "cali:oLzzje5WExbgfib5" -j MARK --set-xmark 0x10000/0x10000
 -A cali-pro-kns.default -m comment --comment "cali:4goskqvxh5xcGw3s" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-to-wl-dispatch -o cali624fb020c64 -m comment --comment "cali:7uD58s5dogd4hlma" -g cali-tw-cali624fb020c64
--A cali-to-wl-dispatch -o calif707d77ca48 -m comment --comment "cali:V5BeihgNIWqdmHfb" -g cali-tw-calif707d77ca48
--A cali-to-wl-dispatch -m comment --comment "cali:dbsd5I739GozvC_W" -m comment --comment "Unknown interface" -j DROP
--A cali-tw-cali624fb020c64 -m comment --comment "cali:oOpVpGTrtQw_wLkQ" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A cali-tw-cali624fb020c64 -m comment --comment "cali:w_UcDugFgXnquVrC" -m conntrack --ctstate INVALID -j DROP
--A cali-tw-cali624fb020c64 -m comment --comment "cali:rIs2fuBi5yWuTBGU" -j MARK --set-xmark 0x0/0x10000
--A cali-tw-cali624fb020c64 -m comment --comment "cali:a3ZCGK8oToAABE8I" -j cali-pri-kns.default
--A cali-tw-cali624fb020c64 -m comment --comment "cali:X5-FEgHh5Zj_XjCc" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-tw-cali624fb020c64 -m comment --comment "cali:bpVWc5pef9aMXTIk" -j cali-pri-ksa.default.default
--A cali-tw-cali624fb020c64 -m comment --comment "cali:IjZ30jokkHSB4yiF" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-tw-cali624fb020c64 -m comment --comment "cali:PG47HiUpy5x6SeQf" -m comment --comment "Drop if no profiles matched" -j DROP
--A cali-tw-calif707d77ca48 -m comment --comment "cali:FMs2AmDlJAvpvPFk" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A cali-tw-calif707d77ca48 -m comment --comment "cali:O7hs8V6U0WtuQ1Cm" -m conntrack --ctstate INVALID -j DROP
--A cali-tw-calif707d77ca48 -m comment --comment "cali:XEMU76Myq31VHtWh" -j MARK --set-xmark 0x0/0x10000
--A cali-tw-calif707d77ca48 -m comment --comment "cali:-v8OcoPhcbEXaM4y" -j cali-pri-kns.default
--A cali-tw-calif707d77ca48 -m comment --comment "cali:OHFfgx9ELOOMBR8h" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-tw-calif707d77ca48 -m comment --comment "cali:dTCxJ7I78sZLPVaP" -j cali-pri-ksa.default.default
--A cali-tw-calif707d77ca48 -m comment --comment "cali:BVQCRahnE7N7khif" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-tw-calif707d77ca48 -m comment --comment "cali:VtIXsaed0inkLz0v" -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-to-wl-dispatch -o cali6aafbb16ad2 -m comment --comment "cali:qCwQsmVrzwBBeQq8" -g cali-tw-cali6aafbb16ad2
+-A cali-to-wl-dispatch -o caliaa41940d40b -m comment --comment "cali:8UsKcsIeeV8jU4wq" -g cali-tw-caliaa41940d40b
+-A cali-to-wl-dispatch -m comment --comment "cali:fU34_SkhUP-s4Hnt" -m comment --comment "Unknown interface" -j DROP
+-A cali-tw-cali6aafbb16ad2 -m comment --comment "cali:ZKVH8wh5UtcFfntb" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-tw-cali6aafbb16ad2 -m comment --comment "cali:GQZ-ebnV8v5nY72y" -m conntrack --ctstate INVALID -j DROP
+-A cali-tw-cali6aafbb16ad2 -m comment --comment "cali:b0kDE62tJ4Lc719a" -j MARK --set-xmark 0x0/0x10000
+-A cali-tw-cali6aafbb16ad2 -m comment --comment "cali:QJJ1FvkYyp8z1kiG" -j cali-pri-kns.default
+-A cali-tw-cali6aafbb16ad2 -m comment --comment "cali:T_gIUPjnagGirAIP" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-tw-cali6aafbb16ad2 -m comment --comment "cali:_MEbeM2cfNqmGYLQ" -j cali-pri-ksa.default.default
+-A cali-tw-cali6aafbb16ad2 -m comment --comment "cali:sMd3XJiHS6QroK2i" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-tw-cali6aafbb16ad2 -m comment --comment "cali:-4EOYB-Di92k_EBb" -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-tw-caliaa41940d40b -m comment --comment "cali:OvdChpwhbvns6wNc" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-tw-caliaa41940d40b -m comment --comment "cali:Tq48vKXxf3iI3z4y" -m conntrack --ctstate INVALID -j DROP
+-A cali-tw-caliaa41940d40b -m comment --comment "cali:BfMLI4xbMLGYfmC9" -j MARK --set-xmark 0x0/0x10000
+-A cali-tw-caliaa41940d40b -m comment --comment "cali:ebal4ZC756gHLrwb" -j cali-pri-kns.default
+-A cali-tw-caliaa41940d40b -m comment --comment "cali:49ZE1McQe3-CTrPs" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-tw-caliaa41940d40b -m comment --comment "cali:5t924H97ywNQVLgl" -j cali-pri-ksa.default.default
+-A cali-tw-caliaa41940d40b -m comment --comment "cali:dwfCT74_bERIwPTK" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-tw-caliaa41940d40b -m comment --comment "cali:ClbUVQGBlIPNKaFw" -m comment --comment "Drop if no profiles matched" -j DROP
 -A cali-wl-to-host -m comment --comment "cali:Ee9Sbo10IpVujdIY" -j cali-from-wl-dispatch
 -A cali-wl-to-host -m comment --comment "cali:nSZbcOoG1xPONxb8" -m comment --comment "Configured DefaultEndpointToHostAction" -j ACCEPT
 COMMIT
@@ -442,16 +442,16 @@ ip -n minik-minik-node-2 address add 10.1.10.10/24 broadcast 10.1.10.255 dev ens
 ip -n minik-minik-node-2 link set dev ens33 up
 ip -n minik-minik-node-2 address add 10.100.247.0/32 dev tunl0
 ip -n minik-minik-node-2 link set dev tunl0 up
-ip netns exec minik-minik-node-2 sysctl -qw net.ipv4.conf.califa4ce6c259e.proxy_arp=1
-ip netns exec minik-minik-node-2 sysctl -qw net.ipv4.conf.califa4ce6c259e.forwarding=1
-ip netns exec minik-minik-node-2 sysctl -qw net.ipv4.conf.califa4ce6c259e.route_localnet=1
-ip netns exec minik-minik-node-2 sysctl -qw net.ipv4.neigh.califa4ce6c259e.proxy_delay=0
-ip -n minik-minik-node-2 link set dev califa4ce6c259e up
+ip netns exec minik-minik-node-2 sysctl -qw net.ipv4.conf.cali9bb52b960ca.proxy_arp=1
+ip netns exec minik-minik-node-2 sysctl -qw net.ipv4.conf.cali9bb52b960ca.forwarding=1
+ip netns exec minik-minik-node-2 sysctl -qw net.ipv4.conf.cali9bb52b960ca.route_localnet=1
+ip netns exec minik-minik-node-2 sysctl -qw net.ipv4.neigh.cali9bb52b960ca.proxy_delay=0
+ip -n minik-minik-node-2 link set dev cali9bb52b960ca up
 ip -n minik-minik-node-2 route add default via 10.1.10.2 dev ens33
 ip -n minik-minik-node-2 route add 10.100.84.128/26 via 10.1.10.9 dev ens33 proto bird
 ip -n minik-minik-node-2 route add 10.100.139.64/26 via 10.1.20.11 dev tunl0 proto bird onlink
 ip -n minik-minik-node-2 route add blackhole 10.100.247.0/26 proto bird
-ip -n minik-minik-node-2 route add 10.100.247.1 dev califa4ce6c259e scope link
+ip -n minik-minik-node-2 route add 10.100.247.1 dev cali9bb52b960ca scope link
 ip netns exec minik-minik-node-2 ipset restore <<'END'
 create cali40all-hosts-net hash:net family inet hashsize 1024 maxelem 1048576
 add cali40all-hosts-net 10.1.10.9
@@ -539,7 +539,7 @@ COMMIT
 :cali-from-hep-forward - [0:0]
 :cali-from-host-endpoint - [0:0]
 :cali-from-wl-dispatch - [0:0]
-:cali-fw-califa4ce6c259e - [0:0]
+:cali-fw-cali9bb52b960ca - [0:0]
 :cali-pri-kns.default - [0:0]
 :cali-pri-ksa.default.default - [0:0]
 :cali-pro-kns.default - [0:0]
@@ -547,7 +547,7 @@ COMMIT
 :cali-to-hep-forward - [0:0]
 :cali-to-host-endpoint - [0:0]
 :cali-to-wl-dispatch - [0:0]
-:cali-tw-califa4ce6c259e - [0:0]
+:cali-tw-cali9bb52b960ca - [0:0]
 :cali-wl-to-host - [0:0]
 -A INPUT -m comment --comment "cali:Cz_u1IQiXIMmKD4c" -j cali-INPUT
 -A FORWARD -m comment --comment "cali:wUHhoiAYhphO9Mso" -j cali-FORWARD
@@ -573,32 +573,32 @@ COMMIT
 -A cali-OUTPUT -m comment --comment "cali:9e9Uf3GU5tX--Lxy" -j MARK --set-xmark 0x0/0xf0000
 -A cali-OUTPUT -m comment --comment "cali:0f3LDz_VKuHFaA2K" -m conntrack ! --ctstate DNAT -j cali-to-host-endpoint
 -A cali-OUTPUT -m comment --comment "cali:OgU2f8BVEAZ_fwkq" -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
--A cali-from-wl-dispatch -i califa4ce6c259e -m comment --comment "cali:yEJugkloDdm-f_TW" -g cali-fw-califa4ce6c259e
--A cali-from-wl-dispatch -m comment --comment "cali:gzCIbHP6xMdViFVj" -m comment --comment "Unknown interface" -j DROP
--A cali-fw-califa4ce6c259e -m comment --comment "cali:PcCvY6AwnSxibEOu" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A cali-fw-califa4ce6c259e -m comment --comment "cali:ZrVfW6k1bCpORp5I" -m conntrack --ctstate INVALID -j DROP
--A cali-fw-califa4ce6c259e -m comment --comment "cali:9-i8oPM9G8vlom4F" -j MARK --set-xmark 0x0/0x10000
--A cali-fw-califa4ce6c259e -p udp -m comment --comment "cali:ArlzdpTSk3HeDIkg" -m comment --comment "Drop VXLAN encapped packets originating in workloads" -m multiport --dports 4789 -j DROP
--A cali-fw-califa4ce6c259e -p 4 -m comment --comment "cali:T6HL_5LtH_SjYmyW" -m comment --comment "Drop IPinIP encapped packets originating in workloads" -j DROP
--A cali-fw-califa4ce6c259e -m comment --comment "cali:YUnAImKwTJhHYmRB" -j cali-pro-kns.default
--A cali-fw-califa4ce6c259e -m comment --comment "cali:NLzr58DIfhiM51kJ" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-fw-califa4ce6c259e -m comment --comment "cali:pYHZQQvtuYrkyCAU" -j cali-pro-ksa.default.default
--A cali-fw-califa4ce6c259e -m comment --comment "cali:RKtxkeTzVgFAdhf4" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-fw-califa4ce6c259e -m comment --comment "cali:X9blK0kzUGAiBYXq" -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-from-wl-dispatch -i cali9bb52b960ca -m comment --comment "cali:RNAYYnjAoLBAgBm4" -g cali-fw-cali9bb52b960ca
+-A cali-from-wl-dispatch -m comment --comment "cali:LLbMpRS1171mjLGw" -m comment --comment "Unknown interface" -j DROP
+-A cali-fw-cali9bb52b960ca -m comment --comment "cali:cr82DtoPAMQ7lCKp" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-fw-cali9bb52b960ca -m comment --comment "cali:O1exf7yUHA0BW_ww" -m conntrack --ctstate INVALID -j DROP
+-A cali-fw-cali9bb52b960ca -m comment --comment "cali:hW8jDsA9UQyZhRnm" -j MARK --set-xmark 0x0/0x10000
+-A cali-fw-cali9bb52b960ca -p udp -m comment --comment "cali:1EbFMVIi1juW8N2Y" -m comment --comment "Drop VXLAN encapped packets originating in workloads" -m multiport --dports 4789 -j DROP
+-A cali-fw-cali9bb52b960ca -p 4 -m comment --comment "cali:Xz6fcsInTogs2LH8" -m comment --comment "Drop IPinIP encapped packets originating in workloads" -j DROP
+-A cali-fw-cali9bb52b960ca -m comment --comment "cali:wiKI0UUEvqX419L7" -j cali-pro-kns.default
+-A cali-fw-cali9bb52b960ca -m comment --comment "cali:o-nvwN2U8Ot57PNy" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-fw-cali9bb52b960ca -m comment --comment "cali:G70zMOnf9IeSfcud" -j cali-pro-ksa.default.default
+-A cali-fw-cali9bb52b960ca -m comment --comment "cali:FNDANwyNJR8eE_4g" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-fw-cali9bb52b960ca -m comment --comment "cali:Ixs9o0f-RnNuXZpS" -m comment --comment "Drop if no profiles matched" -j DROP
 -A cali-pri-kns.default -m comment --comment "cali:7Fnh7Pv3_98FtLW7" -j MARK --set-xmark 0x10000/0x10000
 -A cali-pri-kns.default -m comment --comment "cali:ZbV6bJXWSRefjK0u" -m mark --mark 0x10000/0x10000 -j RETURN
 -A cali-pro-kns.default -m comment --comment "cali:oLzzje5WExbgfib5" -j MARK --set-xmark 0x10000/0x10000
 -A cali-pro-kns.default -m comment --comment "cali:4goskqvxh5xcGw3s" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-to-wl-dispatch -o califa4ce6c259e -m comment --comment "cali:-5WSzlWbn3ft1pdb" -g cali-tw-califa4ce6c259e
--A cali-to-wl-dispatch -m comment --comment "cali:iJdt6tmUEPh8gbMe" -m comment --comment "Unknown interface" -j DROP
--A cali-tw-califa4ce6c259e -m comment --comment "cali:QcoxNYf15fN0VMTe" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A cali-tw-califa4ce6c259e -m comment --comment "cali:LXhehctCL9RAgU85" -m conntrack --ctstate INVALID -j DROP
--A cali-tw-califa4ce6c259e -m comment --comment "cali:KgoI_C03OuUtejbK" -j MARK --set-xmark 0x0/0x10000
--A cali-tw-califa4ce6c259e -m comment --comment "cali:pSBh4njMipTInUu3" -j cali-pri-kns.default
--A cali-tw-califa4ce6c259e -m comment --comment "cali:7Jz_jjGBhIj_4Hng" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-tw-califa4ce6c259e -m comment --comment "cali:K4GEcmyAGrLqu-Yd" -j cali-pri-ksa.default.default
--A cali-tw-califa4ce6c259e -m comment --comment "cali:QQnjkyOuFN2Pyw9C" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-tw-califa4ce6c259e -m comment --comment "cali:uH0BpyDLS7zVwHPM" -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-to-wl-dispatch -o cali9bb52b960ca -m comment --comment "cali:srys39ahRTZfdbkZ" -g cali-tw-cali9bb52b960ca
+-A cali-to-wl-dispatch -m comment --comment "cali:DvCJFCTx5xLhmaTw" -m comment --comment "Unknown interface" -j DROP
+-A cali-tw-cali9bb52b960ca -m comment --comment "cali:ucdFCYVzJB9Mznp1" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-tw-cali9bb52b960ca -m comment --comment "cali:YfFZePcffs41xTEB" -m conntrack --ctstate INVALID -j DROP
+-A cali-tw-cali9bb52b960ca -m comment --comment "cali:edC-7Ql9RXeJZUG9" -j MARK --set-xmark 0x0/0x10000
+-A cali-tw-cali9bb52b960ca -m comment --comment "cali:VmOT-HcKVPBQ0_lP" -j cali-pri-kns.default
+-A cali-tw-cali9bb52b960ca -m comment --comment "cali:BLiFMe8SFV2EvVd8" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-tw-cali9bb52b960ca -m comment --comment "cali:9SWpfvapgTqwp3e9" -j cali-pri-ksa.default.default
+-A cali-tw-cali9bb52b960ca -m comment --comment "cali:KCpHhiUuT9vu7dbL" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-tw-cali9bb52b960ca -m comment --comment "cali:tZtSzDzsodzlN4Co" -m comment --comment "Drop if no profiles matched" -j DROP
 -A cali-wl-to-host -m comment --comment "cali:Ee9Sbo10IpVujdIY" -j cali-from-wl-dispatch
 -A cali-wl-to-host -m comment --comment "cali:nSZbcOoG1xPONxb8" -m comment --comment "Configured DefaultEndpointToHostAction" -j ACCEPT
 COMMIT
@@ -610,15 +610,15 @@ ip -n minik-minik-node-3 address add 10.1.20.11/24 broadcast 10.1.20.255 dev ens
 ip -n minik-minik-node-3 link set dev ens33 up
 ip -n minik-minik-node-3 address add 10.100.139.64/32 dev tunl0
 ip -n minik-minik-node-3 link set dev tunl0 up
-ip netns exec minik-minik-node-3 sysctl -qw net.ipv4.conf.calicfa2f6df0cd.proxy_arp=1
-ip netns exec minik-minik-node-3 sysctl -qw net.ipv4.conf.calicfa2f6df0cd.forwarding=1
-ip netns exec minik-minik-node-3 sysctl -qw net.ipv4.conf.calicfa2f6df0cd.route_localnet=1
-ip netns exec minik-minik-node-3 sysctl -qw net.ipv4.neigh.calicfa2f6df0cd.proxy_delay=0
-ip -n minik-minik-node-3 link set dev calicfa2f6df0cd up
+ip netns exec minik-minik-node-3 sysctl -qw net.ipv4.conf.calie57115fc996.proxy_arp=1
+ip netns exec minik-minik-node-3 sysctl -qw net.ipv4.conf.calie57115fc996.forwarding=1
+ip netns exec minik-minik-node-3 sysctl -qw net.ipv4.conf.calie57115fc996.route_localnet=1
+ip netns exec minik-minik-node-3 sysctl -qw net.ipv4.neigh.calie57115fc996.proxy_delay=0
+ip -n minik-minik-node-3 link set dev calie57115fc996 up
 ip -n minik-minik-node-3 route add default via 10.1.20.2 dev ens33
 ip -n minik-minik-node-3 route add 10.100.84.128/26 via 10.1.10.9 dev tunl0 proto bird onlink
 ip -n minik-minik-node-3 route add blackhole 10.100.139.64/26 proto bird
-ip -n minik-minik-node-3 route add 10.100.139.65 dev calicfa2f6df0cd scope link
+ip -n minik-minik-node-3 route add 10.100.139.65 dev calie57115fc996 scope link
 ip -n minik-minik-node-3 route add 10.100.247.0/26 via 10.1.10.10 dev tunl0 proto bird onlink
 ip netns exec minik-minik-node-3 ipset restore <<'END'
 create cali40all-hosts-net hash:net family inet hashsize 1024 maxelem 1048576
@@ -707,7 +707,7 @@ COMMIT
 :cali-from-hep-forward - [0:0]
 :cali-from-host-endpoint - [0:0]
 :cali-from-wl-dispatch - [0:0]
-:cali-fw-calicfa2f6df0cd - [0:0]
+:cali-fw-calie57115fc996 - [0:0]
 :cali-pri-kns.default - [0:0]
 :cali-pri-ksa.default.default - [0:0]
 :cali-pro-kns.default - [0:0]
@@ -715,7 +715,7 @@ COMMIT
 :cali-to-hep-forward - [0:0]
 :cali-to-host-endpoint - [0:0]
 :cali-to-wl-dispatch - [0:0]
-:cali-tw-calicfa2f6df0cd - [0:0]
+:cali-tw-calie57115fc996 - [0:0]
 :cali-wl-to-host - [0:0]
 -A INPUT -m comment --comment "cali:Cz_u1IQiXIMmKD4c" -j cali-INPUT
 -A FORWARD -m comment --comment "cali:wUHhoiAYhphO9Mso" -j cali-FORWARD
@@ -741,65 +741,65 @@ COMMIT
 -A cali-OUTPUT -m comment --comment "cali:9e9Uf3GU5tX--Lxy" -j MARK --set-xmark 0x0/0xf0000
 -A cali-OUTPUT -m comment --comment "cali:0f3LDz_VKuHFaA2K" -m conntrack ! --ctstate DNAT -j cali-to-host-endpoint
 -A cali-OUTPUT -m comment --comment "cali:OgU2f8BVEAZ_fwkq" -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
--A cali-from-wl-dispatch -i calicfa2f6df0cd -m comment --comment "cali:CX0cnElE900-BdjQ" -g cali-fw-calicfa2f6df0cd
--A cali-from-wl-dispatch -m comment --comment "cali:0wEvdaQzq3m7xH39" -m comment --comment "Unknown interface" -j DROP
--A cali-fw-calicfa2f6df0cd -m comment --comment "cali:ZE0l0PBUF3n0tccH" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A cali-fw-calicfa2f6df0cd -m comment --comment "cali:9y2b6NdMdzwaMQlX" -m conntrack --ctstate INVALID -j DROP
--A cali-fw-calicfa2f6df0cd -m comment --comment "cali:mrpTJ7GAD30L45iM" -j MARK --set-xmark 0x0/0x10000
--A cali-fw-calicfa2f6df0cd -p udp -m comment --comment "cali:4avFcZkuAIRqtrE9" -m comment --comment "Drop VXLAN encapped packets originating in workloads" -m multiport --dports 4789 -j DROP
--A cali-fw-calicfa2f6df0cd -p 4 -m comment --comment "cali:Hs0pF_2WMBsWIeir" -m comment --comment "Drop IPinIP encapped packets originating in workloads" -j DROP
--A cali-fw-calicfa2f6df0cd -m comment --comment "cali:NTBMG-1d6BH8QRVd" -j cali-pro-kns.default
--A cali-fw-calicfa2f6df0cd -m comment --comment "cali:aSjWpLxTcq_ZWnBj" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-fw-calicfa2f6df0cd -m comment --comment "cali:nn_jKSMO0BPNLYY9" -j cali-pro-ksa.default.default
--A cali-fw-calicfa2f6df0cd -m comment --comment "cali:viMn8_RUczqZg2JY" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-fw-calicfa2f6df0cd -m comment --comment "cali:HIGXZz8SX2CnfJnL" -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-from-wl-dispatch -i calie57115fc996 -m comment --comment "cali:FdN0-9b5NzkdIW7-" -g cali-fw-calie57115fc996
+-A cali-from-wl-dispatch -m comment --comment "cali:jq1VLY_U6mlBnx3Z" -m comment --comment "Unknown interface" -j DROP
+-A cali-fw-calie57115fc996 -m comment --comment "cali:kBb6JGUaobaU-LJR" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-fw-calie57115fc996 -m comment --comment "cali:SWScNncjvp_EsOAg" -m conntrack --ctstate INVALID -j DROP
+-A cali-fw-calie57115fc996 -m comment --comment "cali:bb2E76xpmbUIzY6F" -j MARK --set-xmark 0x0/0x10000
+-A cali-fw-calie57115fc996 -p udp -m comment --comment "cali:ja6WlifT3G7B-Arm" -m comment --comment "Drop VXLAN encapped packets originating in workloads" -m multiport --dports 4789 -j DROP
+-A cali-fw-calie57115fc996 -p 4 -m comment --comment "cali:NJbCxZs63Wtdsu8q" -m comment --comment "Drop IPinIP encapped packets originating in workloads" -j DROP
+-A cali-fw-calie57115fc996 -m comment --comment "cali:FFYnNRBrNyKv-wWA" -j cali-pro-kns.default
+-A cali-fw-calie57115fc996 -m comment --comment "cali:M4OleNlNcI-b_IDW" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-fw-calie57115fc996 -m comment --comment "cali:ajGswYXmQ_ytYjim" -j cali-pro-ksa.default.default
+-A cali-fw-calie57115fc996 -m comment --comment "cali:3wsmsdqT35WRfcEN" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-fw-calie57115fc996 -m comment --comment "cali:S0f4gerJVT6lTm6d" -m comment --comment "Drop if no profiles matched" -j DROP
 -A cali-pri-kns.default -m comment --comment "cali:7Fnh7Pv3_98FtLW7" -j MARK --set-xmark 0x10000/0x10000
 -A cali-pri-kns.default -m comment --comment "cali:ZbV6bJXWSRefjK0u" -m mark --mark 0x10000/0x10000 -j RETURN
 -A cali-pro-kns.default -m comment --comment "cali:oLzzje5WExbgfib5" -j MARK --set-xmark 0x10000/0x10000
 -A cali-pro-kns.default -m comment --comment "cali:4goskqvxh5xcGw3s" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-to-wl-dispatch -o calicfa2f6df0cd -m comment --comment "cali:LDMbMqBI5ctLjiFM" -g cali-tw-calicfa2f6df0cd
--A cali-to-wl-dispatch -m comment --comment "cali:hw3dxEUN-E3Fm5Rb" -m comment --comment "Unknown interface" -j DROP
--A cali-tw-calicfa2f6df0cd -m comment --comment "cali:42QZiozzVP0-eINT" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A cali-tw-calicfa2f6df0cd -m comment --comment "cali:WVPBg1JO87jiQilx" -m conntrack --ctstate INVALID -j DROP
--A cali-tw-calicfa2f6df0cd -m comment --comment "cali:aHPlmVRxQvF8TuCw" -j MARK --set-xmark 0x0/0x10000
--A cali-tw-calicfa2f6df0cd -m comment --comment "cali:gG5I4dFaCKG3f37U" -j cali-pri-kns.default
--A cali-tw-calicfa2f6df0cd -m comment --comment "cali:a5Oxb-bEvbBwpjkm" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-tw-calicfa2f6df0cd -m comment --comment "cali:vE9rhMW-Dv0D_S2c" -j cali-pri-ksa.default.default
--A cali-tw-calicfa2f6df0cd -m comment --comment "cali:k4CFkMljcFFQlMVZ" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-tw-calicfa2f6df0cd -m comment --comment "cali:HsyRFyZa4qmMk6ad" -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-to-wl-dispatch -o calie57115fc996 -m comment --comment "cali:e7oZKb7fMkn-Vbg5" -g cali-tw-calie57115fc996
+-A cali-to-wl-dispatch -m comment --comment "cali:yU6UXkjrbiL-AtLO" -m comment --comment "Unknown interface" -j DROP
+-A cali-tw-calie57115fc996 -m comment --comment "cali:XWZvakqwTHipnpof" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-tw-calie57115fc996 -m comment --comment "cali:dbCzkZMY1W8-oowP" -m conntrack --ctstate INVALID -j DROP
+-A cali-tw-calie57115fc996 -m comment --comment "cali:mMzwoj7NoviGJzJM" -j MARK --set-xmark 0x0/0x10000
+-A cali-tw-calie57115fc996 -m comment --comment "cali:S3aSXnf7zX6jAaqe" -j cali-pri-kns.default
+-A cali-tw-calie57115fc996 -m comment --comment "cali:e6JIPtZdnKzcLQXs" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-tw-calie57115fc996 -m comment --comment "cali:_y3H2ILmdmm2BEGI" -j cali-pri-ksa.default.default
+-A cali-tw-calie57115fc996 -m comment --comment "cali:qTDe7MW8mkWPd2O0" -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-tw-calie57115fc996 -m comment --comment "cali:PkS4cAwZqXDWHofY" -m comment --comment "Drop if no profiles matched" -j DROP
 -A cali-wl-to-host -m comment --comment "cali:Ee9Sbo10IpVujdIY" -j cali-from-wl-dispatch
 -A cali-wl-to-host -m comment --comment "cali:nSZbcOoG1xPONxb8" -m comment --comment "Configured DefaultEndpointToHostAction" -j ACCEPT
 COMMIT
 END
 
-# --- default/test-8664bfcc95-l2ths
-ip -n minik-minik-default-test-8664bfcc95-l2ths link set dev lo up
-ip -n minik-minik-default-test-8664bfcc95-l2ths address add 10.100.84.129/32 broadcast 10.100.84.129 dev eth0
-ip -n minik-minik-default-test-8664bfcc95-l2ths link set dev eth0 up
-ip -n minik-minik-default-test-8664bfcc95-l2ths route add 169.254.1.1 dev eth0 scope link
-ip -n minik-minik-default-test-8664bfcc95-l2ths route add default via 169.254.1.1 dev eth0
+# --- default/test-7687c8789c-s8g2h
+ip -n minik-minik-default-test-7687c8789c-s8g2h link set dev lo up
+ip -n minik-minik-default-test-7687c8789c-s8g2h address add 10.100.84.129/32 broadcast 10.100.84.129 dev eth0
+ip -n minik-minik-default-test-7687c8789c-s8g2h link set dev eth0 up
+ip -n minik-minik-default-test-7687c8789c-s8g2h route add 169.254.1.1 dev eth0 scope link
+ip -n minik-minik-default-test-7687c8789c-s8g2h route add default via 169.254.1.1 dev eth0
 
-# --- default/test-8664bfcc95-b597m
-ip -n minik-minik-default-test-8664bfcc95-b597m link set dev lo up
-ip -n minik-minik-default-test-8664bfcc95-b597m address add 10.100.247.1/32 broadcast 10.100.247.1 dev eth0
-ip -n minik-minik-default-test-8664bfcc95-b597m link set dev eth0 up
-ip -n minik-minik-default-test-8664bfcc95-b597m route add 169.254.1.1 dev eth0 scope link
-ip -n minik-minik-default-test-8664bfcc95-b597m route add default via 169.254.1.1 dev eth0
+# --- default/test-7687c8789c-jbvqc
+ip -n minik-minik-default-test-7687c8789c-jbvqc link set dev lo up
+ip -n minik-minik-default-test-7687c8789c-jbvqc address add 10.100.247.1/32 broadcast 10.100.247.1 dev eth0
+ip -n minik-minik-default-test-7687c8789c-jbvqc link set dev eth0 up
+ip -n minik-minik-default-test-7687c8789c-jbvqc route add 169.254.1.1 dev eth0 scope link
+ip -n minik-minik-default-test-7687c8789c-jbvqc route add default via 169.254.1.1 dev eth0
 
-# --- default/test-8664bfcc95-tdp6z
-ip -n minik-minik-default-test-8664bfcc95-tdp6z link set dev lo up
-ip -n minik-minik-default-test-8664bfcc95-tdp6z address add 10.100.139.65/32 broadcast 10.100.139.65 dev eth0
-ip -n minik-minik-default-test-8664bfcc95-tdp6z link set dev eth0 up
-ip -n minik-minik-default-test-8664bfcc95-tdp6z route add 169.254.1.1 dev eth0 scope link
-ip -n minik-minik-default-test-8664bfcc95-tdp6z route add default via 169.254.1.1 dev eth0
+# --- default/test-7687c8789c-4kbpp
+ip -n minik-minik-default-test-7687c8789c-4kbpp link set dev lo up
+ip -n minik-minik-default-test-7687c8789c-4kbpp address add 10.100.139.65/32 broadcast 10.100.139.65 dev eth0
+ip -n minik-minik-default-test-7687c8789c-4kbpp link set dev eth0 up
+ip -n minik-minik-default-test-7687c8789c-4kbpp route add 169.254.1.1 dev eth0 scope link
+ip -n minik-minik-default-test-7687c8789c-4kbpp route add default via 169.254.1.1 dev eth0
 
-# --- default/test-8664bfcc95-wxgrx
-ip -n minik-minik-default-test-8664bfcc95-wxgrx link set dev lo up
-ip -n minik-minik-default-test-8664bfcc95-wxgrx address add 10.100.84.130/32 broadcast 10.100.84.130 dev eth0
-ip -n minik-minik-default-test-8664bfcc95-wxgrx link set dev eth0 up
-ip -n minik-minik-default-test-8664bfcc95-wxgrx route add 169.254.1.1 dev eth0 scope link
-ip -n minik-minik-default-test-8664bfcc95-wxgrx route add default via 169.254.1.1 dev eth0
+# --- default/test-7687c8789c-662bn
+ip -n minik-minik-default-test-7687c8789c-662bn link set dev lo up
+ip -n minik-minik-default-test-7687c8789c-662bn address add 10.100.84.130/32 broadcast 10.100.84.130 dev eth0
+ip -n minik-minik-default-test-7687c8789c-662bn link set dev eth0 up
+ip -n minik-minik-default-test-7687c8789c-662bn route add 169.254.1.1 dev eth0 scope link
+ip -n minik-minik-default-test-7687c8789c-662bn route add default via 169.254.1.1 dev eth0
 
 # Done. A look around, and the way to remove all of it:
-#   ip netns exec minik-minik-default-test-8664bfcc95-l2ths ip route
+#   ip netns exec minik-minik-default-test-7687c8789c-s8g2h ip route
 #   sh THIS-SCRIPT down
