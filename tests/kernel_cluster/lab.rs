@@ -79,7 +79,7 @@ impl Cluster {
     /// The plan that it was built from.
     pub fn plan(&self) -> Result<minik::plan::Plan, String> {
         let overrides = minik::topology::Overrides { cluster_name: Some(self.name.clone()), ..Default::default() };
-        let source = minik::topology::builtin::ALL[0].source();
+        let source = minik::topology::builtin::find("calico-ipip").map_err(|e| e.to_string())?.source();
         let cluster = minik::topology::parse(&[source], &overrides).map_err(|e| e.to_string())?;
         let record = minik::kernel::state::load(&self.name).map_err(|e| e.to_string())?;
         let datapath = record.map_or_else(crate::kernel::datapath, |record| record.datapath);
