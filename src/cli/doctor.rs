@@ -36,7 +36,8 @@ pub fn run(globals: &Globals) -> Result<ExitCode> {
     });
     let text = print::as_data(&object, globals.output)?.unwrap_or_else(|| render(&findings, &modes));
     print::text(&text)?;
-    let can_run = modes.first().is_some_and(|(_, verdict)| !matches!(verdict, Verdict::Impossible(_)));
+    let default = modes.iter().find(|(mode, _)| *mode == Mode::CalicoIpip);
+    let can_run = default.is_some_and(|(_, verdict)| !matches!(verdict, Verdict::Impossible(_)));
     Ok(if can_run { ExitCode::SUCCESS } else { ExitCode::from(4) })
 }
 
