@@ -24,6 +24,8 @@ type ContainerAt = (String, usize);
 
 /// All pods.
 pub(super) struct Household {
+    /// The cluster's name.
+    cluster: String,
     runtime: Handle,
     /// The pods in the order of the orders, each with what keeps its ports open.
     residents: Vec<(PodOrders, Lease)>,
@@ -34,9 +36,10 @@ pub(super) struct Household {
 }
 
 impl Household {
-    /// Without anybody in it.
-    pub(super) fn new(runtime: Handle) -> Household {
-        Household { runtime, residents: Vec::new(), states: States::default(), hall: None, nursery: None }
+    /// That of a cluster, without anybody in it.
+    pub(super) fn new(cluster: &str, runtime: Handle) -> Household {
+        let cluster = cluster.to_owned();
+        Household { cluster, runtime, residents: Vec::new(), states: States::default(), hall: None, nursery: None }
     }
 
     /// How many pods there are.
@@ -121,10 +124,10 @@ impl Household {
         for pod in pods {
             for (c, container) in pod.containers.iter().enumerate() {
                 let Work::Program { argv } = &container.work else { continue };
-                let (netns, hostname) = (pod.netns.clone(), pod.hostname.clone());
+                let (cluster, netns, hostname) = (self.cluster.clone(), pod.netns.clone(), pod.hostname.clone());
                 let (argv, env, log) = (argv.clone(), container.env.clone(), container.log.clone());
                 places.push(((key(pod), c), &container.log));
-                programs.push(Program { netns, hostname, argv, env, log });
+                programs.push(Program { cluster, netns, hostname, argv, env, log });
             }
         }
         if programs.is_empty() {

@@ -26,6 +26,8 @@ use crate::kernel::place::{HostMounts, Place};
 /// A program to be started.
 #[derive(Debug)]
 pub(super) struct Program {
+    /// Its cluster's name.
+    pub(super) cluster: String,
     /// Name of the pod's namespace under /run/netns.
     pub(super) netns: String,
     /// The pod's host name.
@@ -84,7 +86,7 @@ impl Nursery {
 
 fn start_one(program: &Program, host: Result<&HostMounts, &Error>) -> Result<Child> {
     host.map_err(|e| Error::new(e.kind(), e.to_string()))?.enter()?;
-    Place { netns: &program.netns, hostname: &program.hostname }.settle()?;
+    Place { netns: &program.netns, hostname: &program.hostname, cluster: &program.cluster }.settle()?;
     let log = open_log(&program.log)?;
     let again = log.try_clone().map_err(|e| Error::io("cannot share a log", e))?;
     let mut command = Command::new(&program.argv[0]);

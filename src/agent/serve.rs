@@ -97,7 +97,7 @@ fn take_up(cluster: &str, line: &str, runtime: &Runtime) -> Result<Agent> {
     let _inside = runtime.enter();
     let control = bind_control(cluster)?;
     let tunnels = Tunnels::start(&orders.tunnels)?;
-    let mut household = Household::new(runtime.handle().clone());
+    let mut household = Household::new(cluster, runtime.handle().clone());
     household.follow(orders.pods)?;
     let agent = Agent { cluster: cluster.to_owned(), started: Instant::now(), control, household, tunnels };
     log::line(format_args!("serves {} pods and {} tunnels", agent.household.count(), orders.tunnels.len()));

@@ -52,6 +52,7 @@ pub(super) fn whole(
 ) -> Result<Plan> {
     let plan = cni::plan(cluster, choose_datapath(args, cluster)?)?;
     restore::require_tools(&plan)?;
+    features::require_parts(&plan)?;
     let _lock = claim(&plan, args)?;
     let record = record(&plan, args, source)?;
     steps.done("plan")?;

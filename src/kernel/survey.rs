@@ -220,7 +220,7 @@ fn try_kernel() -> Result<Vec<Finding>> {
         Ok(_) => Finding::yes(Feature::Tun, "stands in for ipip"),
         Err(e) => Finding::no(Feature::Tun, e.to_string().replace('\n', "; ")),
     });
-    findings.push(Finding::of_module(Feature::Netem, try_netem(&mut rtnetlink)));
+    findings.push(Finding::of_module(Feature::Netem, try_qdisc(&mut rtnetlink, "netem")));
     let has_ipvs = std::path::Path::new("/proc/thread-self/net/ip_vs").exists();
     findings.push(Finding::of_module(Feature::Ipvs, if has_ipvs { Ok(()) } else { Err("not loaded".to_owned()) }));
     findings.push(Finding::of_module(Feature::IpsetHashNet, run("ipset", &["create", "minik-probe", "hash:net"], "")));
@@ -233,7 +233,7 @@ fn try_kernel() -> Result<Vec<Finding>> {
 
 /// Asks for a link of a kind without its parameters. The kernel may miss those; that it knows the kind, it says by any
 /// answer but EOPNOTSUPP.
-fn try_link(rtnetlink: &mut Rtnetlink, kind: &InfoKind) -> std::result::Result<(), String> {
+pub(super) fn try_link(rtnetlink: &mut Rtnetlink, kind: &InfoKind) -> std::result::Result<(), String> {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::IfName("minik-probe".to_owned()));
     message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind.clone())]));
@@ -249,12 +249,12 @@ fn try_link(rtnetlink: &mut Rtnetlink, kind: &InfoKind) -> std::result::Result<(
     outcome
 }
 
-/// Asks for netem on `lo` without its parameters; ENOENT means that the kernel does not know the name.
-fn try_netem(rtnetlink: &mut Rtnetlink) -> std::result::Result<(), String> {
+/// Asks for a queueing discipline on `lo` without its parameters; ENOENT means that the kernel does not know the name.
+pub(super) fn try_qdisc(rtnetlink: &mut Rtnetlink, kind: &str) -> std::result::Result<(), String> {
     let mut message = TcMessage::default();
     message.header.index = 1;
     message.header.parent = TcHandle::ROOT;
-    message.attributes.push(TcAttribute::Kind("netem".to_owned()));
+    message.attributes.push(TcAttribute::Kind(kind.to_owned()));
     let mut batch = Batch::default();
     batch.push(Message::NewQueueDiscipline(message), CREATE, "set a queueing discipline");
     known(rtnetlink.send(batch), &[libc::ENOENT, libc::EOPNOTSUPP])

@@ -1,5 +1,6 @@
 //! Links of a namespace: what they are and how they are set.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -121,7 +122,7 @@ pub struct UdpTunnel {
 pub enum Qdisc {
     /// `htb`, with the handle `1:` and without classes, as kubenet puts it on cbr0.
     Htb {
-        /// Minor number of the class for what no filter takes.
+        /// Minor number of the class for what no filter takes; tc reads and prints it as hexadecimal: 0x30 is `30`.
         default: u32,
     },
     /// `netem`: what a line does to packets.
@@ -137,6 +138,41 @@ pub struct Netem {
     pub loss: u32,
     /// Rate in bytes a second; 0 is without limit.
     pub rate: u64,
+}
+
+/// As `ip link add … type` reads it.
+impl fmt::Display for Vxlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Vxlan { vni, local, dev, port, learning } = self;
+        write!(f, "vxlan id {vni} local {local} dev {dev} dstport {port}")?;
+        f.write_str(if *learning { "" } else { " nolearning" })
+    }
+}
+
+/// As `tc qdisc add dev … root` reads it: with its handle if it needs one.
+impl fmt::Display for Qdisc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // tc takes this number for hexadecimal, and prints it so.
+            Qdisc::Htb { default } => write!(f, "handle 1: htb default {default:#x}"),
+            Qdisc::Netem(netem) => netem.fmt(f),
+        }
+    }
+}
+
+/// As `tc` reads it: `netem delay 10000us loss 1% rate 125000bps`.
+impl fmt::Display for Netem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("netem")?;
+        if self.delay != 0 {
+            write!(f, " delay {}us", self.delay)?;
+        }
+        if self.loss != 0 {
+            write!(f, " loss {}%", f64::from(self.loss) / 10_000.0)?;
+        }
+        // tc's "bps" is bytes a second.
+        if self.rate != 0 { write!(f, " rate {}bps", self.rate) } else { Ok(()) }
+    }
 }
 
 impl LinkKind {

@@ -6,6 +6,7 @@
 
 mod address;
 pub mod aside;
+pub mod ebtables;
 mod etc;
 pub mod facts;
 mod file;
@@ -96,7 +97,10 @@ pub struct Namespace {
     /// Netfilter tables as ip6tables has them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables6: Vec<Table>,
-    /// Files of daemons and plugins, in the order in which they are written.
+    /// Chains of the table `filter` of ebtables.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ebtables: Vec<ebtables::EbChain>,
+    /// Files of daemons and plugins that its programs see at their paths, in the order in which they are written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<File>,
 }
@@ -205,6 +209,7 @@ impl Namespace {
             sets: Vec::new(),
             tables: Vec::new(),
             tables6: Vec::new(),
+            ebtables: Vec::new(),
             files: Vec::new(),
         }
     }

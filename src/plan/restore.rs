@@ -50,12 +50,18 @@ pub fn append(chain: &str, rule: &Rule) -> String {
 pub fn ipset_restore(sets: &[IpSet]) -> String {
     let mut text = String::new();
     for set in sets {
-        let _ = writeln!(text, "create {} {} family inet hashsize 1024 maxelem {SET_CAPACITY}", set.name, set.kind);
+        let _ = writeln!(text, "{}", create_set(set));
         for member in &set.members {
             let _ = writeln!(text, "add {} {}", set.name, super::prefix(member));
         }
     }
     text
+}
+
+/// The line of `ipset restore` that makes a set.
+pub fn create_set(set: &IpSet) -> String {
+    let family = set.family.word();
+    format!("create {} {} family {family} hashsize 1024 maxelem {SET_CAPACITY}", set.name, set.kind)
 }
 
 /// A dump of iptables-save without its comment lines and with counters at zero, protocols spelled as

@@ -139,6 +139,8 @@ impl fmt::Display for Route {
             write!(f, " proto {}", self.protocol)?;
         }
         match self.scope {
+            // IPv6's routes have no scope.
+            _ if self.dst.addr().is_ipv6() => {}
             Scope::Global => {}
             Scope::Link => f.write_str(" scope link")?,
             Scope::Host => f.write_str(" scope host")?,
@@ -238,6 +240,13 @@ impl Scope {
             Scope::Link => 253,
             Scope::Host => 254,
         }
+    }
+}
+
+/// As `ip neighbour add` reads it, without `nud permanent`.
+impl fmt::Display for Neighbour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} lladdr {} dev {}", self.address, self.mac, self.dev)
     }
 }
 

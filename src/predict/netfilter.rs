@@ -347,6 +347,7 @@ mod tests {
             sets: vec![IpSet {
                 name: "hosts".into(),
                 kind: "hash:net".into(),
+                family: crate::plan::netfilter::Family::Inet,
                 members: vec!["10.1.10.0/28".parse().unwrap()],
             }],
             tables: vec![Table { name: TableName::Filter, chains }],

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::plan::netfilter::{Chain, Policy, Rule, TableName};
+use crate::plan::netfilter::{Chain, Family, Policy, Rule, TableName};
 use crate::plan::{IpSet, Link, Table};
 use crate::topology::{Cluster, Node, Pod};
 
@@ -85,7 +85,12 @@ fn this_host(links: &[Link]) -> impl Iterator<Item = Ipv4Net> {
 
 fn set(id: &str, kind: &str, members: impl Iterator<Item = Ipv4Net>) -> IpSet {
     let sorted: BTreeSet<IpNet> = members.map(IpNet::from).collect();
-    IpSet { name: names::set(id), kind: kind.to_string(), members: sorted.into_iter().collect() }
+    IpSet {
+        name: names::set(id),
+        kind: kind.to_string(),
+        family: Family::Inet,
+        members: sorted.into_iter().collect(),
+    }
 }
 
 /// The four tables.
