@@ -10,6 +10,7 @@ pub mod ebtables;
 mod etc;
 pub mod facts;
 mod file;
+mod ipset;
 mod link;
 pub mod netfilter;
 pub mod render;

@@ -30,6 +30,9 @@ pub fn count(number: usize, what: &str) -> String {
 /// One namespace.
 pub fn namespace(ns: &Namespace) -> String {
     let mut text = format!("{} ({}), netns {}\n", ns.name, role(&ns.role), ns.netns);
+    if !ns.guests.is_empty() {
+        let _ = writeln!(text, "  also home of {}", ns.guests.join(", "));
+    }
     let mut rows: Vec<[String; 3]> = Vec::new();
     for sysctl in &ns.sysctls {
         rows.push(row("sysctl", &sysctl.key, &format!("= {}", sysctl.value)));
@@ -117,7 +120,7 @@ fn link_rows(link: &Link) -> Vec<[String; 3]> {
     words.extend(link.master.iter().map(|master| format!("port of {master}")));
     words.extend(link.mtu.map(|mtu| format!("mtu {mtu}")));
     words.extend(link.mac.map(|mac| format!("mac {mac}")));
-    let switches = [("promiscuous", link.promiscuous), ("hairpin", link.hairpin), ("down", !link.up)];
+    let switches = [("hairpin", link.hairpin), ("promiscuous", link.promiscuous), ("down", !link.up)];
     words.extend(switches.iter().filter(|(_, on)| *on).map(|(word, _)| word.to_string()));
     words.extend(link.qdisc.as_ref().map(|qdisc| format!("qdisc {qdisc}")));
     let mut rows = vec![row("link", &link.name, &words.join(", "))];
