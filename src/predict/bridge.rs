@@ -36,12 +36,14 @@ impl<'a> Walker<'a> {
                 }
             }
         }
+        // Connection tracking has joined fragments, and not split them again yet.
+        let joined = Carried { split: carried.split.filter(|_| !filtered), ..carried.clone() };
         if bridge.link.mac == Some(ethernet.dst) {
-            self.see(bridge, Direction::In, Some(ethernet), &carried)?;
+            self.see(bridge, Direction::In, Some(ethernet), &joined)?;
             return if filtered { self.routed(bridge, carried) } else { self.receive(bridge, carried) };
         }
         if bridge.link.promiscuous && ingress.is_some() {
-            self.see_aside(bridge, Direction::In, Some(ethernet), &carried)?;
+            self.see_aside(bridge, Direction::In, Some(ethernet), &joined)?;
         }
         let may_take = |port: &Place| !ingress.is_some_and(|ingress| ingress.is(port)) || port.link.hairpin;
         for port in neighbour::ports(bridge).filter(may_take) {

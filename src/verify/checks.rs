@@ -1,5 +1,6 @@
 //! Which checks a plan gives rise to, each with the journey that the plan predicts. PURE.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::error::{Error, Kind, Result};
@@ -16,6 +17,8 @@ const SYN: u16 = 48;
 const TTL: u8 = 64;
 /// Nodes up to which every ordered pair of them is checked; above, each node and the next one.
 const NODES_ALL_PAIRS: usize = 6;
+/// Places where a broadcast may be seen, for one from each pod; beyond, one from each node.
+const FLOOD_MAX: usize = 64;
 /// First port of probes; below the range of ports that the kernel gives out.
 const FIRST_PORT: u16 = 20_000;
 const PORTS_PER_RUN: u16 = 512;
@@ -74,7 +77,7 @@ pub enum Act {
 /// # Errors
 /// If the plan names what it does not have, or makes a packet do what [`predict`] has no model of.
 pub fn checks(plan: &Plan, seed: u16) -> Result<Vec<Check>> {
-    let mut list = List { plan, seed, checks: Vec::new() };
+    let mut list = List { plan, seed, checks: Vec::new(), flooded: BTreeSet::new() };
     let pods: Vec<Vec<&Namespace>> = plan.nodes().map(|node| pods_on(plan, node)).collect();
     let nodes: Vec<&Namespace> = plan.nodes().collect();
     for pod in plan.pods() {
@@ -122,6 +125,8 @@ struct List<'a> {
     plan: &'a Plan,
     seed: u16,
     checks: Vec<Check>,
+    /// Nodes with a pod whose broadcast is checked although many hear it.
+    flooded: BTreeSet<&'a str>,
 }
 
 impl<'a> List<'a> {
@@ -180,6 +185,13 @@ impl<'a> List<'a> {
         };
         let (Some(mac), Some(own)) = (link.mac, pod.address()) else { return Ok(()) };
         let expected = predict::arp(self.plan, &pod.name, &link.name, own, gateway)?;
+        // A broadcast is seen by everybody on the segment; what all pods send is seen as often as there are pairs.
+        if expected.hops().count() > FLOOD_MAX
+            && let Role::Pod { node, .. } = &pod.role
+            && !self.flooded.insert(node)
+        {
+            return Ok(());
+        }
         let frames = vec![build::arp_request(mac, own, gateway, self.mark()?)?];
         let act = Act::Wire { interface: link.name.clone(), frames, probe: None };
         self.push(&format!("gateway-{gateway}/arp"), pod, &gateway.to_string(), act, expected)
