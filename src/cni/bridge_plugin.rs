@@ -113,7 +113,7 @@ fn masquerade(cluster: &Cluster, network: &str, pod: &Pod, own: Ipv4Net, nat: &m
 /// A new namespace inherits the host's settings: those that decide whether packets pass are written down. The plugin
 /// turns forwarding on and writes `accept_ra` on every link of its own, which a default reaches at once;
 /// `bridge-nf-call-iptables`, which kubeadm and flannel ask for, shows frames between two ports to iptables.
-fn node_sysctls() -> Vec<Sysctl> {
+pub(super) fn node_sysctls() -> Vec<Sysctl> {
     vec![
         Sysctl::new("net.ipv4.ip_forward", "1"),
         Sysctl::new("net.ipv4.conf.all.rp_filter", "0"),
@@ -173,7 +173,8 @@ fn hex(byte: &u8) -> String {
     format!("{byte:02x}")
 }
 
-fn address(net: Ipv4Net) -> Address {
+/// An address as a plugin adds it: with the broadcast address of its prefix.
+pub(super) fn address(net: Ipv4Net) -> Address {
     let broadcast = (net.prefix_len() < 31).then(|| net.broadcast());
     Address { net: net.into(), broadcast, scope: Scope::Global }
 }

@@ -23,6 +23,9 @@ const DIRECTORY: &str = "/var/lib/cni/networks";
 pub(super) struct HostLocal {
     network: &'static str,
     subnet: Ipv4Net,
+    gateway: Ipv4Addr,
+    /// `rangeStart` and `rangeEnd`.
+    range: (Ipv4Addr, Ipv4Addr),
     leases: Vec<Lease>,
     /// The address that a new pod got last.
     last: Option<Ipv4Addr>,
@@ -48,12 +51,27 @@ impl HostLocal {
             let message = format!("host-local: Network {subnet} too small to allocate from");
             return Err(Error::new(Kind::Topology, message).hint("give the node a podCIDR of at least /30"));
         }
-        Ok(HostLocal { network, subnet, leases: Vec::new(), last: None, taken: None })
+        let last = Ipv4Addr::from(u32::from(subnet.broadcast()) - 1);
+        let gateway = gateway(subnet).addr();
+        Ok(HostLocal { network, subnet, gateway, range: (gateway, last), leases: Vec::new(), last: None, taken: None })
+    }
+
+    /// A pool of a part of a subnet in which others are too: of the hosts of `range`, with the subnet's own gateway.
+    pub(super) fn of_range(network: &'static str, subnet: Ipv4Net, range: Ipv4Net, gateway: Ipv4Addr) -> HostLocal {
+        let mut hosts = range.hosts();
+        let first = hosts.next().unwrap_or(range.addr());
+        let range = (first, hosts.last().unwrap_or(first));
+        HostLocal { network, subnet, gateway, range, leases: Vec::new(), last: None, taken: None }
+    }
+
+    /// `rangeStart` and `rangeEnd`.
+    pub(super) fn range(&self) -> (Ipv4Addr, Ipv4Addr) {
+        self.range
     }
 
     /// The gateway, with the subnet's prefix length: the subnet's first address.
     pub(super) fn gateway(&self) -> Ipv4Net {
-        gateway(self.subnet)
+        Ipv4Net::new_assert(self.gateway, self.subnet.prefix_len())
     }
 
     /// The next free address, for an interface of a pod, with the subnet's prefix length.
@@ -76,15 +94,19 @@ impl HostLocal {
     /// The address that a pod of a live cluster has, if it is of this subnet.
     fn kept_by(&self, cluster: &Cluster, pod: &Pod) -> Option<Ipv4Addr> {
         let address = cluster.memory.pods.get(&pod.key()).and_then(|kept| kept.address)?;
-        self.subnet.contains(&address).then_some(address)
+        self.has(address).then_some(address)
+    }
+
+    fn has(&self, address: Ipv4Addr) -> bool {
+        (self.range.0..=self.range.1).contains(&address) && address != self.gateway
     }
 
     /// The next address behind the one that was given last, once round.
     fn next_free(&mut self, cluster: &Cluster, node: &str) -> Option<Ipv4Addr> {
-        let (first, last) = (u32::from(self.subnet.network()) + 1, u32::from(self.subnet.broadcast()) - 1);
+        let (first, last) = (u32::from(self.range.0), u32::from(self.range.1));
         let before = self.last.or_else(|| cluster.memory.last_reserved.get(node).copied());
-        let before = before.filter(|address| self.subnet.contains(address)).map_or(first, u32::from);
-        let mut round = (before + 1..=last).chain(first + 1..=before).map(Ipv4Addr::from);
+        let next = before.filter(|address| self.has(*address)).map_or(first, |address| u32::from(address) + 1);
+        let round = (next..=last).chain(first..next).map(Ipv4Addr::from);
         let mut taken = match self.taken.take() {
             Some(taken) => taken,
             None => {
@@ -92,7 +114,7 @@ impl HostLocal {
                 on_node.filter_map(|pod| self.kept_by(cluster, pod)).collect()
             }
         };
-        let free = round.find(|address| taken.insert(*address));
+        let free = round.filter(|address| self.has(*address)).find(|address| taken.insert(*address));
         self.taken = Some(taken);
         free
     }
@@ -101,10 +123,10 @@ impl HostLocal {
         let message = format!(
             "pod {}: host-local: no IP addresses available in range set: {}-{}",
             pod.key(),
-            self.gateway().addr(),
-            Ipv4Addr::from(u32::from(self.subnet.broadcast()) - 1)
+            self.range.0,
+            self.range.1
         );
-        let hint = format!("node {} has {}: give it a larger podCIDR, or fewer pods", pod.node, self.subnet);
+        let hint = format!("give node {} a larger podCIDR, or fewer pods", pod.node);
         Error::new(Kind::Topology, message).hint(hint)
     }
 
@@ -152,6 +174,17 @@ mod tests {
         let given: Vec<String> =
             ["a", "b"].map(|name| pool.allocate(&cluster, &pod(name), "eth0").unwrap().to_string()).into();
         assert_eq!(given, ["10.244.1.2/24", "10.244.1.3/24"]);
+    }
+
+    #[test]
+    fn a_range_of_a_subnet_has_its_own_gateway() {
+        let cluster = article();
+        let (subnet, range) = ("10.1.10.0/24".parse().unwrap(), "10.1.10.128/30".parse().unwrap());
+        let mut pool = HostLocal::of_range("net", subnet, range, Ipv4Addr::new(10, 1, 10, 2));
+        assert_eq!(pool.allocate(&cluster, &pod("a"), "eth0").unwrap().to_string(), "10.1.10.129/24");
+        assert_eq!(pool.allocate(&cluster, &pod("b"), "eth0").unwrap().to_string(), "10.1.10.130/24");
+        let error = pool.allocate(&cluster, &pod("c"), "eth0").unwrap_err();
+        assert!(error.message().ends_with("in range set: 10.1.10.129-10.1.10.130"), "{error}");
     }
 
     #[test]

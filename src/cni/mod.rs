@@ -4,6 +4,7 @@
 //! the Calico family (`calico`), the rules of Felix ([`felix`]). To add a mode: a variant of
 //! [`Mode`], a file of the mode's name here, and a line in [`needs`], [`plan`] and [`ipam`].
 
+mod bridge;
 mod bridge_plugin;
 mod calico;
 mod calico_bgp;
@@ -11,6 +12,7 @@ mod calico_ipip;
 mod calico_ipip_crosssubnet;
 mod calico_vxlan;
 mod calico_vxlan_crosssubnet;
+mod docker;
 pub mod felix;
 mod flannel;
 mod flannel_host_gw;
@@ -18,6 +20,9 @@ mod flannel_udp;
 mod flannel_vxlan;
 mod guests;
 mod host_local;
+mod kube_router;
+mod kubenet;
+mod macvlan;
 mod underlay;
 
 use crate::error::{Error, Kind, Result};
@@ -52,6 +57,10 @@ pub fn needs(mode: Mode) -> &'static [Need] {
         Mode::CalicoVxlan | Mode::CalicoVxlanCrossSubnet => {
             &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Vxlan]
         }
+        Mode::Kubenet => &[Need::Veth, Need::Bridge, Need::Iptables],
+        Mode::KubeRouter => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Ipip],
+        Mode::Bridge | Mode::Docker => &[Need::Veth, Need::Bridge, Need::Iptables],
+        Mode::Macvlan => &[Need::Veth, Need::Bridge],
         _ => &[],
     }
 }
@@ -60,7 +69,7 @@ pub fn needs(mode: Mode) -> &'static [Need] {
 pub fn has_ipip(cluster: &Cluster) -> bool {
     match cluster.network.mode.addressing() {
         Addressing::Pools => calico::has_ipip(cluster),
-        Addressing::PodCidr | Addressing::Own => needs(cluster.network.mode).contains(&Need::Ipip),
+        Addressing::PodCidr | Addressing::Segment | Addressing::Own => needs(cluster.network.mode).contains(&Need::Ipip),
     }
 }
 
@@ -85,6 +94,11 @@ fn of_mode(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
         Mode::FlannelVxlanDirectRouting => flannel::plan(cluster, datapath, &flannel_vxlan::DIRECT_ROUTING),
         Mode::FlannelHostGw => flannel::plan(cluster, datapath, &flannel_host_gw::HOST_GW),
         Mode::FlannelUdp => flannel::plan(cluster, datapath, &flannel_udp::UDP),
+        Mode::Kubenet => kubenet::plan(cluster, datapath),
+        Mode::KubeRouter => kube_router::plan(cluster, datapath),
+        Mode::Bridge => bridge::plan(cluster, datapath),
+        Mode::Macvlan => macvlan::plan(cluster, datapath),
+        Mode::Docker => docker::plan(cluster, datapath),
         mode => Err(not_built(mode)),
     }
 }
@@ -111,9 +125,10 @@ pub fn ipam(cluster: &Cluster) -> Result<Ipam> {
 pub fn memory(cluster: &Cluster, plan: &Plan) -> Result<Memory> {
     let mut memory = Memory::default();
     for pod in &cluster.pods {
-        let address = plan.namespace(&pod.key()).and_then(Namespace::address);
+        let own = plan.namespace(&pod.key()).filter(|ns| ns.name == pod.key());
+        let address = own.and_then(Namespace::address);
         memory.pods.insert(pod.key(), Kept { node: pod.node.clone(), address });
-        if let (Some(address), Addressing::PodCidr) = (address, cluster.network.mode.addressing()) {
+        if let Some(address) = address.filter(|_| cluster.network.mode.addressing().is_by_node()) {
             // Pods are in creation order, and those that had an address before come first.
             let known = cluster.memory.pods.contains_key(&pod.key());
             if !known || !cluster.memory.last_reserved.contains_key(&pod.node) {

@@ -37,6 +37,36 @@ pub const ALL: &[Builtin] = &[
         text: include_str!("../../topologies/calico-ipip-crosssubnet.yaml"),
         mode: Mode::CalicoIpipCrossSubnet,
     },
+    Builtin {
+        name: "kubenet",
+        description: "kubelet's own plugin: cbr0 and routes between the nodes: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/kubenet.yaml"),
+        mode: Mode::Kubenet,
+    },
+    Builtin {
+        name: "kube-router",
+        description: "kube-router, routes inside a subnet, IP in IP across: 3 nodes on 2 subnets, 5 pods, a client",
+        text: include_str!("../../topologies/kube-router.yaml"),
+        mode: Mode::KubeRouter,
+    },
+    Builtin {
+        name: "bridge",
+        description: "the plain bridge plugin with host-local and ipMasq: 1 node, 3 pods, an outside client",
+        text: include_str!("../../topologies/bridge.yaml"),
+        mode: Mode::Bridge,
+    },
+    Builtin {
+        name: "macvlan",
+        description: "pods on the machines' own Ethernet: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/macvlan.yaml"),
+        mode: Mode::Macvlan,
+    },
+    Builtin {
+        name: "docker",
+        description: "Docker's four network modes: 1 machine, 5 containers, an outside client",
+        text: include_str!("../../topologies/docker.yaml"),
+        mode: Mode::Docker,
+    },
 ];
 
 impl Builtin {

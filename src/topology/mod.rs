@@ -196,13 +196,31 @@ pub enum Addressing {
     Pools,
     /// The node's `podCIDR`, by the host-local plugin.
     PodCidr,
+    /// Their node's segment: the node's `podCIDR` is a part of its subnet, given away by the host-local plugin.
+    Segment,
     /// A prefix of the mode's own.
     Own,
 }
 
+impl Addressing {
+    /// Whether host-local gives addresses out of the node's `podCIDR`.
+    pub fn is_by_node(self) -> bool {
+        matches!(self, Addressing::PodCidr | Addressing::Segment)
+    }
+}
+
 impl Mode {
     /// Every mode that this minik can build, in the order in which they are listed.
-    pub const ALL: &'static [Mode] = &[Mode::CalicoBgp, Mode::CalicoIpip, Mode::CalicoIpipCrossSubnet];
+    pub const ALL: &'static [Mode] = &[
+        Mode::CalicoBgp,
+        Mode::CalicoIpip,
+        Mode::CalicoIpipCrossSubnet,
+        Mode::Kubenet,
+        Mode::KubeRouter,
+        Mode::Bridge,
+        Mode::Macvlan,
+        Mode::Docker,
+    ];
 
     /// The mode's one name: command line, file in src/cni/, golden files, built-in topology.
     pub fn name(self) -> &'static str {
@@ -241,7 +259,8 @@ impl Mode {
             | Mode::Kubenet
             | Mode::KubeRouter
             | Mode::Bridge => Addressing::PodCidr,
-            Mode::Macvlan | Mode::Docker => Addressing::Own,
+            Mode::Macvlan => Addressing::Segment,
+            Mode::Docker => Addressing::Own,
         }
     }
 

@@ -15,7 +15,7 @@ use super::source::{Overrides, Source, Span};
 use super::tree::Node;
 use super::underlay;
 use super::workloads;
-use super::{Cluster, Edit, Mode, Segment};
+use super::{Addressing, Cluster, Edit, Segment};
 use crate::error::Result;
 use crate::names;
 
@@ -52,7 +52,7 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
         objects.iter().filter_map(|o| if let Document::IpPool(pool) = o { Some(&**pool) } else { None }).collect();
     let chosen = network::resolve_mode(&file.spec, &pool_objects, overrides.cni.as_deref())?;
     let cluster_cidr = pod_cidr::hand_out(&file.spec, &mut underlay.nodes, chosen.mode)?;
-    if chosen.mode == Mode::Macvlan {
+    if chosen.mode.addressing() == Addressing::Segment {
         pod_cidr::check_segments(&file.spec, &underlay)?;
     }
     let (network, service_cidr) = network::resolve(&file.spec, &pool_objects, &underlay, cluster_cidr, chosen)?;

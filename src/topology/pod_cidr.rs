@@ -6,7 +6,7 @@ use super::cluster_file::ClusterSpec;
 use super::complaint::{Checked, Complaint};
 use super::rules;
 use super::underlay::Underlay;
-use super::{Addressing, Mode, Node};
+use super::{Mode, Node};
 
 /// What flannel's manifest, and so most of kubeadm's users, have.
 const CLUSTER_CIDR: &str = "10.244.0.0/16";
@@ -34,7 +34,7 @@ pub(super) fn hand_out(spec: &ClusterSpec, nodes: &mut [Node], mode: Mode) -> Ch
         .filter(|net| !fixed.iter().flatten().any(|taken| rules::overlap(*taken, *net)));
     for (node, fixed) in nodes.iter_mut().zip(&fixed) {
         node.pod_cidr = fixed.or_else(|| free.next());
-        if node.pod_cidr.is_none() && (mode.addressing() == Addressing::PodCidr || mode == Mode::Macvlan) {
+        if node.pod_cidr.is_none() && mode.addressing().is_by_node() {
             let span = entry.cluster_cidr.as_ref().map_or(spec.nodes.span, |cidr| cidr.span);
             return Err(Complaint::at(span, format!("{cluster} has no /{size} left for node `{}`", node.name))
                 .hint("make `clusterCIDR` larger, or the nodes' parts smaller by a larger `nodeCIDRMaskSize`"));

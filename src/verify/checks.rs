@@ -319,6 +319,10 @@ impl<'a> List<'a> {
         let journey = predict::predict(self.plan, &flow(from, Origin::Stack, probe, None)?)?;
         let Some(hop) = journey.hops().next() else { return Ok(None) };
         let (Some(link), Some(ethernet)) = (from.link(&hop.interface), hop.frame.ethernet) else { return Ok(None) };
+        // On lo is only what the stack says to itself: nobody answered ARP.
+        if link.kind == LinkKind::Loopback {
+            return Ok(None);
+        }
         let Body::Ip(packet) = &hop.frame.body else { return Ok(None) };
         Ok(packet.outer().map(|ip| FirstHop { link, ethernet, src: ip.src }))
     }
