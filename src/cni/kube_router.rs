@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::bridge_plugin::{self, Conf};
 use super::underlay;
 use crate::error::Result;
-use crate::plan::netfilter::{Match, Rule, Side, TableName, Target};
+use crate::plan::netfilter::{Family, Match, Rule, Side, TableName, Target};
 use crate::plan::{Datapath, File, IpSet, Link, LinkKind, Namespace, Plan, PolicyRule, Protocol, Route, RouteTable};
 use crate::topology::{Cluster, Mode, Node, OverlayType};
 
@@ -110,7 +110,7 @@ fn sets(cluster: &Cluster) -> Vec<IpSet> {
     let set = |name: &str, kind: &str, members: Vec<Ipv4Net>| {
         let mut members: Vec<IpNet> = members.into_iter().map(IpNet::from).collect();
         members.sort();
-        IpSet { name: name.to_string(), kind: kind.to_string(), members }
+        IpSet { name: name.to_string(), kind: kind.to_string(), family: Family::Inet, members }
     };
     let nodes = cluster.nodes.iter().map(|node| node.address.into()).collect();
     let pods = cluster.nodes.iter().filter_map(|node| node.pod_cidr).collect();
