@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the network of cluster minik (bridge) by hand. Made by `minik plan --as shell`.
-# Run as root; needs iproute2, procps, ipset and iptables. `down` as argument removes it again.
+# Run as root; needs iproute2, procps, and of ipset, iptables and ebtables what it names. `down` as argument
+# removes it again.
 # Nothing outside of the namespaces named here is touched, but for /etc/netns.
 set -eu
 
@@ -189,6 +190,43 @@ ip netns exec minik-minik-node-1 iptables-restore <<'END'
 -A CNI-b98b62843fb89077b82f8b71 ! -d 224.0.0.0/4 -m comment --comment "name: \"mynet\" id: \"4838640b664a248b8cce733205f2fb2029cc6fee0799585bfe11c25eb05ca7c8\"" -j MASQUERADE
 COMMIT
 END
+# Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:
+# /etc/cni/net.d/10-mynet.conflist
+#   {
+#     "cniVersion": "0.4.0",
+#     "name": "mynet",
+#     "plugins": [
+#       {
+#         "type": "bridge",
+#         "bridge": "cni0",
+#         "isGateway": true,
+#         "ipMasq": true,
+#         "ipam": {
+#           "type": "host-local",
+#           "subnet": "10.22.0.0/16",
+#           "routes": [
+#             { "dst": "0.0.0.0/0" }
+#           ]
+#         }
+#       },
+#       {
+#         "type": "portmap",
+#         "capabilities": { "portMappings": true }
+#       }
+#     ]
+#   }
+# /var/lib/cni/networks/mynet/10.22.0.2
+#   6dc1e2e499ab631b802ca36421b008a770cad26cc333b03a68d316518cf21504
+#   eth0
+# /var/lib/cni/networks/mynet/10.22.0.3
+#   cb041266d27306313b35d74ac87ec70153e813257cc716a6e4f9b968424af102
+#   eth0
+# /var/lib/cni/networks/mynet/10.22.0.4
+#   4838640b664a248b8cce733205f2fb2029cc6fee0799585bfe11c25eb05ca7c8
+#   eth0
+# /var/lib/cni/networks/mynet/last_reserved_ip.0
+#   10.22.0.4
+# /var/lib/cni/networks/mynet/lock
 
 # --- default/test-b8fb9cdb5-wls2w
 ip -n minik-minik-default-test-b8fb9cdb5-wls2w link set dev lo up

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the network of cluster minik (kube-router) by hand. Made by `minik plan --as shell`.
-# Run as root; needs iproute2, procps, ipset and iptables. `down` as argument removes it again.
+# Run as root; needs iproute2, procps, and of ipset, iptables and ebtables what it names. `down` as argument
+# removes it again.
 # Nothing outside of the namespaces named here is touched, but for /etc/netns.
 set -eu
 
@@ -212,16 +213,20 @@ ip -n minik-minik-switch-lan link add node-2 address 26:34:14:f2:bf:1e mtu 1500 
 ip -n minik-minik-switch-far link add br0 address ce:30:4a:55:ae:18 mtu 1500 type bridge
 ip -n minik-minik-switch-far link add gateway address 8a:e5:db:56:78:b9 mtu 1500 type veth peer name eth1 netns minik-minik-gateway address 86:36:a8:f1:cb:2f mtu 1500
 ip -n minik-minik-switch-far link add node-3 address 9e:1a:60:02:bb:52 mtu 1500 type veth peer name ens33 netns minik-minik-node-3 address 8a:35:62:1f:e0:f2 mtu 1500
-ip -n minik-minik-node-1 link add tun-820da6d4b1f mtu 1480 type ipip local 10.1.10.9 remote 10.1.20.10
+ip -n minik-minik-node-1 link add tun-820da6d4b1f type ipip local 10.1.10.9 remote 10.1.20.10 ttl inherit pmtudisc
+ip -n minik-minik-node-1 link set dev tun-820da6d4b1f mtu 1480
 ip -n minik-minik-node-1 link add kube-bridge address 26:29:5f:04:45:00 mtu 1500 type bridge
 ip -n minik-minik-node-1 link add veth37760fb5 address 3e:cd:41:91:ac:96 mtu 1500 type veth peer name eth0 netns minik-minik-default-test-b8fb9cdb5-wls2w address 6a:a3:fb:40:4a:30 mtu 1500
 ip -n minik-minik-node-1 link add vethfbc632ad address 8e:07:52:b9:4e:8b mtu 1500 type veth peer name eth0 netns minik-minik-default-test-b8fb9cdb5-hv8xb address fe:97:09:0a:b8:0d mtu 1500
-ip -n minik-minik-node-2 link add tun-820da6d4b1f mtu 1480 type ipip local 10.1.10.10 remote 10.1.20.10
+ip -n minik-minik-node-2 link add tun-820da6d4b1f type ipip local 10.1.10.10 remote 10.1.20.10 ttl inherit pmtudisc
+ip -n minik-minik-node-2 link set dev tun-820da6d4b1f mtu 1480
 ip -n minik-minik-node-2 link add kube-bridge address ee:2a:ef:ae:e4:bf mtu 1500 type bridge
 ip -n minik-minik-node-2 link add veth8400e453 address f6:4a:1c:45:ab:c0 mtu 1500 type veth peer name eth0 netns minik-minik-default-test-b8fb9cdb5-8jfc5 address 96:42:51:c7:54:aa mtu 1500
 ip -n minik-minik-node-2 link add veth6bead204 address 6a:a7:14:36:2e:bc mtu 1500 type veth peer name eth0 netns minik-minik-default-web address 66:bf:3c:62:d1:9f mtu 1500
-ip -n minik-minik-node-3 link add tun-736624fc7ff mtu 1480 type ipip local 10.1.20.10 remote 10.1.10.9
-ip -n minik-minik-node-3 link add tun-a4e12047889 mtu 1480 type ipip local 10.1.20.10 remote 10.1.10.10
+ip -n minik-minik-node-3 link add tun-736624fc7ff type ipip local 10.1.20.10 remote 10.1.10.9 ttl inherit pmtudisc
+ip -n minik-minik-node-3 link set dev tun-736624fc7ff mtu 1480
+ip -n minik-minik-node-3 link add tun-a4e12047889 type ipip local 10.1.20.10 remote 10.1.10.10 ttl inherit pmtudisc
+ip -n minik-minik-node-3 link set dev tun-a4e12047889 mtu 1480
 ip -n minik-minik-node-3 link add kube-bridge address 32:a2:b2:33:c7:2c mtu 1500 type bridge
 ip -n minik-minik-node-3 link add veth1df4c15e address 96:f2:3a:23:d2:9d mtu 1500 type veth peer name eth0 netns minik-minik-default-test-b8fb9cdb5-khzl9 address 8a:85:17:ee:5a:86 mtu 1500
 
@@ -274,6 +279,7 @@ ip -n minik-minik-node-1 route add default via 10.1.10.2 dev ens33
 ip -n minik-minik-node-1 route add 10.1.20.10 dev tun-820da6d4b1f table 77 scope link
 ip -n minik-minik-node-1 route add 10.244.1.0/24 via 10.1.10.10 dev ens33 proto 17
 ip -n minik-minik-node-1 route add 10.244.2.0/24 dev tun-820da6d4b1f proto 17 scope link src 10.1.10.9
+ip -n minik-minik-node-1 rule add from 10.244.0.0/24 lookup 77 priority 32765
 ip netns exec minik-minik-node-1 ipset restore <<'END'
 create kube-router-node-ips hash:ip family inet hashsize 1024 maxelem 1048576
 add kube-router-node-ips 10.1.10.9
@@ -318,6 +324,18 @@ COMMIT
 -A KUBE-ROUTER-OUTPUT -m comment --comment "rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
 COMMIT
 END
+# Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:
+# /etc/cni/net.d/10-kuberouter.conflist
+#   {"cniVersion":"0.3.0","name":"mynet","plugins":[{"bridge":"kube-bridge","ipam":{"subnet":"10.244.0.0/24","type":"host-local"},"isDefaultGateway":true,"mtu":1500,"name":"kubernetes","type":"bridge"},{"capabilities":{"portMappings":true,"snat":true},"type":"portmap"}]}
+# /var/lib/cni/networks/mynet/10.244.0.2
+#   6dc1e2e499ab631b802ca36421b008a770cad26cc333b03a68d316518cf21504
+#   eth0
+# /var/lib/cni/networks/mynet/10.244.0.3
+#   2b30162500d27e50fc64ee0246a09023fd969a7629a3ed2d60ca6f82d777edbe
+#   eth0
+# /var/lib/cni/networks/mynet/last_reserved_ip.0
+#   10.244.0.3
+# /var/lib/cni/networks/mynet/lock
 
 # --- node-2
 ip -n minik-minik-node-2 link set dev lo up
@@ -334,6 +352,7 @@ ip -n minik-minik-node-2 route add default via 10.1.10.2 dev ens33
 ip -n minik-minik-node-2 route add 10.1.20.10 dev tun-820da6d4b1f table 77 scope link
 ip -n minik-minik-node-2 route add 10.244.0.0/24 via 10.1.10.9 dev ens33 proto 17
 ip -n minik-minik-node-2 route add 10.244.2.0/24 dev tun-820da6d4b1f proto 17 scope link src 10.1.10.10
+ip -n minik-minik-node-2 rule add from 10.244.1.0/24 lookup 77 priority 32765
 ip netns exec minik-minik-node-2 ipset restore <<'END'
 create kube-router-node-ips hash:ip family inet hashsize 1024 maxelem 1048576
 add kube-router-node-ips 10.1.10.9
@@ -378,6 +397,18 @@ COMMIT
 -A KUBE-ROUTER-OUTPUT -m comment --comment "rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
 COMMIT
 END
+# Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:
+# /etc/cni/net.d/10-kuberouter.conflist
+#   {"cniVersion":"0.3.0","name":"mynet","plugins":[{"bridge":"kube-bridge","ipam":{"subnet":"10.244.1.0/24","type":"host-local"},"isDefaultGateway":true,"mtu":1500,"name":"kubernetes","type":"bridge"},{"capabilities":{"portMappings":true,"snat":true},"type":"portmap"}]}
+# /var/lib/cni/networks/mynet/10.244.1.2
+#   cb041266d27306313b35d74ac87ec70153e813257cc716a6e4f9b968424af102
+#   eth0
+# /var/lib/cni/networks/mynet/10.244.1.3
+#   4838640b664a248b8cce733205f2fb2029cc6fee0799585bfe11c25eb05ca7c8
+#   eth0
+# /var/lib/cni/networks/mynet/last_reserved_ip.0
+#   10.244.1.3
+# /var/lib/cni/networks/mynet/lock
 
 # --- node-3
 ip -n minik-minik-node-3 link set dev lo up
@@ -394,6 +425,7 @@ ip -n minik-minik-node-3 route add 10.1.10.9 dev tun-736624fc7ff table 77 scope 
 ip -n minik-minik-node-3 route add 10.1.10.10 dev tun-a4e12047889 table 77 scope link
 ip -n minik-minik-node-3 route add 10.244.0.0/24 dev tun-736624fc7ff proto 17 scope link src 10.1.20.10
 ip -n minik-minik-node-3 route add 10.244.1.0/24 dev tun-a4e12047889 proto 17 scope link src 10.1.20.10
+ip -n minik-minik-node-3 rule add from 10.244.2.0/24 lookup 77 priority 32765
 ip netns exec minik-minik-node-3 ipset restore <<'END'
 create kube-router-node-ips hash:ip family inet hashsize 1024 maxelem 1048576
 add kube-router-node-ips 10.1.10.9
@@ -438,6 +470,15 @@ COMMIT
 -A KUBE-ROUTER-OUTPUT -m comment --comment "rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
 COMMIT
 END
+# Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:
+# /etc/cni/net.d/10-kuberouter.conflist
+#   {"cniVersion":"0.3.0","name":"mynet","plugins":[{"bridge":"kube-bridge","ipam":{"subnet":"10.244.2.0/24","type":"host-local"},"isDefaultGateway":true,"mtu":1500,"name":"kubernetes","type":"bridge"},{"capabilities":{"portMappings":true,"snat":true},"type":"portmap"}]}
+# /var/lib/cni/networks/mynet/10.244.2.2
+#   f74aadf3fb8f11469d0402ddbf5513f2823ccf3019088cb18184697ad227a884
+#   eth0
+# /var/lib/cni/networks/mynet/last_reserved_ip.0
+#   10.244.2.2
+# /var/lib/cni/networks/mynet/lock
 
 # --- default/test-b8fb9cdb5-wls2w
 ip -n minik-minik-default-test-b8fb9cdb5-wls2w link set dev lo up

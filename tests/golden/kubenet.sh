@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the network of cluster minik (kubenet) by hand. Made by `minik plan --as shell`.
-# Run as root; needs iproute2, procps, ipset and iptables. `down` as argument removes it again.
+# Run as root; needs iproute2, procps, and of ipset, iptables and ebtables what it names. `down` as argument
+# removes it again.
 # Nothing outside of the namespaces named here is touched, but for /etc/netns.
 set -eu
 
@@ -199,8 +200,10 @@ ip -n minik-minik-client route add 192.168.1.0/24 via 10.1.10.10 dev ens33
 ip -n minik-minik-node-1 link set dev lo up
 ip -n minik-minik-node-1 address add 10.1.10.9/24 broadcast 10.1.10.255 dev ens33
 ip -n minik-minik-node-1 link set dev ens33 up
+ip -n minik-minik-node-1 link set dev cbr0 promisc on
 ip -n minik-minik-node-1 address add 192.168.0.1/24 broadcast 192.168.0.255 dev cbr0
 ip -n minik-minik-node-1 link set dev cbr0 up
+tc -n minik-minik-node-1 qdisc add dev cbr0 root handle 1: htb default 0x30
 ip -n minik-minik-node-1 link set dev veth37760fb5 master cbr0
 ip -n minik-minik-node-1 link set dev veth37760fb5 up
 ip -n minik-minik-node-1 link set dev veth1df4c15e master cbr0
@@ -216,13 +219,25 @@ ip netns exec minik-minik-node-1 iptables-restore <<'END'
 -A POSTROUTING ! -d 10.0.0.0/8 -m comment --comment "kubenet: SNAT for outbound traffic from cluster" -m addrtype ! --dst-type LOCAL -j MASQUERADE
 COMMIT
 END
+# Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:
+# /var/lib/cni/networks/kubenet/192.168.0.2
+#   6dc1e2e499ab631b802ca36421b008a770cad26cc333b03a68d316518cf21504
+#   eth0
+# /var/lib/cni/networks/kubenet/192.168.0.3
+#   f74aadf3fb8f11469d0402ddbf5513f2823ccf3019088cb18184697ad227a884
+#   eth0
+# /var/lib/cni/networks/kubenet/last_reserved_ip.0
+#   192.168.0.3
+# /var/lib/cni/networks/kubenet/lock
 
 # --- node-2
 ip -n minik-minik-node-2 link set dev lo up
 ip -n minik-minik-node-2 address add 10.1.10.10/24 broadcast 10.1.10.255 dev ens33
 ip -n minik-minik-node-2 link set dev ens33 up
+ip -n minik-minik-node-2 link set dev cbr0 promisc on
 ip -n minik-minik-node-2 address add 192.168.1.1/24 broadcast 192.168.1.255 dev cbr0
 ip -n minik-minik-node-2 link set dev cbr0 up
+tc -n minik-minik-node-2 qdisc add dev cbr0 root handle 1: htb default 0x30
 ip -n minik-minik-node-2 link set dev veth8400e453 master cbr0
 ip -n minik-minik-node-2 link set dev veth8400e453 up
 ip -n minik-minik-node-2 link set dev vethcbd4cf7b master cbr0
@@ -238,6 +253,16 @@ ip netns exec minik-minik-node-2 iptables-restore <<'END'
 -A POSTROUTING ! -d 10.0.0.0/8 -m comment --comment "kubenet: SNAT for outbound traffic from cluster" -m addrtype ! --dst-type LOCAL -j MASQUERADE
 COMMIT
 END
+# Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:
+# /var/lib/cni/networks/kubenet/192.168.1.2
+#   cb041266d27306313b35d74ac87ec70153e813257cc716a6e4f9b968424af102
+#   eth0
+# /var/lib/cni/networks/kubenet/192.168.1.3
+#   7c10acbf2b142f622277eaa96f69496fe7ce9ae95e61717fa2ece7afe0a192f4
+#   eth0
+# /var/lib/cni/networks/kubenet/last_reserved_ip.0
+#   192.168.1.3
+# /var/lib/cni/networks/kubenet/lock
 
 # --- default/test-b8fb9cdb5-wls2w
 ip -n minik-minik-default-test-b8fb9cdb5-wls2w link set dev lo up

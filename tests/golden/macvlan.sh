@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the network of cluster minik (macvlan) by hand. Made by `minik plan --as shell`.
-# Run as root; needs iproute2, procps, ipset and iptables. `down` as argument removes it again.
+# Run as root; needs iproute2, procps, and of ipset, iptables and ebtables what it names. `down` as argument
+# removes it again.
 # Nothing outside of the namespaces named here is touched, but for /etc/netns.
 set -eu
 
@@ -190,12 +191,70 @@ ip -n minik-minik-node-1 link set dev lo up
 ip -n minik-minik-node-1 address add 10.1.10.9/24 broadcast 10.1.10.255 dev ens33
 ip -n minik-minik-node-1 link set dev ens33 up
 ip -n minik-minik-node-1 route add default via 10.1.10.2 dev ens33
+# Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:
+# /etc/cni/net.d/10-macvlan.conf
+#   {
+#     "cniVersion": "0.4.0",
+#     "name": "macvlan-net",
+#     "type": "macvlan",
+#     "master": "ens33",
+#     "mode": "bridge",
+#     "mtu": 1500,
+#     "ipam": {
+#       "type": "host-local",
+#       "subnet": "10.1.10.0/24",
+#       "rangeStart": "10.1.10.129",
+#       "rangeEnd": "10.1.10.158",
+#       "gateway": "10.1.10.2",
+#       "routes": [
+#         { "dst": "0.0.0.0/0" }
+#       ]
+#     }
+#   }
+# /var/lib/cni/networks/macvlan-net/10.1.10.129
+#   6dc1e2e499ab631b802ca36421b008a770cad26cc333b03a68d316518cf21504
+#   eth0
+# /var/lib/cni/networks/macvlan-net/10.1.10.130
+#   f74aadf3fb8f11469d0402ddbf5513f2823ccf3019088cb18184697ad227a884
+#   eth0
+# /var/lib/cni/networks/macvlan-net/last_reserved_ip.0
+#   10.1.10.130
+# /var/lib/cni/networks/macvlan-net/lock
 
 # --- node-2
 ip -n minik-minik-node-2 link set dev lo up
 ip -n minik-minik-node-2 address add 10.1.10.10/24 broadcast 10.1.10.255 dev ens33
 ip -n minik-minik-node-2 link set dev ens33 up
 ip -n minik-minik-node-2 route add default via 10.1.10.2 dev ens33
+# Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:
+# /etc/cni/net.d/10-macvlan.conf
+#   {
+#     "cniVersion": "0.4.0",
+#     "name": "macvlan-net",
+#     "type": "macvlan",
+#     "master": "ens33",
+#     "mode": "bridge",
+#     "mtu": 1500,
+#     "ipam": {
+#       "type": "host-local",
+#       "subnet": "10.1.10.0/24",
+#       "rangeStart": "10.1.10.161",
+#       "rangeEnd": "10.1.10.190",
+#       "gateway": "10.1.10.2",
+#       "routes": [
+#         { "dst": "0.0.0.0/0" }
+#       ]
+#     }
+#   }
+# /var/lib/cni/networks/macvlan-net/10.1.10.161
+#   cb041266d27306313b35d74ac87ec70153e813257cc716a6e4f9b968424af102
+#   eth0
+# /var/lib/cni/networks/macvlan-net/10.1.10.162
+#   4838640b664a248b8cce733205f2fb2029cc6fee0799585bfe11c25eb05ca7c8
+#   eth0
+# /var/lib/cni/networks/macvlan-net/last_reserved_ip.0
+#   10.1.10.162
+# /var/lib/cni/networks/macvlan-net/lock
 
 # --- default/test-b8fb9cdb5-wls2w
 ip -n minik-minik-default-test-b8fb9cdb5-wls2w link set dev lo up
