@@ -59,7 +59,7 @@ fn object(kind: &str, name: &str) -> Reference {
 }
 
 fn apply(text: &str) -> Edit {
-    Edit::Apply { name: "more.yaml".into(), text: text.into() }
+    Edit::Apply { name: "more.yaml".into(), text: text.into(), namespace: "default".into() }
 }
 
 const POD: &str = "{apiVersion: v1, kind: Pod, metadata: {name: extra}, spec: {containers: [{name: c, image: nginx}]}}";
@@ -165,4 +165,32 @@ fn what_is_not_there_or_cannot_be_is_an_error_and_changes_nothing() {
         assert!(error.contains(message), "{error}");
         assert_eq!(life.overrides, before);
     }
+}
+
+#[test]
+fn a_line_s_values_are_at_both_of_its_ends_and_unnamed_ones_stay() {
+    let mut life = Life::of("calico-ipip");
+    let qdiscs = |life: &Life| -> Vec<String> {
+        let (_, plan) = life.now();
+        let links = plan.namespaces.iter().flat_map(|ns| ns.links.iter().map(move |link| (ns, link)));
+        let words = |(ns, link): (&minik::plan::Namespace, &minik::plan::Link)| {
+            Some(format!("{}/{} {} {}", ns.name, link.name, link.qdisc.as_ref()?, link.mtu?))
+        };
+        links.filter_map(words).collect()
+    };
+    let line = |delay: Option<&str>, loss: Option<&str>, mtu| Edit::Line {
+        host: "node-2".into(),
+        change: Some(topology::line_change(delay, loss, None, mtu).unwrap()),
+    };
+    life.change(line(Some("10ms"), None, None)).unwrap();
+    life.change(line(None, Some("1%"), Some(1400))).unwrap();
+    let netem = "netem delay 10000us loss 1% 1400";
+    assert_eq!(qdiscs(&life), [format!("switch/node-2 {netem}"), format!("node-2/ens33 {netem}")]);
+    let (_, plan) = life.now();
+    let tunnel = plan.namespace("node-2").unwrap().link("tunl0").unwrap();
+    assert_eq!(tunnel.mtu, Some(1480), "no daemon sees a NIC's MTU change");
+    life.change(Edit::Line { host: "node-2".into(), change: None }).unwrap();
+    assert_eq!(qdiscs(&life), [] as [String; 0]);
+    let nobody = Edit::Line { host: "node-3".into(), change: None };
+    assert_eq!(life.change(nobody).unwrap_err().hint_text(), Some("did you mean `node-1`?"));
 }

@@ -132,25 +132,25 @@ pub(super) fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
 }
 
 /// The MTU of a node's tunnel: the file's, else what the node's NIC leaves after encapsulation.
-fn tunnel_mtu(cluster: &Cluster, tunnel: &Tunnel, segment: &Segment) -> u32 {
-    cluster.network.mtu.unwrap_or(segment.mtu.saturating_sub(tunnel.overhead))
+fn tunnel_mtu(cluster: &Cluster, tunnel: &Tunnel, node: &Node) -> u32 {
+    cluster.network.mtu.unwrap_or(node.mtu.saturating_sub(tunnel.overhead))
 }
 
 /// The MTU of a node's pods: the smallest that any tunnel of the cluster leaves, whether a pod's packets go through it
 /// or not (felix v3.18, int_dataplane.go, determinePodMTU).
-fn pod_mtu(cluster: &Cluster, segment: &Segment) -> u32 {
-    let of_tunnels = tunnels(cluster).map(|tunnel| tunnel_mtu(cluster, tunnel, segment));
-    of_tunnels.min().unwrap_or(cluster.network.mtu.unwrap_or(segment.mtu))
+fn pod_mtu(cluster: &Cluster, node: &Node) -> u32 {
+    let of_tunnels = tunnels(cluster).map(|tunnel| tunnel_mtu(cluster, tunnel, node));
+    of_tunnels.min().unwrap_or(cluster.network.mtu.unwrap_or(node.mtu))
 }
 
 fn node_namespace(cluster: &Cluster, addresses: &Addresses, node: &Node) -> Result<Namespace> {
     let segment = underlay::segment(cluster, &node.segment)?;
-    let mtu = pod_mtu(cluster, segment);
+    let mtu = pod_mtu(cluster, node);
     let pods: Vec<&Pod> = cluster.pods.iter().filter(|pod| pod.node == node.name).collect();
     let mut ns = underlay::host(cluster, &underlay::Host::node(node), Role::Node)?;
     ns.sysctls = node_sysctls();
     for tunnel in tunnels(cluster) {
-        ns.links.extend(tunnel_link(cluster, addresses, node, tunnel, segment));
+        ns.links.extend(tunnel_link(cluster, addresses, node, tunnel));
         for (neighbour, entry) in tunnel_peers(cluster, addresses, node, tunnel) {
             ns.neighbours.push(neighbour);
             ns.fdb.push(entry);
@@ -194,20 +194,14 @@ fn node_sysctls() -> Vec<Sysctl> {
 
 /// A node's device of a tunnel. A node that no pool of the encapsulation selects has no address for it; Felix makes
 /// tunl0 all the same, and no vxlan.calico.
-fn tunnel_link(
-    cluster: &Cluster,
-    addresses: &Addresses,
-    node: &Node,
-    tunnel: &Tunnel,
-    segment: &Segment,
-) -> Option<Link> {
+fn tunnel_link(cluster: &Cluster, addresses: &Addresses, node: &Node, tunnel: &Tunnel) -> Option<Link> {
     let address = addresses.tunnel(node, tunnel);
     if address.is_none() && tunnel.needs_address {
         return None;
     }
     let addresses =
         address.map(|address| Address { net: Ipv4Net::from(address).into(), broadcast: None, scope: Scope::Global });
-    let mtu = Some(tunnel_mtu(cluster, tunnel, segment));
+    let mtu = Some(tunnel_mtu(cluster, tunnel, node));
     Some(Link { mtu, addresses: addresses.into_iter().collect(), ..(tunnel.link)(node) })
 }
 
@@ -265,7 +259,7 @@ fn pod_namespace(cluster: &Cluster, addresses: &Addresses, pod: &Pod) -> Result<
     let kind = LinkKind::Veth { peer_namespace: pod.node.clone(), peer: felix::names::veth(pod) };
     ns.links.push(Link {
         mac: Some(names::mac(&[&cluster.name, &pod.key(), POD_NIC])),
-        mtu: Some(pod_mtu(cluster, underlay::segment(cluster, &node.segment)?)),
+        mtu: Some(pod_mtu(cluster, node)),
         addresses: vec![Address { net: Ipv4Net::from(address).into(), broadcast: Some(address), scope: Scope::Global }],
         ..Link::new(POD_NIC, kind)
     });

@@ -9,7 +9,7 @@
 use ipnet::Ipv4Net;
 
 use super::bridge_plugin::{self, Conf};
-use super::{host_local, underlay};
+use super::host_local;
 use crate::error::{Error, Kind, Result};
 use crate::plan::netfilter::{Match, Rule, TableName, Target};
 use crate::plan::{Address, Datapath, File, Namespace, Plan, Scope};
@@ -110,7 +110,7 @@ fn subnet(node: &Node) -> Result<Ipv4Net> {
 
 /// The MTU is what the node's NIC (or the file) has, less the encapsulation.
 fn local<'a>(cluster: &'a Cluster, backend: &Backend, node: &'a Node) -> Result<Local<'a>> {
-    let nic = underlay::segment(cluster, &node.segment)?.mtu;
+    let nic = node.mtu;
     let outer = cluster.network.flannel.mtu.unwrap_or(nic);
     Ok(Local { cluster, node, subnet: subnet(node)?, mtu: outer.saturating_sub(backend.overhead) })
 }

@@ -91,9 +91,10 @@ fn two_segments() -> Cluster {
         subnet: "10.2.0.0/24".parse().unwrap(),
         mtu: 1400,
         router: Ipv4Addr::new(10, 2, 0, 1),
+        line: Default::default(),
     });
     let far = cluster.nodes.last_mut().unwrap();
-    (far.segment, far.address) = ("dmz".into(), Ipv4Addr::new(10, 2, 0, 10));
+    (far.segment, far.address, far.mtu) = ("dmz".into(), Ipv4Addr::new(10, 2, 0, 10), 1400);
     cluster
 }
 

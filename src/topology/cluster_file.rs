@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::fields::{Ignored, Spanned, Unsupported};
+use super::line::LinkEntry;
 use super::options::{KubeRouterEntry, KubenetEntry};
 
 /// A cluster: its underlay and how its pods are connected.
@@ -74,12 +75,12 @@ pub(super) struct SegmentEntry {
     pub(super) router: Option<Spanned<String>>,
     /// MTU of every NIC on it, 1500 if not given.
     pub(super) mtu: Option<Spanned<u32>>,
-    #[serde(default, rename = "delay")]
-    pub(super) _delay: Option<Unsupported>,
-    #[serde(default, rename = "loss")]
-    pub(super) _loss: Option<Unsupported>,
-    #[serde(default, rename = "rate")]
-    pub(super) _rate: Option<Unsupported>,
+    /// Delay of each packet on each line of it, in each direction: `10ms`.
+    pub(super) delay: Option<Spanned<String>>,
+    /// Share of packets that are lost on each line of it, in each direction: `1%`.
+    pub(super) loss: Option<Spanned<String>>,
+    /// Bandwidth of each line of it, in each direction: `100mbit`.
+    pub(super) rate: Option<Spanned<String>>,
 }
 
 /// A node.
@@ -96,6 +97,8 @@ pub(super) struct NodeEntry {
     pub(super) nic: Option<Spanned<String>>,
     /// Ethernet address of the NIC; made from its name if not given.
     pub(super) mac: Option<Spanned<String>>,
+    /// What its line to the switch does.
+    pub(super) link: Option<LinkEntry>,
     /// Labels for `nodeSelector`; `kubernetes.io/hostname` and `kubernetes.io/os` are added.
     #[serde(default)]
     pub(super) labels: BTreeMap<String, Spanned<String>>,
@@ -120,6 +123,8 @@ pub(super) struct ClientEntry {
     pub(super) nic: Option<Spanned<String>>,
     /// Ethernet address of the NIC; made from its name if not given.
     pub(super) mac: Option<Spanned<String>>,
+    /// What its line to the switch does.
+    pub(super) link: Option<LinkEntry>,
     /// Routes beside the default route.
     #[serde(default)]
     pub(super) routes: Vec<RouteEntry>,

@@ -11,6 +11,7 @@ use super::cluster_file::ClusterDocument;
 use super::complaint::{Checked, Complaint, quote};
 use super::documents::{self, Document};
 use super::fields::Spanned;
+use super::line::LineChange;
 use super::manifests::Metadata;
 use super::source::Span;
 use super::tree::Node;
@@ -25,6 +26,8 @@ pub enum Edit {
         name: String,
         /// Its text.
         text: String,
+        /// Where objects go that name no namespace.
+        namespace: String,
     },
     /// An object goes.
     Delete {
@@ -37,6 +40,13 @@ pub enum Edit {
         object: Reference,
         /// How many from now on.
         replicas: u32,
+    },
+    /// What the line between a host and its switch does.
+    Line {
+        /// The node or client.
+        host: String,
+        /// What changes; none is back to what the files say.
+        change: Option<LineChange>,
     },
     /// Labels of an object; none removes one.
     Label {
@@ -80,6 +90,8 @@ pub(super) struct Edited {
 pub(super) struct Past {
     /// Pods that were deleted; their names are used up.
     pub(super) deleted: BTreeSet<(String, String)>,
+    /// Lines that were changed, by host.
+    pub(super) lines: BTreeMap<String, LineChange>,
     /// Labels that were changed.
     pub(super) labels: BTreeMap<(String, String), BTreeMap<String, Option<String>>>,
 }
@@ -93,25 +105,31 @@ pub(super) fn make(trees: &[(u32, Node)], files: usize, edits: &[Edit]) -> Check
     let mut source = files;
     for edit in edits {
         match edit {
-            Edit::Apply { .. } => {
+            Edit::Apply { namespace, .. } => {
                 let own = trees.iter().filter(|(of, _)| *of as usize == source);
-                documents::decode_all(own)?.into_iter().try_for_each(|document| edited.apply(document))?;
+                documents::decode_all(own)?.into_iter().try_for_each(|document| edited.apply(document, namespace))?;
                 source += 1;
             }
             Edit::Delete { object } => edited.delete(object)?,
             Edit::Scale { object, replicas } => edited.scale(object, *replicas)?,
             Edit::Label { object, labels } => edited.label(object, labels),
+            Edit::Line { host, change } => edited.line(host, *change)?,
         }
     }
     Ok(edited)
 }
 
 impl Edited {
-    fn apply(&mut self, document: Document) -> Checked<()> {
+    fn apply(&mut self, mut document: Document, namespace: &str) -> Checked<()> {
         if let Document::Cluster(cluster) = &document {
             let place = cluster.metadata.name.as_ref().map_or(cluster.spec.nodes.span, |name| name.span);
             return Err(Complaint::at(place, "a document of kind `Cluster` cannot be applied to a live cluster")
                 .hint("build it anew with `minik up FILE --replace`; `minik switch` changes its mode"));
+        }
+        let placed = reference(&document).is_some_and(|object| object.namespace == "default");
+        if let Some(metadata) = metadata_mut(&mut document).filter(|own| placed && own.namespace.is_none()) {
+            let span = metadata.name.as_ref().map_or_else(Span::default, |name| name.span);
+            metadata.namespace = Some(Spanned { value: namespace.to_owned(), span });
         }
         let same = |other: &Document| match (reference(other), reference(&document)) {
             (Some(other), Some(new)) => other == new,
@@ -162,6 +180,19 @@ impl Edited {
         Ok(())
     }
 
+    fn line(&mut self, host: &str, change: Option<LineChange>) -> Checked<()> {
+        let spec = &self.cluster.spec;
+        let hosts = || spec.nodes.iter().map(|node| &*node.name).chain(spec.clients.iter().map(|client| &*client.name));
+        if !hosts().any(|known| known == host) {
+            let names: Vec<&str> = hosts().map(String::as_str).collect();
+            return Err(Complaint::usage(format!("no node or client is called {}", quote(host)))
+                .hint(super::rules::one_of(host, &names)));
+        }
+        let before = self.past.lines.remove(host).unwrap_or_default();
+        self.past.lines.extend(change.map(|change| (host.to_owned(), before.then(change))));
+        Ok(())
+    }
+
     fn label(&mut self, object: &Reference, labels: &BTreeMap<String, Option<String>>) {
         let change = |own: &mut BTreeMap<String, Spanned<String>>| {
             for (key, value) in labels {
@@ -198,14 +229,17 @@ fn not_found(object: &Reference) -> Box<Complaint> {
 pub(super) fn reference(document: &Document) -> Option<Reference> {
     let (kind, metadata) = named(document)?;
     let name = metadata.name.as_ref()?.value.clone();
-    let namespace = match kind {
-        "Namespace" | "IPPool" => String::new(),
-        _ => {
-            let given = metadata.namespace.as_ref().map(|namespace| namespace.value.clone());
-            given.filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| "default".to_owned())
-        }
+    let given = metadata.namespace.as_ref().map(|namespace| namespace.value.clone());
+    let namespace = match is_namespaced(kind) {
+        false => String::new(),
+        true => given.filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| "default".to_owned()),
     };
     Some(Reference { kind: kind.to_owned(), namespace, name })
+}
+
+/// Whether objects of a kind are in a Kubernetes namespace.
+pub(super) fn is_namespaced(kind: &str) -> bool {
+    !matches!(kind, "Node" | "Namespace" | "IPPool" | "Cluster")
 }
 
 fn named(document: &Document) -> Option<(&'static str, &Metadata)> {

@@ -12,6 +12,8 @@ mod edits;
 mod fields;
 mod flannel;
 mod ip_pool;
+mod line;
+mod manifest;
 mod manifests;
 mod memory;
 mod network;
@@ -37,6 +39,8 @@ pub use complaint::nearest;
 pub use edits::{Edit, Reference};
 pub use flannel::Flannel;
 pub use ip_pool::{EncapsulationMode, IpPool};
+pub use line::{Line, LineChange, line_change};
+pub use manifest::{Applied, applied, objects};
 pub use memory::{Kept, Memory};
 pub use objects::{KubeNamespace, Workload, WorkloadKind};
 pub use options::{CloudRoutes, HairpinMode, KubeRouter, Kubenet, ModeOptions, OverlayType};
@@ -89,6 +93,8 @@ pub struct Segment {
     pub mtu: u32,
     /// The gateway's address; hosts have their default route through it.
     pub router: Ipv4Addr,
+    /// What its lines do, but for those of hosts that say otherwise.
+    pub line: Line,
 }
 
 /// A node.
@@ -104,6 +110,12 @@ pub struct Node {
     pub nic: String,
     /// The NIC's Ethernet address, if the file fixes it.
     pub mac: Option<Mac>,
+    /// What its line to the switch does.
+    pub line: Line,
+    /// MTU in bytes of its NIC, as the network plugin found it.
+    pub mtu: u32,
+    /// MTU in bytes that was given to its NIC since.
+    pub mtu_now: Option<u32>,
     /// Labels; `kubernetes.io/hostname` is always among them.
     pub labels: BTreeMap<String, String>,
     /// A Calico block that the file fixes for it.
@@ -126,6 +138,10 @@ pub struct Client {
     pub nic: String,
     /// The NIC's Ethernet address, if the file fixes it.
     pub mac: Option<Mac>,
+    /// What its line to the switch does.
+    pub line: Line,
+    /// MTU in bytes of its NIC.
+    pub mtu: u32,
     /// Routes beside its default route, as `ip route add TO via VIA`.
     pub routes: Vec<ClientRoute>,
 }
@@ -292,6 +308,15 @@ impl Mode {
             (Never, CrossSubnet) => Mode::CalicoVxlanCrossSubnet,
         }
     }
+}
+
+/// Whether these can be a label's key and value.
+///
+/// # Errors
+/// Of `Kind::Usage` if they cannot, with what would be right.
+pub fn check_label(key: &str, value: &str) -> crate::error::Result<()> {
+    let value = fields::Spanned { value: value.to_owned(), span: source::Span::default() };
+    rules::label(key, &value).map_err(|complaint| complaint.into_usage())
 }
 
 impl std::fmt::Display for Mode {

@@ -29,7 +29,7 @@ const CLUSTER_NAME: &str = "minik";
 /// field and cure; of `Kind::Usage` if an override is wrong.
 pub fn parse(sources: &[Source], overrides: &Overrides) -> Result<Cluster> {
     let applied = overrides.edits.iter().filter_map(|edit| match edit {
-        Edit::Apply { name, text } => Some(Source::new(name, text)),
+        Edit::Apply { name, text, .. } => Some(Source::new(name, text)),
         _ => None,
     });
     let all: Vec<Source> = sources.iter().cloned().chain(applied).collect();
@@ -47,7 +47,7 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     }
     let Edited { cluster: file, objects, past } = edits::make(trees, files, &overrides.edits)?;
     let name = cluster_name(file.metadata.name.as_ref().map(|name| (name.as_str(), name.span)), overrides)?;
-    let mut underlay = underlay::resolve(&file.spec)?;
+    let mut underlay = underlay::resolve(&file.spec, &past.lines)?;
     let pool_objects: Vec<_> =
         objects.iter().filter_map(|o| if let Document::IpPool(pool) = o { Some(&**pool) } else { None }).collect();
     let chosen = network::resolve_mode(&file.spec, &pool_objects, overrides.cni.as_deref())?;

@@ -85,12 +85,7 @@ fn this_host(links: &[Link]) -> impl Iterator<Item = Ipv4Net> {
 
 fn set(id: &str, kind: &str, members: impl Iterator<Item = Ipv4Net>) -> IpSet {
     let sorted: BTreeSet<IpNet> = members.map(IpNet::from).collect();
-    IpSet {
-        name: names::set(id),
-        kind: kind.to_string(),
-        family: Family::Inet,
-        members: sorted.into_iter().collect(),
-    }
+    IpSet { name: names::set(id), kind: kind.to_string(), family: Family::Inet, members: sorted.into_iter().collect() }
 }
 
 /// The four tables.
