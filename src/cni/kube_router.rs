@@ -16,7 +16,6 @@ use ipnet::{IpNet, Ipv4Net};
 use sha2::{Digest, Sha256};
 
 use super::bridge_plugin::{self, Conf};
-use super::underlay;
 use crate::error::Result;
 use crate::plan::netfilter::{Family, Match, Rule, Side, TableName, Target};
 use crate::plan::{Datapath, File, IpSet, Link, LinkKind, Namespace, Plan, PolicyRule, Protocol, Route, RouteTable};
@@ -74,7 +73,7 @@ pub(super) fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
 
 /// `--auto-mtu`: that of the NIC. IP in IP is not allowed for, so a pod learns of it by "fragmentation needed".
 fn mtu(cluster: &Cluster, node: &Node) -> Result<u32> {
-    Ok(cluster.network.mtu.unwrap_or(underlay::segment(cluster, &node.segment)?.mtu))
+    Ok(cluster.network.mtu.unwrap_or(node.mtu))
 }
 
 /// The name of the device to a node.
@@ -92,7 +91,7 @@ fn add_peer(cluster: &Cluster, node: &Node, other: &Node, ns: &mut Namespace) ->
     match cluster.network.options.kube_router.overlay {
         Some(overlay) if !same_subnet || overlay == OverlayType::Full => {
             let tunnel = tunnel_name(other.address);
-            let nic = underlay::segment(cluster, &node.segment)?.mtu;
+            let nic = node.mtu;
             let kind = LinkKind::IpipPeer { local: node.address, remote: other.address };
             ns.links.push(Link { mtu: Some(nic.saturating_sub(IPIP)), ..Link::new(&tunnel, kind) });
             let source = Some(node.address.into());

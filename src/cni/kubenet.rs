@@ -9,7 +9,6 @@
 use ipnet::Ipv4Net;
 
 use super::bridge_plugin::{self, Conf};
-use super::underlay;
 use crate::error::{Error, Kind, Result};
 use crate::plan::netfilter::{Match, Rule, Side, TableName, Target};
 use crate::plan::{Datapath, Namespace, Plan, Qdisc, Role, Route};
@@ -56,7 +55,7 @@ pub(super) fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
 
 /// The smallest MTU of the node's NICs, of which it has one, unless `--network-plugin-mtu` says another.
 fn mtu(cluster: &Cluster, node: &Node) -> Result<u32> {
-    Ok(cluster.network.mtu.unwrap_or(underlay::segment(cluster, &node.segment)?.mtu))
+    Ok(cluster.network.mtu.unwrap_or(node.mtu))
 }
 
 /// What leaves the cluster gets the node's address; nothing does if all addresses are said to be the cluster's.
