@@ -78,6 +78,7 @@ pub mod packet;
 pub mod plan;
 pub mod predict;
 pub mod probe;
+pub mod proxy;
 pub mod topology;
 pub mod tunnel;
 pub mod verify;

@@ -198,12 +198,6 @@ pub enum Match {
     },
     /// The reverse path check fails.
     RpFilterInvert,
-    /// A comment that stands among the matches, where its author wrote it (`-m conntrack … -m comment …`); it always
-    /// holds.
-    Comment {
-        /// The comment.
-        text: String,
-    },
     /// Incoming interface that it must not be; a trailing `+` is a prefix.
     NotInInterface {
         /// Name or prefix.

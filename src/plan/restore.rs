@@ -108,7 +108,6 @@ pub(crate) fn extension(matching: &Match) -> Option<String> {
         }
         Match::Mark { value, mask, invert } => format!("-m mark {}--mark {value:#x}/{mask:#x}", not(*invert)),
         Match::RpFilterInvert => "-m rpfilter --invert".to_string(),
-        Match::Comment { text } => format!("-m comment --comment {}", quoted(text)),
         Match::IcmpType { number } => format!("-m icmp --icmp-type {number}"),
         Match::Transport { protocol: number, port: None } => format!("-m {}", protocol(*number)),
         Match::Transport { protocol: number, port: Some(port) } => format!("-m {} --dport {port}", protocol(*number)),

@@ -218,7 +218,6 @@ impl Walk<'_> {
             }
             Match::Mark { value, mask, invert } => (packet.mark & mask == *value) != *invert,
             Match::RpFilterInvert => !self.reverse_path(ip.src, packet),
-            Match::Comment { .. } => true,
             Match::NotInInterface { name } => !packet.incoming.is_some_and(|link| named(name, &link.name)),
             Match::NotOutInterface { name } => !packet.outgoing.is_some_and(|link| named(name, &link.name)),
             Match::Transport { protocol, port } => {

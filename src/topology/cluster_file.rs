@@ -57,8 +57,8 @@ pub(super) struct ClusterSpec {
     /// Prefix of the services' addresses, `10.96.0.0/12` if not given.
     #[serde(rename = "serviceCIDR")]
     pub(super) service_cidr: Option<Spanned<String>>,
-    #[serde(default, rename = "proxy")]
-    pub(super) _proxy: Option<Unsupported>,
+    /// kube-proxy on the nodes; with Services and without this, 1.30 in iptables mode.
+    pub(super) proxy: Option<ProxyEntry>,
     #[serde(default, rename = "dns")]
     pub(super) _dns: Option<Unsupported>,
 }
@@ -167,6 +167,38 @@ pub(super) struct NetworkEntry {
     pub(super) kubenet: Option<Spanned<KubenetEntry>>,
     /// Options of the mode `kube-router`.
     pub(super) kube_router: Option<Spanned<KubeRouterEntry>>,
+}
+
+/// kube-proxy, with the options of its command line.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ProxyEntry {
+    /// `iptables`, `ipvs`, `nftables`, or `none` for nodes without kube-proxy; `iptables` if not given.
+    pub(super) mode: Option<Spanned<String>>,
+    /// Version of Kubernetes, `"1.20"` to `"1.30"`; `"1.30"` if not given.
+    pub(super) version: Option<Spanned<String>>,
+    /// `--cluster-cidr`; the pods' prefix if not given, the empty text for none.
+    #[serde(rename = "clusterCIDR")]
+    pub(super) cluster_cidr: Option<Spanned<String>>,
+    /// `ClusterCIDR`, `NodeCIDR`, `BridgeInterface` or `InterfaceNamePrefix`; `ClusterCIDR` if not given.
+    pub(super) detect_local_mode: Option<Spanned<String>>,
+    /// The bridge of `BridgeInterface`.
+    pub(super) pod_bridge_interface: Option<Spanned<String>>,
+    /// The beginning of the names of `InterfaceNamePrefix`.
+    pub(super) pod_interface_name_prefix: Option<Spanned<String>>,
+    /// Masquerade everything that goes to a Service; `false` if not given.
+    pub(super) masquerade_all: Option<bool>,
+    /// The bit of the mark for packets to masquerade; 14 if not given.
+    pub(super) masquerade_bit: Option<Spanned<u32>>,
+    /// Prefixes of the node addresses that take node ports; every address if not given.
+    #[serde(default)]
+    pub(super) node_port_addresses: Vec<Spanned<String>>,
+    /// Whether node ports answer on 127.0.0.1, from 1.26 on; `true` if not given.
+    pub(super) localhost_node_ports: Option<bool>,
+    /// `--bind-address`.
+    pub(super) bind_address: Option<Spanned<String>>,
+    /// Whether masquerade rules say `--random-fully`, as with an iptables since 1.6.2; `true` if not given.
+    pub(super) random_fully: Option<bool>,
 }
 
 /// An IP pool of Calico.

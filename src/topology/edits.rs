@@ -252,6 +252,9 @@ fn named(document: &Document) -> Option<(&'static str, &Metadata)> {
         Document::DaemonSet(it) => ("DaemonSet", &it.metadata),
         Document::StatefulSet(it) => ("StatefulSet", &it.metadata),
         Document::IpPool(it) => ("IPPool", &it.metadata),
+        Document::Service(it) => ("Service", &it.metadata),
+        Document::Endpoints(it) => ("Endpoints", &it.metadata),
+        Document::EndpointSlice(it) => ("EndpointSlice", &it.metadata),
     })
 }
 
@@ -265,5 +268,8 @@ fn metadata_mut(document: &mut Document) -> Option<&mut Metadata> {
         Document::DaemonSet(it) => &mut it.metadata,
         Document::StatefulSet(it) => &mut it.metadata,
         Document::IpPool(it) => &mut it.metadata,
+        Document::Service(it) => &mut it.metadata,
+        Document::Endpoints(it) => &mut it.metadata,
+        Document::EndpointSlice(it) => &mut it.metadata,
     })
 }

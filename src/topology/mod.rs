@@ -9,6 +9,7 @@ mod complaint;
 mod decode;
 mod documents;
 mod edits;
+mod endpoint_slices;
 mod fields;
 mod flannel;
 mod ip_pool;
@@ -25,10 +26,16 @@ mod pod_network;
 mod pod_spec;
 mod pods;
 mod pools;
+mod proxy;
 mod rules;
 mod schedule;
 mod schema;
 mod selector;
+mod service;
+mod service_objects;
+mod service_ports;
+mod service_spec;
+mod services;
 mod source;
 mod tree;
 mod underlay;
@@ -44,9 +51,15 @@ pub use manifest::{Applied, applied, objects};
 pub use memory::{Kept, Memory};
 pub use objects::{KubeNamespace, Workload, WorkloadKind};
 pub use options::{CloudRoutes, HairpinMode, KubeRouter, Kubenet, ModeOptions, OverlayType};
-pub use parse::parse;
+pub use parse::{parse, parse_services};
+pub use proxy::{DetectLocal, ProxyConfig, ProxyMode};
 pub use schema::schema;
 pub use selector::{Selector, WrongSelector};
+pub use service::{
+    Endpoint, EndpointPort, EndpointSlice, Service, ServiceKind, ServicePort, ServiceProtocol, TargetPort,
+    TrafficPolicy,
+};
+pub use service_objects::ServiceObjects;
 pub use source::{Overrides, SOURCE_BYTES_MAX, Source};
 
 use std::collections::BTreeMap;
@@ -80,6 +93,15 @@ pub struct Cluster {
     pub pods: Vec<Pod>,
     /// What was handed out before, if the cluster is live.
     pub memory: Memory,
+    /// The Services in input order, addresses and node ports given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
+    /// Endpoints that are written by hand; those that selectors find are no input.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<EndpointSlice>,
+    /// kube-proxy, if the file has a `proxy:` or a Service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyConfig>,
 }
 
 /// An Ethernet segment with one switch.

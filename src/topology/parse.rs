@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::cluster_file::ProxyEntry;
 use super::complaint::{Checked, Complaint, quote};
 use super::documents::{self, Document};
 use super::edits::{self, Edited};
@@ -9,13 +10,15 @@ use super::network;
 use super::pod_cidr;
 use super::pod_network;
 use super::pools;
+use super::proxy;
 use super::rules;
 use super::schedule::{self, Placed};
+use super::service_objects;
 use super::source::{Overrides, Source, Span};
 use super::tree::Node;
 use super::underlay;
 use super::workloads;
-use super::{Addressing, Cluster, Edit, Segment};
+use super::{Addressing, Cluster, Edit, Network, ProxyConfig, Segment, ServiceObjects};
 use crate::error::Result;
 use crate::names;
 
@@ -35,6 +38,19 @@ pub fn parse(sources: &[Source], overrides: &Overrides) -> Result<Cluster> {
     let all: Vec<Source> = sources.iter().cloned().chain(applied).collect();
     let mut trees = Vec::new();
     read(&all, sources.len(), &mut trees, overrides).map_err(|complaint| complaint.into_error(&all, &trees))
+}
+
+/// Services and their endpoints of manifests without a cluster, as they reach a proxy that watches the API: checked, and
+/// no address or node port chosen.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_services(sources: &[Source]) -> Result<ServiceObjects> {
+    let mut trees = Vec::new();
+    let found = documents::read_trees(sources, &mut trees)
+        .and_then(|()| documents::decode_all(trees.iter()))
+        .and_then(|documents| service_objects::resolve(&documents, &[], None));
+    found.map_err(|complaint| complaint.into_error(sources, &trees))
 }
 
 /// `sources` are `files` files, then the manifests that were applied.
@@ -62,6 +78,8 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     pod_network::check(&placed, chosen.mode)?;
     pod_network::check_host_ports(&placed, chosen.mode)?;
     pools::check_room(&network, &file.spec, &pool_objects, &underlay.nodes, &placed)?;
+    let found = service_objects::resolve(&objects, &namespaces, Some(service_cidr))?;
+    let proxy = proxy_config(file.spec.proxy.as_ref(), &network, !found.services.is_empty())?;
     let hosts = file.spec.nodes.iter().map(|n| &n.name).chain(file.spec.clients.iter().map(|c| &c.name));
     let hosts: Vec<(&str, Span)> = hosts.map(|name| (name.as_str(), name.span)).collect();
     let segments: Vec<Span> = file.spec.segments.iter().map(|segment| segment.name.span).collect();
@@ -76,9 +94,24 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
         workloads,
         pods: Vec::new(),
         memory: overrides.memory.clone(),
+        services: found.services,
+        slices: found.slices,
+        proxy,
     };
     check_netns_names(&cluster, &segments, &hosts, &placed)?;
     Ok(Cluster { pods: placed.into_iter().map(|(pod, _)| pod).collect(), ..cluster })
+}
+
+/// kube-proxy, if the file asks for it or there is something for it to do; it is told the pods' prefix.
+fn proxy_config(entry: Option<&ProxyEntry>, network: &Network, wanted: bool) -> Checked<Option<ProxyConfig>> {
+    let pods = match network.mode.addressing() {
+        Addressing::Pools => network.pools.first().map_or(network.cluster_cidr, |pool| pool.cidr),
+        Addressing::PodCidr | Addressing::Segment | Addressing::Own => network.cluster_cidr,
+    };
+    match entry {
+        Some(entry) => proxy::resolve(entry, pods.into()).map(Some),
+        None => Ok(wanted.then(|| ProxyConfig::new(vec![pods.into()]))),
+    }
 }
 
 fn cluster_name(written: Option<(&str, Span)>, overrides: &Overrides) -> Checked<String> {

@@ -134,10 +134,10 @@ fn port(entry: &PortEntry, names: &mut BTreeSet<String>) -> Checked<ContainerPor
     let written = entry.host_ip.as_ref().filter(|ip| !ip.is_empty() && ip.value != "0.0.0.0");
     let host_ip = written.map(rules::address).transpose()?;
     if let Some(name) = &entry.name {
-        let letter = name.bytes().any(|b| b.is_ascii_lowercase());
-        if name.len() > 15 || !rules::is_dns_label(name) || !letter || name.contains("--") {
-            return Err(Complaint::at(name.span, format!("{} is no name for a port", quote(name)))
-                .hint("a port's name has up to 15 lower case letters, digits and `-`, at least one of them a letter"));
+        if !rules::is_port_name(name) {
+            return Err(
+                Complaint::at(name.span, format!("{} is no name for a port", quote(name))).hint(rules::PORT_NAME_CURE)
+            );
         }
         if !names.insert(name.value.clone()) {
             return Err(Complaint::at(name.span, format!("the port `{}` is given twice", name.value))
