@@ -70,6 +70,7 @@
 pub mod agent;
 pub mod cli;
 pub mod cni;
+pub mod compose;
 pub mod error;
 pub mod ipam;
 pub mod kernel;

@@ -13,9 +13,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use minik::plan::restore;
+use minik::compose;
+use minik::plan::netfilter::{TableName, Target};
+use minik::plan::{Datapath, restore};
 use minik::proxy::{Family, Host, View, iptables};
-use minik::topology::{DetectLocal, ProxyConfig, ServiceObjects, Source, parse_services};
+use minik::topology::{DetectLocal, Overrides, ProxyConfig, ServiceObjects, Source, parse, parse_services};
 use serde_json::Value;
 
 /// Chains in which Services stand one behind the other in random order.
@@ -229,4 +231,88 @@ fn the_comparison_sees_every_difference() {
     {
         assert_ne!(differences(dump, &broken), [""; 0], "{broken}");
     }
+}
+
+/// The chains of a node's table that have rules in built-in chains, in order: what a packet meets.
+fn order(cluster: &minik::topology::Cluster, table: TableName, chain: &str) -> Vec<String> {
+    let plan = compose::plan(cluster, Datapath::Kernel).unwrap();
+    let node = plan.namespace("node-1").unwrap();
+    let table = node.tables.iter().find(|known| known.name == table).unwrap();
+    let chain = table.chains.iter().find(|known| known.name == chain).unwrap();
+    let jump = |rule: &minik::plan::netfilter::Rule| match rule.target.as_ref().unwrap() {
+        Target::Jump { chain } | Target::Goto { chain } => chain.clone(),
+        other => format!("{other:?}"),
+    };
+    chain.rules.iter().map(jump).collect()
+}
+
+fn cluster(mode: &str, version: &str) -> minik::topology::Cluster {
+    let text = format!(
+        "apiVersion: minik.dev/v1
+kind: Cluster
+spec:
+  segments: [{{name: lan, subnet: 10.1.10.0/24, router: 10.1.10.2}}]
+  nodes:
+  - {{name: node-1, address: 10.1.10.9}}
+  - {{name: node-2, address: 10.1.10.10}}
+  network: {{cni: {mode}}}
+  proxy: {{version: \"{version}\"}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: web, labels: {{app: web}}}}
+spec:
+  nodeName: node-1
+  containers: [{{name: c, image: nginx, ports: [{{containerPort: 80, name: http, hostPort: 8081}}]}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: other, labels: {{app: web}}}}
+spec:
+  nodeName: node-2
+  containers: [{{name: c, image: nginx, ports: [{{containerPort: 8080, name: http}}]}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec: {{selector: {{app: web}}, ports: [{{port: 80, targetPort: http}}]}}
+"
+    );
+    parse(&[Source::new("test.yaml", text)], &Overrides::default()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn rules_stand_in_the_order_of_a_real_node() {
+    let cluster = cluster("calico-ipip", "1.20");
+    for (table, chain, expected) in [
+        (TableName::Filter, "INPUT", "cali-INPUT KUBE-EXTERNAL-SERVICES KUBE-FIREWALL"),
+        (TableName::Filter, "OUTPUT", "cali-OUTPUT KUBE-SERVICES KUBE-FIREWALL"),
+        (TableName::Nat, "PREROUTING", "cali-PREROUTING KUBE-SERVICES CNI-HOSTPORT-DNAT"),
+        (TableName::Nat, "OUTPUT", "cali-OUTPUT KUBE-SERVICES CNI-HOSTPORT-DNAT"),
+        (TableName::Nat, "POSTROUTING", "cali-POSTROUTING CNI-HOSTPORT-MASQ KUBE-POSTROUTING"),
+    ] {
+        assert_eq!(order(&cluster, table, chain).join(" "), expected, "{chain}");
+    }
+    let newest = self::cluster("calico-ipip", "1.30");
+    for (chain, expected) in [
+        ("INPUT", "cali-INPUT KUBE-PROXY-FIREWALL KUBE-NODEPORTS KUBE-EXTERNAL-SERVICES KUBE-FIREWALL"),
+        ("OUTPUT", "cali-OUTPUT KUBE-PROXY-FIREWALL KUBE-SERVICES KUBE-FIREWALL"),
+    ] {
+        assert_eq!(order(&newest, TableName::Filter, chain).join(" "), expected, "{chain}");
+    }
+}
+
+#[test]
+fn endpoints_are_the_pods_that_a_selector_finds() {
+    let cluster = cluster("calico-ipip", "1.30");
+    let plan = compose::plan(&cluster, Datapath::Kernel).unwrap();
+    let node = plan.namespace("node-1").unwrap();
+    let text = restore::iptables_restore(&node.tables);
+    for pod in ["default/web", "default/other"] {
+        let address = plan.namespace(pod).unwrap().address().unwrap();
+        let port = if pod == "default/web" { 80 } else { 8080 };
+        assert!(text.contains(&format!("-j DNAT --to-destination {address}:{port}\n")), "{pod}");
+    }
+    let host_port = "-m multiport --dports 8081 -j CNI-DN-";
+    assert!(text.contains(host_port), "{text}");
 }

@@ -8,7 +8,7 @@ use crate::kernel::features;
 use crate::kernel::state::{self, Phase, Record};
 use crate::plan::Plan;
 use crate::topology::{Cluster, Overrides, Pod, Source, nearest};
-use crate::{cni, topology};
+use crate::{compose, topology};
 
 /// An open cluster.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub fn compute(record: Record) -> Result<Session> {
     };
     let compute = || {
         let cluster = topology::parse(&sources, &overrides)?;
-        let plan = cni::plan(&cluster, record.datapath)?;
+        let plan = compose::plan(&cluster, record.datapath)?;
         Ok((cluster, plan))
     };
     let (cluster, plan) = compute()

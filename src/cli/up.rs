@@ -11,6 +11,7 @@ use super::args::{Globals, UpArgs};
 use super::{down, input, orders};
 use crate::agent;
 use crate::cni;
+use crate::compose;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Phase, Record, SourceText};
 use crate::kernel::{apply, features, host, netns, process, restore};
@@ -29,7 +30,7 @@ pub fn run(args: &UpArgs, globals: &Globals) -> Result<ExitCode> {
     let overrides = Overrides { cluster_name: globals.cluster.clone(), cni: args.cni.clone(), ..Overrides::default() };
     let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
     if args.dry_run {
-        let plan = cni::plan(&cluster, args.datapath.fixed().unwrap_or(Datapath::Kernel))?;
+        let plan = compose::plan(&cluster, args.datapath.fixed().unwrap_or(Datapath::Kernel))?;
         return super::print::text(&render::text(&plan)).map(|()| ExitCode::SUCCESS);
     }
     features::require_root()?;
@@ -50,7 +51,7 @@ pub(super) fn whole(
     interrupts: &Interrupts,
     steps: &mut Steps,
 ) -> Result<Plan> {
-    let plan = cni::plan(cluster, choose_datapath(args, cluster)?)?;
+    let plan = compose::plan(cluster, choose_datapath(args, cluster)?)?;
     restore::require_tools(&plan)?;
     features::require_parts(&plan)?;
     let _lock = claim(&plan, args)?;

@@ -37,8 +37,7 @@ pub enum Place {
 }
 
 impl Overlay {
-    /// Puts the overlay into a node's tables of one family. A rule that is there already stays where it is, a chain that is
-    /// there keeps its rules where the overlay has none for it.
+    /// Puts the overlay into a node's tables of one family. A jump that is there already stays where it is.
     pub fn onto(self, namespace: &mut Namespace, family: Family) {
         let tables = match family {
             Family::V4 => &mut namespace.tables,
@@ -52,8 +51,12 @@ impl Overlay {
         for (name, chain) in self.chains {
             let table = table(tables, name);
             match table.chains.iter_mut().find(|known| known.name == chain.name) {
-                Some(known) if chain.rules.is_empty() && known.policy.is_none() => {}
-                Some(known) => known.rules = chain.rules,
+                // A chain that two programs write has the rules of both, those of the later one first.
+                Some(known) => {
+                    let earlier = std::mem::replace(&mut known.rules, chain.rules);
+                    let others: Vec<Rule> = earlier.into_iter().filter(|rule| !known.rules.contains(rule)).collect();
+                    known.rules.extend(others);
+                }
                 None => table.chains.push(chain),
             }
         }

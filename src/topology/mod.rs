@@ -227,6 +227,19 @@ pub enum Mode {
     Docker,
 }
 
+/// Who programs ports of nodes that lead to pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostPorts {
+    /// Nobody.
+    None,
+    /// The CNI plugin portmap, in the network of this name.
+    Portmap(&'static str),
+    /// kubelet.
+    Kubelet,
+    /// The mode itself.
+    Own,
+}
+
 /// Where a mode's pods get their addresses from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addressing {
@@ -302,9 +315,23 @@ impl Mode {
         }
     }
 
-    /// Whether something programs `hostPort`s.
-    pub fn has_host_ports(self) -> bool {
-        matches!(self, Mode::Docker)
+    /// Who programs `hostPort`s, and as which CNI network: in the configurations that these projects install, the plugin
+    /// portmap follows.
+    pub fn host_ports(self) -> HostPorts {
+        match self {
+            Mode::CalicoBgp
+            | Mode::CalicoIpip
+            | Mode::CalicoIpipCrossSubnet
+            | Mode::CalicoVxlan
+            | Mode::CalicoVxlanCrossSubnet
+            | Mode::Canal => HostPorts::Portmap("k8s-pod-network"),
+            Mode::FlannelVxlan | Mode::FlannelVxlanDirectRouting | Mode::FlannelHostGw | Mode::FlannelUdp => {
+                HostPorts::Portmap("cbr0")
+            }
+            Mode::Kubenet => HostPorts::Kubelet,
+            Mode::Docker => HostPorts::Own,
+            Mode::KubeRouter | Mode::Bridge | Mode::Macvlan => HostPorts::None,
+        }
     }
 
     /// `ipipMode` and `vxlanMode` of a pool in this mode.

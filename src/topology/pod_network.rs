@@ -9,7 +9,7 @@ use super::manifests::Labels;
 use super::pod_spec::PodSpec;
 use super::rules;
 use super::schedule::Placed;
-use super::{Mode, Pod, PodNetwork};
+use super::{HostPorts, Mode, Pod, PodNetwork};
 
 /// The annotation by which a pod takes the place of a container of Docker's.
 const ANNOTATION: &str = "minik.dev/docker-network";
@@ -83,7 +83,7 @@ pub(super) fn check_host_ports(pods: &[Placed], mode: Mode) -> Checked<()> {
     };
     for (index, (pod, span)) in pods.iter().enumerate() {
         for (number, protocol) in published(pod) {
-            if pod.network != PodNetwork::Host && !mode.has_host_ports() {
+            if pod.network != PodNetwork::Host && mode.host_ports() == HostPorts::None {
                 let message = format!("pod {} asks for `hostPort`, which the mode {mode} does not program", pod.key());
                 return Err(Complaint::at(*span, message).hint("remove it: minik would not do what it says"));
             }

@@ -82,6 +82,9 @@ impl ProxyMode {
 }
 
 impl ProxyConfig {
+    /// A version that still has kubenet, which went away with dockershim in 1.24.
+    pub const KUBENET_MINOR: u8 = 20;
+
     /// The oldest and the newest minor version whose rules are known.
     pub const MINORS: std::ops::RangeInclusive<u8> = 20..=30;
 

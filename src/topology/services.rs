@@ -53,27 +53,8 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
     let (cluster_ips, ip_span, headless) = addresses(spec, kind)?;
     let ports = ports(spec, kind, headless, name.span)?;
     let external = matches!(kind, ServiceKind::NodePort | ServiceKind::LoadBalancer);
-    let external_policy =
-        choice("traffic policy", spec.external_traffic_policy.as_ref(), TrafficPolicy::Cluster, POLICIES)?;
-    if let Some(written) = spec.external_traffic_policy.as_ref()
-        && !external
-        && spec.external_ips.is_empty()
-    {
-        return Err(Complaint::at(
-            written.span,
-            "`externalTrafficPolicy` of a Service that is not reachable from outside",
-        )
-        .hint("it may only be set for types NodePort and LoadBalancer, or with `externalIPs`"));
-    }
-    let families: Vec<bool> = spec
-        .ip_families
-        .iter()
-        .map(|family| choice("family of addresses", Some(family), false, &[("IPv4", false), ("IPv6", true)]))
-        .collect::<Checked<_>>()?;
-    let stacks = [("SingleStack", false), ("PreferDualStack", false), ("RequireDualStack", true)];
-    let dual = choice("ipFamilyPolicy", spec.ip_family_policy.as_ref(), false, &stacks)?;
-    let v6 = spec.ip_families.iter().zip(&families).find(|(_, v6)| **v6).map(|(written, _)| written.span);
-    let v6_span = v6.or_else(|| spec.ip_family_policy.as_ref().filter(|_| dual).map(|policy| policy.span));
+    let external_policy = external_policy(spec, external)?;
+    let v6_span = wants_v6(spec)?;
     let (affinity, service_health) = (affinity(spec)?, health(spec, kind, external_policy)?);
     let metadata = &object.metadata;
     let labels = pods::labels(&metadata.labels)?;
@@ -117,6 +98,33 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
         wants_health: balancer && external_policy == TrafficPolicy::Local && service_health.is_none(),
         service,
     })
+}
+
+fn external_policy(spec: &ServiceSpec, external: bool) -> Checked<TrafficPolicy> {
+    if let Some(written) = spec.external_traffic_policy.as_ref()
+        && !external
+        && spec.external_ips.is_empty()
+    {
+        return Err(Complaint::at(
+            written.span,
+            "`externalTrafficPolicy` of a Service that is not reachable from outside",
+        )
+        .hint("it may only be set for types NodePort and LoadBalancer, or with `externalIPs`"));
+    }
+    choice("traffic policy", spec.external_traffic_policy.as_ref(), TrafficPolicy::Cluster, POLICIES)
+}
+
+/// Where a Service asks for an IPv6 address.
+fn wants_v6(spec: &ServiceSpec) -> Checked<Option<Span>> {
+    let families: Vec<bool> = spec
+        .ip_families
+        .iter()
+        .map(|family| choice("family of addresses", Some(family), false, &[("IPv4", false), ("IPv6", true)]))
+        .collect::<Checked<_>>()?;
+    let stacks = [("SingleStack", false), ("PreferDualStack", false), ("RequireDualStack", true)];
+    let dual = choice("ipFamilyPolicy", spec.ip_family_policy.as_ref(), false, &stacks)?;
+    let v6 = spec.ip_families.iter().zip(&families).find(|(_, v6)| **v6).map(|(written, _)| written.span);
+    Ok(v6.or_else(|| spec.ip_family_policy.as_ref().filter(|_| dual).map(|policy| policy.span)))
 }
 
 const KINDS: &[(&str, ServiceKind)] = &[
