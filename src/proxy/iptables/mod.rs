@@ -78,7 +78,11 @@ fn jumps(view: &View) -> Vec<Jump> {
     let (portals, firewall) = ("kubernetes service portals", "kubernetes load balancer firewall");
     let filter = |from: &str, matches: Vec<Match>, comment: &str, chain: &str| {
         // Conditions stand before the comment here, other than everywhere else.
-        head(TableName::Filter, from, Rule { comments_last: !comment.is_empty(), ..rule(comment, matches, jump(chain)) })
+        head(
+            TableName::Filter,
+            from,
+            Rule { comments_last: !comment.is_empty(), ..rule(comment, matches, jump(chain)) },
+        )
     };
     let nat =
         |from: &str, comment: &str, chain: &str| head(TableName::Nat, from, rule(comment, Vec::new(), jump(chain)));
