@@ -5,13 +5,12 @@
 use std::collections::BTreeMap;
 
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::link::InfoKind;
 use nix::sched::{CloneFlags, unshare};
 
 use super::devices;
 use super::messages::CREATE;
 use super::netlink::{Batch, Rtnetlink};
-use super::survey;
+use super::survey::{self, Device};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Link, LinkKind, Plan, Qdisc};
 
@@ -68,10 +67,10 @@ impl Part {
 
     fn is_there(self, rtnetlink: &mut Rtnetlink) -> bool {
         match self {
-            Part::Vxlan => survey::try_link(rtnetlink, &InfoKind::Vxlan).is_ok(),
-            Part::Macvlan => survey::try_link(rtnetlink, &InfoKind::MacVlan).is_ok(),
-            Part::Netem => survey::try_qdisc(rtnetlink, "netem").is_ok(),
-            Part::Htb => survey::try_qdisc(rtnetlink, "htb").is_ok(),
+            Part::Vxlan => survey::makes(rtnetlink, Device::Vxlan),
+            Part::Macvlan => survey::makes(rtnetlink, Device::Macvlan),
+            Part::Netem => survey::makes(rtnetlink, Device::Netem),
+            Part::Htb => survey::makes(rtnetlink, Device::Htb),
         }
     }
 }
