@@ -40,7 +40,8 @@ const FALLBACKS: &[Fallback] =
 /// If a scratch namespace is possible and yet a probe cannot be made.
 pub fn run(globals: &Globals) -> Result<ExitCode> {
     let findings = survey::survey()?;
-    let modes: Vec<(Mode, Verdict)> = Mode::ALL.iter().map(|mode| (*mode, verdict(&wanted(*mode), &findings))).collect();
+    let modes: Vec<(Mode, Verdict)> =
+        Mode::ALL.iter().map(|mode| (*mode, verdict(&wanted(*mode), &findings))).collect();
     let object = json!({
         "features": findings.iter().map(as_json).collect::<Vec<_>>(),
         "modes": modes.iter().map(|(mode, verdict)| json!({ "mode": mode, "runs": verdict })).collect::<Vec<_>>(),

@@ -65,7 +65,9 @@ impl Machine {
             return match self.distribution.as_str() {
                 "ubuntu" => format!("module {module}: install the package linux-modules-extra-{}", self.release),
                 "debian" if self.release.contains("cloud") => {
-                    format!("module {module}: install the package linux-image-amd64 and boot that kernel, not the cloud's")
+                    format!(
+                        "module {module}: install the package linux-image-amd64 and boot that kernel, not the cloud's"
+                    )
                 }
                 _ => format!("module {module}, which is not in /lib/modules/{}: {kernel}", self.release),
             };

@@ -3,8 +3,8 @@
 //! Neither kernel version nor `lsmod` says it (things are built in, backported, or left out), so every right is used,
 //! every device made, every rule loaded, every set created, and the kernel's answer is what counts. What is made goes
 //! with its namespace. Asking also makes the kernel load the module, if there is one, as `up` would: modules are the
-//! whole machine's and stay loaded, and that of ipip puts a `tunl0` into every namespace. br_netfilter alone is not
-//! asked for in that way, since it changes what passes on the host's own bridges.
+//! whole machine's and stay loaded, and that of ipip puts a `tunl0` into every namespace. br_netfilter alone, and
+//! `-m physdev`, which loads it, are not asked for in that way, since it changes what passes on the host's own bridges.
 
 mod bisect;
 pub mod catalogue;
@@ -70,7 +70,9 @@ pub(super) fn makes(rtnetlink: &mut Rtnetlink, device: Device) -> bool {
 /// If a scratch namespace cannot be made though one could be made before.
 pub fn survey() -> Result<Vec<Finding>> {
     let mut findings = try_rights()?;
-    let lacking = findings.iter().find(|finding| finding.works != Some(true)).map(|finding| finding.feature.name);
+    let needed = |finding: &&Finding| ["namespaces", "administration"].contains(&finding.feature.name);
+    let lacking = findings.iter().filter(needed).find(|finding| finding.works != Some(true));
+    let lacking = lacking.map(|finding| finding.feature.name);
     let lanes: Vec<Lane> = lanes();
     let tried: Vec<Result<Vec<Finding>>> = std::thread::scope(|scope| {
         let threads: Vec<_> = lanes.iter().map(|lane| scope.spawn(|| lane.run(lacking))).collect();
@@ -143,6 +145,11 @@ fn lanes() -> Vec<Lane> {
     ]
 }
 
+/// Whether br_netfilter is there, built in or loaded.
+fn has_br_netfilter() -> bool {
+    Path::new(BRIDGE_SETTING).exists()
+}
+
 fn try_tools(features: &[&'static Feature]) -> Vec<Finding> {
     let tried = features.iter().filter_map(|feature| match feature.probe {
         Probe::Tool(flag) => Some(tools::version(feature, flag)),
@@ -159,7 +166,7 @@ fn try_kernel(features: &[&'static Feature]) -> Vec<Finding> {
                 Err(error) => Err(error.to_string()),
             },
             Probe::Ipvs => ipvs::attempt(),
-            _ if Path::new(BRIDGE_SETTING).exists() => Ok(String::new()),
+            _ if has_br_netfilter() => Ok(String::new()),
             _ => Err("is not loaded".to_owned()),
         };
         Finding::new(feature, outcome)

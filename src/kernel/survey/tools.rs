@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use super::bisect::bisect;
 use super::catalogue::{Feature, Ip, Probe};
-use super::{Finding, NOT_INSTALLED, Outcome};
+use super::{Finding, NOT_INSTALLED, Outcome, has_br_netfilter};
 
 /// What a program says of its version, with the argument that it takes for that.
 pub(super) fn version(feature: &'static Feature, flag: &str) -> Finding {
@@ -27,13 +27,18 @@ pub(super) fn version(feature: &'static Feature, flag: &str) -> Finding {
 /// Rules of one tool, at first all at once.
 pub(super) fn rules(features: &[&'static Feature]) -> Vec<Finding> {
     let Some(Probe::Rule(tool, ip, ..)) = features.first().map(|feature| feature.probe) else { return Vec::new() };
+    let loads_br_netfilter =
+        |feature: &&&'static Feature| matches!(feature.probe, Probe::Rule(.., rule) if rule.contains("-m physdev"));
+    let (careful, free): (Vec<_>, Vec<_>) = features.iter().partition(|f| loads_br_netfilter(f) && !has_br_netfilter());
     let (set, family) = match ip {
         Ip::V4 => ("minik-v4", "inet"),
         Ip::V6 => ("minik-v6", "inet6"),
     };
     // If this fails, what speaks of the set fails with the tool's own words.
     let _ = run("ipset", &["create", set, "hash:net", "family", family], "");
-    together(features, &mut |some| run(tool, &["-w"], &restore_input(some)))
+    let mut findings = together(&free, &mut |some| run(tool, &["-w"], &restore_input(some)));
+    findings.extend(careful.into_iter().map(|feature| Finding::untried(feature, "br_netfilter")));
+    findings
 }
 
 /// What a restore tool reads for these rules: tables in turn, each with its rules.
