@@ -22,7 +22,8 @@ fn a_route_is_the_same_in_every_spelling() {
     }
     let blackhole = routes(r#"[{"type":"blackhole","dst":"10.100.84.128/26","protocol":"bird","flags":[]}]"#);
     assert_eq!(blackhole.expect("JSON"), [documented_route("blackhole 10.100.84.128/26 proto bird")]);
-    let kernel = r#"[{"dst":"10.1.10.0/24","dev":"ens33","protocol":"kernel","scope":"link","prefsrc":"10.1.10.9","flags":[]}]"#;
+    let kernel =
+        r#"[{"dst":"10.1.10.0/24","dev":"ens33","protocol":"kernel","scope":"link","prefsrc":"10.1.10.9","flags":[]}]"#;
     let words = "10.1.10.0/24 dev ens33 proto kernel scope link src 10.1.10.9 ";
     assert_eq!(routes(kernel).expect("JSON"), [documented_route(words)]);
 }
@@ -119,5 +120,8 @@ fn a_captured_packet_is_the_same_in_every_version() {
     let raw = "05:00:00.1 ip: 10.100.84.129 > 10.100.247.1: ICMP echo reply, id 1, seq 1, length 64";
     let [packet] = &seen(raw)[..] else { panic!("one packet") };
     assert_eq!((packet.length, packet.hops.len(), packet.what.as_str()), (None, 1, "ICMP echo reply"));
-    assert!(seen("05:00 aa:aa:aa:aa:aa:aa > ff:ff:ff:ff:ff:ff, ethertype ARP, length 42: Request who-has 1.1.1.1").is_empty());
+    assert!(
+        seen("05:00 aa:aa:aa:aa:aa:aa > ff:ff:ff:ff:ff:ff, ethertype ARP, length 42: Request who-has 1.1.1.1")
+            .is_empty()
+    );
 }

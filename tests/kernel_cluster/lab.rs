@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use crate::fields::{self, Link, Route};
+
 /// What a test gives back: nothing, or why it failed.
 pub type Outcome = Result<(), String>;
 
@@ -74,6 +76,17 @@ impl Cluster {
     /// Runs a shell command in one of its namespaces by `ip netns exec`.
     pub fn exec(&self, what: &str, command: &str) -> Result<String, String> {
         shell(&format!("ip netns exec {} {command}", self.netns(what)))
+    }
+
+    /// The routes in one of its namespaces, as `ip` prints them.
+    pub fn routes(&self, what: &str) -> Result<Vec<Route>, String> {
+        fields::routes(&self.exec(what, "ip -j route")?)
+    }
+
+    /// A link in one of its namespaces, with its addresses.
+    pub fn link(&self, what: &str, device: &str) -> Result<Link, String> {
+        let links = fields::links(&self.exec(what, &format!("ip -j address show dev {device}"))?)?;
+        links.into_iter().next().ok_or_else(|| format!("no {device} in {what}"))
     }
 
     /// The plan that it was built from.
