@@ -92,7 +92,7 @@ fn main() {
         trial("doctor_leaves_nothing", &["ip", "nft", "ipset"], leaves_nothing),
         trial("a_missing_tool_is_named_with_its_package", &["iptables-restore", "ipset"], tools),
         trial("a_broken_tool_is_not_taken_for_a_good_one", &[], broken_tool),
-        trial("a_missing_capability_is_named", &["setpriv"], capabilities),
+        trial("a_missing_capability_is_named", &["setpriv", "unshare"], capabilities),
         trial("an_ordinary_user_is_told_to_be_root", &["setpriv"], ordinary_user),
         trial("a_missing_tun_device_is_named_with_its_cure", &["unshare", "mount"], no_tun),
         trial("read_only_settings_are_found", &["unshare", "mount"], read_only_settings),
@@ -331,7 +331,13 @@ fn capabilities() -> Outcome {
 
     let doctor = without("net_raw")?;
     doctor.expect_verdict("impossible", &["raw sockets (it takes CAP_NET_RAW)"])?;
-    doctor.expect("veth", Some(true), &[])
+    doctor.expect("veth", Some(true), &[])?;
+
+    // Root of a user namespace has all of these in its own namespaces, and may not give a namespace a name.
+    let doctor = Diagnosis::by("exec unshare --user --map-root-user $DOCTOR")?;
+    doctor.expect("namespaces", Some(true), &[])?;
+    doctor.expect("veth", Some(true), &[])?;
+    doctor.expect_verdict("impossible", &["missing: mounts (it takes CAP_SYS_ADMIN"])
 }
 
 fn ordinary_user() -> Outcome {
@@ -358,7 +364,7 @@ fn no_tun() -> Outcome {
     doctor.expect("tun", Some(false), &["there is no /dev/net/tun, though the kernel has the driver", "mknod"])?;
     match whole.usual()? {
         "native" => doctor.expect_verdict("native", &[]),
-        _ => doctor.expect_verdict("impossible", &["ipip"]),
+        _ => doctor.expect_verdict("impossible", &["missing: ipip (a kernel with ", "; or instead tun (`mkdir"]),
     }
 }
 
@@ -407,9 +413,9 @@ fn without_modules(modules: &[&str], test: impl FnOnce() -> Outcome) -> Outcome 
 fn modules() -> Outcome {
     without_modules(&["ipip", "sch_netem", "dummy", "ip_vs_rr"], || {
         let doctor = Diagnosis::here()?;
-        doctor.expect("ipip", Some(false), &["does not know it", "module ipip, which is not in", "CONFIG_NET_IPIP"])?;
-        doctor.expect("netem", Some(false), &["does not know it", "module sch_netem, which"])?;
-        doctor.expect("dummy", Some(false), &["does not know it", "module dummy, which"])?;
+        doctor.expect("ipip", Some(false), &["does not know it", "CONFIG_NET_IPIP, module ipip, which is not in"])?;
+        doctor.expect("netem", Some(false), &["does not know it", "module sch_netem, which is not in"])?;
+        doctor.expect("dummy", Some(false), &["does not know it", "module dummy, which is not in"])?;
         doctor.expect("ip_vs", Some(false), &["does not know it"])?;
         doctor.expect("vxlan", Some(true), &[])?;
         doctor.expect_verdict("fallback", &["TUN"])
@@ -423,13 +429,17 @@ fn modules() -> Outcome {
         for name in ["ipset hash:ip", "ipset hash:ip,port", "match mark", "match recent", "ip6 match mark"] {
             doctor.expect(name, Some(true), &[])?;
         }
-        doctor.expect_verdict("impossible", &["missing: ", "ipset hash:net (module ip_set_hash_net"])
+        doctor.expect_verdict(
+            "impossible",
+            &["missing: ", "ipset hash:net (a kernel with CONFIG_IP_SET_HASH_NET, module ip_set_hash_net"],
+        )
     })?;
     without_modules(&["xt_set"], || {
         let doctor = Diagnosis::here()?;
         doctor.expect("match set", Some(false), &["module xt_set"])?;
         doctor.expect("match mark", Some(true), &[])?;
-        doctor.expect_verdict("impossible", &["missing: match set (module xt_set"])
+        doctor
+            .expect_verdict("impossible", &["missing: match set (a kernel with CONFIG_NETFILTER_XT_SET, module xt_set"])
     })?;
     // All of it is back.
     let doctor = Diagnosis::here()?;

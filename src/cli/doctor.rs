@@ -53,7 +53,8 @@ pub fn run(globals: &Globals) -> Result<ExitCode> {
     Ok(if can_run { ExitCode::SUCCESS } else { ExitCode::from(4) })
 }
 
-/// The names of the features that a need stands for, as in [`catalogue::FEATURES`].
+/// The names of the features that a need stands for, as in [`catalogue::FEATURES`]. What is tried, and what would cure
+/// it, stands there: a new need is an arm here, and what nobody needed before is a row there.
 fn features_of(need: Need) -> &'static [&'static str] {
     match need {
         Need::Veth => &["veth"],
@@ -111,9 +112,14 @@ fn verdict(wanted: &[&'static str], findings: &[Finding]) -> Verdict {
         missing.retain(|name| works(name) == Some(false));
     }
     if !missing.is_empty() {
-        let named = |name: &&str| match find(name).and_then(|finding| finding.cure.as_deref()) {
+        let cured = |name: &str| match find(name).and_then(|finding| finding.cure.as_deref()) {
             Some(cure) => format!("{name} ({cure})"),
-            None => (*name).to_owned(),
+            None => name.to_owned(),
+        };
+        let instead = |name: &str| FALLBACKS.iter().find(|fallback| fallback.missing == name);
+        let named = |name: &&str| match instead(name) {
+            Some(fallback) => format!("{}; or instead {}", cured(name), cured(fallback.by)),
+            None => cured(name),
         };
         return Verdict::Impossible(format!("missing: {}", missing.iter().map(named).collect::<Vec<_>>().join(", ")));
     }
@@ -204,7 +210,7 @@ mod tests {
         assert_eq!(of(&[], &[]), Verdict::Native);
         assert_eq!(of(&["dummy", "ip_vs", "netem", "tun"], &["nft numgen"]), Verdict::Native);
         assert_eq!(of(&["ipip"], &[]), Verdict::Fallback("tunl0 is a TUN device served by minik's agent".to_owned()));
-        assert_eq!(of(&["ipip", "tun"], &[]), impossible("missing: ipip (a cure)"));
+        assert_eq!(of(&["ipip", "tun"], &[]), impossible("missing: ipip (a cure); or instead tun (a cure)"));
         assert_eq!(of(&["ipset"], &["ipset hash:net", "match set"]), impossible("missing: ipset (a cure)"));
         assert_eq!(of(&["ipip", "match set"], &[]), impossible("missing: match set (a cure)"));
         assert_eq!(of(&["administration"], &["veth", "ipip"]), impossible("missing: administration (a cure)"));

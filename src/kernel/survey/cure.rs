@@ -39,8 +39,12 @@ impl Machine {
     /// What brings `feature`, which does not work for the reason `why`.
     pub(super) fn cure(&self, feature: &Feature, why: &str) -> String {
         match feature.probe {
-            _ if why == NOT_INSTALLED => format!("install the package {}", feature.package),
             Probe::Right(right) => rights::cure(right).to_owned(),
+            _ if why == NOT_INSTALLED => format!("install the package {}", feature.package),
+            // It is there, and somebody forbids it: seccomp, a security module, a user namespace.
+            _ if ["not permitted", "ermission denied"].iter().any(|words| why.contains(words)) => {
+                "run it outside of the container or sandbox that forbids this".to_owned()
+            }
             Probe::Tool(_) => format!("install the package {} again", feature.package),
             Probe::Device(Device::Tun) => tun_cure::cure().unwrap_or_else(|| self.module(feature)),
             // Loading it makes the host's own bridges pass their packets to iptables, so that is for the user to say.
@@ -57,7 +61,7 @@ impl Machine {
 
     fn module(&self, feature: &Feature) -> String {
         let Feature { module, config, .. } = feature;
-        let kernel = format!("a kernel with CONFIG_{config} (module {module})");
+        let kernel = format!("a kernel with CONFIG_{config}, module {module}");
         if self.modules.is_none() {
             return kernel;
         }
@@ -69,7 +73,7 @@ impl Machine {
                         "module {module}: install the package linux-image-amd64 and boot that kernel, not the cloud's"
                     )
                 }
-                _ => format!("module {module}, which is not in /lib/modules/{}: {kernel}", self.release),
+                _ => format!("{kernel}, which is not in /lib/modules/{}", self.release),
             };
         }
         if self.can_load {
@@ -101,11 +105,13 @@ mod tests {
         };
         let cure = |machine: &Machine, name: &str| machine.cure(find(name).expect("a row"), "words");
         let bare = machine("debian", "6.18", None, false);
-        assert_eq!(cure(&bare, "ipip"), "a kernel with CONFIG_NET_IPIP (module ipip)");
+        assert_eq!(cure(&bare, "ipip"), "a kernel with CONFIG_NET_IPIP, module ipip");
         let absent = |name: &str| bare.cure(find(name).expect("a row"), NOT_INSTALLED);
         assert_eq!(absent("ipset"), "install the package ipset");
         assert_eq!(absent("iptables by legacy"), "install the package iptables");
         assert_eq!(cure(&bare, "administration"), "it takes CAP_NET_ADMIN");
+        let forbidden = bare.cure(find("tun").expect("a row"), "cannot do it: Operation not permitted (os error 1)");
+        assert!(forbidden.contains("sandbox"));
         let there = machine("debian", "6.1.0-56-amd64", Some(&["sch_netem", "br_netfilter"]), true);
         assert!(cure(&there, "netem").starts_with("`modprobe sch_netem`; it is installed"));
         assert!(cure(&there, "br_netfilter").contains("the host's own bridges"));

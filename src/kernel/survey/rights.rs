@@ -26,7 +26,7 @@ pub(super) fn attempt(right: Right) -> Outcome {
             user => Err(format!("the user's number is {user}")),
         },
         Right::Namespaces => alone(|| Ok(())),
-        Right::Mounts => alone(bind_a_namespace),
+        Right::Mounts => may_mount_here().and_then(|()| alone(bind_a_namespace)),
         Right::Administration => {
             let up = Rtnetlink::open().and_then(|mut rtnetlink| devices::loopback_up(&mut rtnetlink));
             up.map(|()| String::new()).map_err(|error| error.to_string())
@@ -59,6 +59,17 @@ fn alone(work: fn() -> nix::Result<()>) -> Outcome {
     match thread.join() {
         Ok(outcome) => outcome.map(|()| String::new()).map_err(|e| e.to_string()),
         Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Whether the kernel lets the caller mount where it is: root of a user namespace may in a mount namespace of its own,
+/// and not in that of the machine. Asked with a mount that lacks its source, which who may is told, and nothing happens.
+fn may_mount_here() -> Result<(), String> {
+    let none = None::<&str>;
+    match mount(none, "/run", none, MsFlags::MS_BIND, none) {
+        Err(Errno::EINVAL) => Ok(()),
+        Err(e) => Err(format!("cannot mount: {e}")),
+        Ok(()) => Err("the kernel took a mount without a source".to_owned()),
     }
 }
 
