@@ -161,7 +161,9 @@ impl Diagnosis {
 
     /// Fails unless the default mode's verdict, its reason and the exit code are these.
     fn expect_verdict(&self, verdict: &str, words: &[&str]) -> Outcome {
-        let (runs, code) = (&self.json["modes"][0]["runs"], if verdict == "impossible" { 4 } else { 0 });
+        let modes = self.json["modes"].as_array().ok_or("no modes")?;
+        let default = modes.iter().find(|mode| mode["default"] == true).ok_or("no default mode")?;
+        let (runs, code) = (&default["runs"], if verdict == "impossible" { 4 } else { 0 });
         let because = runs["because"].as_str().unwrap_or_default();
         if runs["verdict"] == verdict && self.code == Some(code) && words.iter().all(|word| because.contains(word)) {
             return Ok(());

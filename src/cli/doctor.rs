@@ -34,6 +34,9 @@ struct Fallback {
 const FALLBACKS: &[Fallback] =
     &[Fallback { missing: "ipip", by: "tun", words: "tunl0 is a TUN device served by minik's agent" }];
 
+/// The mode of `up` without a topology; whether it can run is the exit code.
+const DEFAULT: Mode = Mode::CalicoIpip;
+
 /// Prints what was found; the exit code is 4 if the default mode cannot run.
 ///
 /// # Errors
@@ -44,13 +47,13 @@ pub fn run(globals: &Globals) -> Result<ExitCode> {
         Mode::ALL.iter().map(|mode| (*mode, verdict(&wanted(*mode), &findings))).collect();
     let object = json!({
         "features": findings.iter().map(as_json).collect::<Vec<_>>(),
-        "modes": modes.iter().map(|(mode, verdict)| json!({ "mode": mode, "runs": verdict })).collect::<Vec<_>>(),
+        "modes": modes.iter().map(|(mode, verdict)| json!({ "mode": mode, "default": *mode == DEFAULT, "runs": verdict }))
+            .collect::<Vec<_>>(),
     });
     let text = print::as_data(&object, globals.output)?.unwrap_or_else(|| render(&findings, &modes));
     print::text(&text)?;
-    let default = modes.iter().find(|(mode, _)| *mode == Mode::CalicoIpip);
-    let can_run = default.is_some_and(|(_, verdict)| !matches!(verdict, Verdict::Impossible(_)));
-    Ok(if can_run { ExitCode::SUCCESS } else { ExitCode::from(4) })
+    let runs = |(mode, verdict): &(Mode, Verdict)| *mode == DEFAULT && !matches!(verdict, Verdict::Impossible(_));
+    Ok(if modes.iter().any(runs) { ExitCode::SUCCESS } else { ExitCode::from(4) })
 }
 
 /// The names of the features that a need stands for, as in [`catalogue::FEATURES`]. What is tried, and what would cure
@@ -174,6 +177,7 @@ fn row(finding: &Finding, all: usize) -> [String; 4] {
     let modes = match needed_by(finding.feature) {
         modes if modes.is_empty() => "-".to_owned(),
         modes if modes.len() == all && all > 1 => "all modes".to_owned(),
+        modes if modes.len() > 2 => format!("{} modes", modes.len()),
         modes => modes.join(","),
     };
     let detail = [Some(finding.detail.as_str()), finding.cure.as_deref()];
@@ -220,6 +224,16 @@ mod tests {
         for name in wanted(Mode::CalicoIpip).into_iter().filter(|name| !["root", "ipip"].contains(name)) {
             assert_eq!(of(&[name], &[]), Verdict::Impossible(format!("missing: {name} (a cure)")));
         }
+    }
+
+    #[test]
+    fn the_default_mode_is_that_of_up() {
+        use clap::CommandFactory;
+        let program = crate::cli::args::Cli::command();
+        let up = program.find_subcommand("up").expect("a command up");
+        let topology = up.get_positionals().next().expect("a topology");
+        assert_eq!(topology.get_default_values(), [DEFAULT.name()]);
+        assert!(Mode::ALL.contains(&DEFAULT));
     }
 
     #[test]
