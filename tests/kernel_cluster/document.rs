@@ -132,10 +132,10 @@ pub fn captures() -> Outcome {
         }
         dumps.push((dump, errors));
     }
-    let answers = cluster.exec(&pods.here, &format!("ping -n -c 2 -i 0.2 -W 2 {to}"))?;
+    let answers = cluster.exec(&pods.here, &format!("ping -n -c 2 -i 0.2 -W 20 {to}"))?;
     contains(&answers, "ttl=62")?;
     let beside = cluster.address(&pods.beside)?;
-    contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 2 {beside}"))?, "ttl=63")?;
+    contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 20 {beside}"))?, "ttl=63")?;
     for ((dump, _errors), (node, device, _, length, hops)) in dumps.into_iter().zip(places) {
         let output = dump.wait_with_output().map_err(|e| e.to_string())?;
         let packets = fields::seen(&String::from_utf8_lossy(&output.stdout));

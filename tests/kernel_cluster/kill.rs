@@ -83,7 +83,7 @@ pub fn agent() -> Outcome {
     nix::sys::signal::kill(agent, nix::sys::signal::Signal::SIGKILL).map_err(|e| e.to_string())?;
     until("the agent to end", || !std::path::Path::new(&format!("/proc/{pid}")).exists())?;
     let beside = cluster.address(&pods.beside)?;
-    contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 2 {beside}"))?, "ttl=63")?;
+    contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 20 {beside}"))?, "ttl=63")?;
     let down = cluster.minik_output(&["status"])?;
     if down.status.code() != Some(1) {
         return Err(format!("status without an agent: {}", down.status));
@@ -92,7 +92,7 @@ pub fn agent() -> Outcome {
     same("ip route without an agent", &routes, &cluster.routes("node-1")?)?;
     cluster.minik(&["agent", "restart"])?;
     let there = cluster.address(&pods.there)?;
-    contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 2 {there}"))?, "ttl=62")?;
+    contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 20 {there}"))?, "ttl=62")?;
     same("ip route with the agent back", &routes, &cluster.routes("node-1")?)?;
     cluster.minik(&["down"])?;
     unchanged(&before)
