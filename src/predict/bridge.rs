@@ -36,11 +36,12 @@ impl<'a> Walker<'a> {
                 }
             }
         }
-        // Connection tracking has joined fragments, and not split them again yet.
+        // Connection tracking has joined fragments. How long they were is remembered on the way to another port, and
+        // forgotten on the way up.
         let joined = Carried { split: carried.split.filter(|_| !filtered), ..carried.clone() };
         if bridge.link.mac == Some(ethernet.dst) {
             self.see(bridge, Direction::In, Some(ethernet), &joined)?;
-            return if filtered { self.routed(bridge, carried) } else { self.receive(bridge, carried) };
+            return if filtered { self.routed(bridge, joined) } else { self.receive(bridge, joined) };
         }
         if bridge.link.promiscuous && ingress.is_some() {
             self.see_aside(bridge, Direction::In, Some(ethernet), &joined)?;

@@ -95,10 +95,10 @@ impl Conntrack {
     /// Finds or begins the packet's connection.
     pub fn track(&mut self, packet: &Packet) -> Tracked {
         if let Some(about) = error_about(packet) {
-            let found = Tuple::of(about).and_then(|tuple| self.find(tuple));
+            // The error goes against the direction of the packet that it is about, which it quotes as that left here.
+            let found = Tuple::of(about).and_then(|tuple| self.find(tuple.reversed()));
             let state = if found.is_some() { CtState::Related } else { CtState::Invalid };
-            // The error goes against the direction of the packet that it is about.
-            return Tracked { connection: found.map(|f| f.0), reply: found.is_some_and(|f| !f.1), state };
+            return Tracked { connection: found.map(|f| f.0), reply: found.is_some_and(|f| f.1), state };
         }
         let Some(tuple) = Tuple::of(packet) else {
             return Tracked { connection: None, reply: false, state: CtState::Invalid };
@@ -317,7 +317,20 @@ mod tests {
             let icmp = Icmp::Unreachable { code: 4, mtu: 1400, about: Some(Box::new(about)) };
             Packet { transport: Transport::Icmp(icmp), ..echo(true, NODE, POD, None) }
         };
-        assert_eq!(table.track(&error(request)).state, CtState::Related);
+        assert_eq!(table.track(&error(request.clone())).state, CtState::Related);
+        // Behind masquerade it quotes the translated packet.
+        let mut table = Conntrack::default();
+        let mut sent = request;
+        let tracked = table.track(&sent);
+        table.masquerade(tracked, NODE.into(), false);
+        table.translate(tracked, Side::Src, &mut sent);
+        let mut told = Packet { ..error(sent) };
+        told.layers[0].dst = NODE.into();
+        let tracked = table.track(&told);
+        assert_eq!(tracked.state, CtState::Related);
+        table.translate(tracked, Side::Dst, &mut told);
+        assert_eq!(told.layers[0].dst, Ipv4Addr::from(POD));
+        assert_eq!(error_about(&told).unwrap().layers[0].src, Ipv4Addr::from(POD));
         assert_eq!(table.track(&error(echo(true, POD, OUTSIDE, Some(8)))).state, CtState::Invalid);
     }
 }
