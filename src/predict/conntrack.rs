@@ -60,7 +60,9 @@ struct Connection {
 
 impl Connection {
     fn is_dnat(&self) -> bool {
-        (self.reply.src, self.reply.src_port) != (self.original.dst, self.original.dst_port)
+        let original = self.original;
+        // A port that is left to chance is a source's: an echo's identifier stands in both places.
+        self.reply.src != original.dst || self.reply.src_port.is_some_and(|port| original.dst_port != Some(port))
     }
 
     fn is_snat(&self) -> bool {
@@ -322,13 +324,15 @@ mod tests {
         let mut table = Conntrack::default();
         let mut sent = request;
         let tracked = table.track(&sent);
-        table.masquerade(tracked, NODE.into(), false);
+        table.masquerade(tracked, NODE.into(), true);
         table.translate(tracked, Side::Src, &mut sent);
         let mut told = Packet { ..error(sent) };
         told.layers[0].dst = NODE.into();
         let tracked = table.track(&told);
         assert_eq!(tracked.state, CtState::Related);
         table.translate(tracked, Side::Dst, &mut told);
+        table.translate(tracked, Side::Src, &mut told);
+        assert_eq!(told.layers[0].src, Ipv4Addr::from(NODE));
         assert_eq!(told.layers[0].dst, Ipv4Addr::from(POD));
         assert_eq!(error_about(&told).unwrap().layers[0].src, Ipv4Addr::from(POD));
         assert_eq!(table.track(&error(echo(true, POD, OUTSIDE, Some(8)))).state, CtState::Invalid);

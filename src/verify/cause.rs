@@ -126,6 +126,11 @@ fn between(plan: &Plan, ns: &Namespace, after: &Hop, hop: &Hop) -> String {
         };
         return format!("OUTPUT drops {} (`iptables -vS OUTPUT`), or {entries}{}", what(kind), serving(plan, kind));
     }
+    if let (Direction::Out, Some(kind)) = (hop.direction, tunnel(&hop.interface))
+        && !serving(plan, kind).is_empty()
+    {
+        return format!("{} takes nothing while nobody serves it{}", hop.interface, serving(plan, kind));
+    }
     let bridge = |name: &str| ns.link(name).and_then(|link| link.master.clone());
     match (bridge(&after.interface), bridge(&hop.interface)) {
         (Some(from), Some(to)) if from == to => format!(
