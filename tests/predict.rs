@@ -9,7 +9,7 @@ use std::path::Path;
 
 use minik::cni;
 use minik::plan::{Datapath, Plan};
-use minik::predict::{End, Journey};
+use minik::predict::{End, Journey, Turn};
 use minik::topology::{self, Mode};
 use minik::verify::{Act, checks};
 
@@ -23,8 +23,12 @@ fn plan(mode: Mode, datapath: Datapath) -> Plan {
 fn printed(journey: &Journey, text: &mut String) {
     for leg in &journey.legs {
         for hop in &leg.hops {
-            let aside = if hop.aside { "aside: " } else { "" };
-            writeln!(text, "    {hop:<42} {aside}{}", hop.frame).unwrap();
+            let turn = match hop.turn {
+                Turn::InOrder => "",
+                Turn::Aside => "aside: ",
+                Turn::Perhaps => "perhaps: ",
+            };
+            writeln!(text, "    {hop:<42} {turn}{}", hop.frame).unwrap();
         }
         match &leg.end {
             End::Delivered { namespace } => writeln!(text, "    => delivered to {namespace}").unwrap(),

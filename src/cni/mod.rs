@@ -69,7 +69,9 @@ pub fn needs(mode: Mode) -> &'static [Need] {
 pub fn has_ipip(cluster: &Cluster) -> bool {
     match cluster.network.mode.addressing() {
         Addressing::Pools => calico::has_ipip(cluster),
-        Addressing::PodCidr | Addressing::Segment | Addressing::Own => needs(cluster.network.mode).contains(&Need::Ipip),
+        Addressing::PodCidr | Addressing::Segment | Addressing::Own => {
+            needs(cluster.network.mode).contains(&Need::Ipip)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::neighbour::{self, Place, Wiring};
-use super::{End, Hop, Journey, Leg, Purpose, Reason, settings};
+use super::{End, Hop, Journey, Leg, Purpose, Reason, Turn, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{Arp, ArpOperation, Body, Direction, Ethernet, Frame};
 use crate::plan::{LinkKind, Mac, Plan};
@@ -28,7 +28,9 @@ pub fn journey(plan: &Plan, from: &str, interface: &str, sender: Ipv4Addr, targe
     let way = flood.way(answering.unwrap_or(0));
     let mine = settings::mac(at.ns, at.link)?;
     let question = (mine, Mac::BROADCAST, asked(mine, sender, target));
-    let told = |(index, spot): (usize, &Spot)| hop(spot.at, spot.direction, question, !way.contains(&index));
+    let told = |(index, spot): (usize, &Spot)| {
+        hop(spot.at, spot.direction, question, if way.contains(&index) { Turn::InOrder } else { Turn::Aside })
+    };
     let hops = flood.spots.iter().enumerate().map(told).collect();
     let Some(there) = answering.and_then(|index| flood.spots.get(index)).map(|spot| spot.at) else {
         let reason = Reason::NoNeighbour { address: target, interface: interface.to_owned() };
@@ -140,15 +142,15 @@ impl<'a> Flood<'a> {
                 Direction::In => (Direction::Out, None),
                 Direction::Out => (Direction::In, neighbour::bridge(spot.at)),
             };
-            hops.push(hop(spot.at, direction, answer, false));
+            hops.push(hop(spot.at, direction, answer, Turn::InOrder));
             let copied = bridge.filter(|bridge| bridge.link.promiscuous && bridge.link.mac != Some(answer.1));
-            hops.extend(copied.map(|bridge| hop(bridge, Direction::In, answer, true)));
+            hops.extend(copied.map(|bridge| hop(bridge, Direction::In, answer, Turn::Aside)));
         }
         hops
     }
 }
 
-fn hop(at: Place, direction: Direction, (src, dst, arp): (Mac, Mac, Arp), aside: bool) -> Hop {
+fn hop(at: Place, direction: Direction, (src, dst, arp): (Mac, Mac, Arp), turn: Turn) -> Hop {
     let length = if arp.operation == ArpOperation::Request { REQUEST_FRAME } else { FRAME };
     let ethernet = Some(Ethernet { src, dst, vlan: None });
     Hop {
@@ -156,6 +158,6 @@ fn hop(at: Place, direction: Direction, (src, dst, arp): (Mac, Mac, Arp), aside:
         interface: at.link.name.clone(),
         direction,
         frame: Frame { ethernet, body: Body::Arp(arp), length },
-        aside,
+        turn,
     }
 }

@@ -3,7 +3,7 @@
 use super::neighbour::{self, Place};
 use super::route::{self, Decision, Path};
 use super::walk::{Carried, Outcome, Walker};
-use super::{Reason, pieces, settings};
+use super::{Reason, Turn, ebtables, pieces, settings};
 use crate::error::Result;
 use crate::packet::{Direction, Ethernet};
 use crate::plan::Mac;
@@ -23,6 +23,7 @@ impl<'a> Walker<'a> {
         }
         // What the namespace itself sends has been through its own hooks.
         let filtered = ingress.is_some() && settings::bridged_through_iptables(bridge.ns);
+        let to_bridge = bridge.link.mac == Some(ethernet.dst);
         if filtered {
             let dst = carried.outer()?.dst;
             carried.through_port = true;
@@ -44,15 +45,37 @@ impl<'a> Walker<'a> {
             return if filtered { self.routed(bridge, joined) } else { self.receive(bridge, joined) };
         }
         if bridge.link.promiscuous && ingress.is_some() {
-            self.see_aside(bridge, Direction::In, Some(ethernet), &joined)?;
+            self.in_turn(Turn::Aside, |walker| walker.copied(bridge, to_bridge, ethernet, joined))?;
+        }
+        if to_bridge {
+            // Where the neighbour is not known to be reachable, the bridge's own output is what finds its address
+            // (`br_nf_pre_routing_finish_bridge`).
+            let by_bridge = Ethernet { src: settings::mac(bridge.ns, bridge.link)?, ..ethernet };
+            self.in_turn(Turn::Perhaps, |walker| walker.see(bridge, Direction::Out, Some(by_bridge), &carried))?;
         }
         let may_take = |port: &Place| !ingress.is_some_and(|ingress| ingress.is(port)) || port.link.hairpin;
         for port in neighbour::ports(bridge).filter(may_take) {
             if self.wiring.leads_to(port, ethernet.dst)? {
+                let hook = if ingress.is_some() { "FORWARD" } else { "OUTPUT" };
+                if ebtables::drops(bridge.ns, hook, port.link, ethernet, &carried.packet)? {
+                    return Ok(Outcome::dropped(bridge.ns, Reason::Ebtables(port.link.name.clone())));
+                }
                 return self.through_port(bridge, port, filtered, ethernet, carried);
             }
         }
         Ok(Outcome::dropped(bridge.ns, Reason::NoPort(ethernet.dst)))
+    }
+
+    /// A promiscuous bridge takes a copy of what passes it. One of a frame that was for itself, and is for somebody
+    /// else after translation, goes on in its namespace like any packet, without its connection
+    /// (`br_nf_local_in`); others are nobody's business there.
+    fn copied(&mut self, bridge: Place<'a>, to_bridge: bool, ethernet: Ethernet, mut copy: Carried) -> Result<()> {
+        self.see(bridge, Direction::In, Some(ethernet), &copy)?;
+        if to_bridge {
+            copy.tracked = None;
+            self.routed(bridge, copy)?;
+        }
+        Ok(())
     }
 
     /// The Ethernet address that a bridged packet with a translated destination is for

@@ -9,6 +9,7 @@ mod answer;
 mod arp;
 mod bridge;
 mod conntrack;
+mod ebtables;
 mod hooks;
 mod neighbour;
 mod netfilter;
@@ -116,9 +117,19 @@ pub struct Hop {
     pub direction: Direction,
     /// The frame, with none in the fields that a kernel chooses freely.
     pub frame: Frame,
-    /// A copy that goes no further: to a promiscuous bridge, or of a broadcast to others than who answers. It is
-    /// seen some time, and not in its turn.
-    pub aside: bool,
+    /// When it is seen.
+    pub turn: Turn,
+}
+
+/// When a predicted frame is seen, beside others of its leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Turn {
+    /// In its turn.
+    InOrder,
+    /// Some time: a copy for a promiscuous bridge and what comes of it, or of a broadcast for others than who answers.
+    Aside,
+    /// Some time or not at all: it depends on what the kernel remembers of earlier packets.
+    Perhaps,
 }
 
 /// `node-1/tunl0 out`.
@@ -154,6 +165,8 @@ pub enum Reason {
     Blackhole(Ipv4Net),
     /// A netfilter rule or policy.
     Rule(Place),
+    /// A rule of ebtables, on the way out of a bridge's port.
+    Ebtables(String),
     /// Nobody on the link answers for the next hop.
     NoNeighbour {
         /// The next hop.
@@ -203,6 +216,7 @@ impl fmt::Display for Reason {
             Reason::NoRoute(dst) => write!(f, "no route to {dst}"),
             Reason::Blackhole(net) => write!(f, "blackhole {net}"),
             Reason::Rule(place) => write!(f, "dropped by {place}"),
+            Reason::Ebtables(port) => write!(f, "dropped by ebtables on the way out of {port}"),
             Reason::NoNeighbour { address, interface } => write!(f, "nobody answers ARP for {address} on {interface}"),
             Reason::Down(interface) => write!(f, "{interface} is down"),
             Reason::TooLong { interface, mtu } => write!(f, "longer than the MTU {mtu} of {interface}"),

@@ -8,7 +8,7 @@ use super::hooks::Stop;
 use super::neighbour::{Place, Wiring};
 use super::netfilter::Chances;
 use super::route::{self, Decision, Path};
-use super::{Hop, Reason, settings};
+use super::{Hop, Reason, Turn, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{Icmp, Ip, PROTOCOL_IPIP, Packet, Transport};
 use crate::plan::{LinkKind, Namespace, Plan};
@@ -89,6 +89,8 @@ pub(super) struct Walker<'a> {
     pub wiring: Wiring<'a>,
     /// The frames seen on the present leg.
     pub hops: Vec<Hop>,
+    /// When the next ones are seen.
+    pub turn: Turn,
     /// Connections of each namespace, by name.
     pub conntrack: BTreeMap<&'a str, Conntrack>,
     /// What comes of the rules that leave it to chance.
@@ -98,7 +100,14 @@ pub(super) struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     pub fn new(plan: &'a Plan, chances: Chances) -> Walker<'a> {
-        Walker { wiring: Wiring::new(plan), hops: Vec::new(), conntrack: BTreeMap::new(), chances, steps: 0 }
+        Walker {
+            wiring: Wiring::new(plan),
+            hops: Vec::new(),
+            turn: Turn::InOrder,
+            conntrack: BTreeMap::new(),
+            chances,
+            steps: 0,
+        }
     }
 
     pub fn step(&mut self) -> Result<()> {

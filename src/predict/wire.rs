@@ -3,7 +3,7 @@
 use super::neighbour::{self, Place};
 use super::route::Path;
 use super::walk::{Carried, Outcome, Walker};
-use super::{Hop, Reason, pieces, settings};
+use super::{Hop, Reason, Turn, pieces, settings};
 use crate::error::Result;
 use crate::packet::{Body, Direction, ETHERNET_HEADER, Ethernet, Frame};
 use crate::plan::{LinkKind, Mac, Namespace};
@@ -65,13 +65,17 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Out of a macvlan device in bridge mode: straight to another one of the same lower device, else out of that.
+    /// Out of a macvlan device in bridge mode: to another one of the same lower device, which that device receives for
+    /// its own listeners first (`macvlan_queue_xmit`); to others out of the lower device.
     fn past_siblings(&mut self, at: Place<'a>, ethernet: Ethernet, carried: Carried) -> Result<Outcome> {
         let parent = self.wiring.parent(at)?;
         let sibling = self.wiring.children(parent).find(|child| !child.is(&at) && child.link.mac == Some(ethernet.dst));
         match sibling {
-            Some(sibling) => self.enter_macvlan(sibling, ethernet, carried),
-            None if !parent.link.up => Ok(Outcome::dropped(parent.ns, Reason::Down(parent.link.name.clone()))),
+            _ if !parent.link.up => Ok(Outcome::dropped(parent.ns, Reason::Down(parent.link.name.clone()))),
+            Some(sibling) => {
+                self.see(parent, Direction::In, Some(ethernet), &carried)?;
+                self.enter_macvlan(sibling, ethernet, carried)
+            }
             None => self.put(parent, ethernet, carried),
         }
     }
@@ -106,6 +110,15 @@ impl<'a> Walker<'a> {
         }
     }
 
+    /// Does something of which frames are seen in another turn.
+    pub(super) fn in_turn<T>(&mut self, turn: Turn, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let before = self.turn;
+        self.turn = before.max(turn);
+        let result = work(self);
+        self.turn = before;
+        result
+    }
+
     /// Notes the frames that are seen at an interface.
     pub(super) fn see(
         &mut self,
@@ -113,28 +126,6 @@ impl<'a> Walker<'a> {
         direction: Direction,
         ethernet: Option<Ethernet>,
         carried: &Carried,
-    ) -> Result<()> {
-        self.note(at, direction, ethernet, carried, false)
-    }
-
-    /// Notes copies that go no further.
-    pub(super) fn see_aside(
-        &mut self,
-        at: Place,
-        direction: Direction,
-        ethernet: Option<Ethernet>,
-        carried: &Carried,
-    ) -> Result<()> {
-        self.note(at, direction, ethernet, carried, true)
-    }
-
-    fn note(
-        &mut self,
-        at: Place,
-        direction: Direction,
-        ethernet: Option<Ethernet>,
-        carried: &Carried,
-        aside: bool,
     ) -> Result<()> {
         self.step()?;
         for packet in pieces::pieces(carried) {
@@ -145,7 +136,7 @@ impl<'a> Walker<'a> {
                 interface: at.link.name.clone(),
                 direction,
                 frame: Frame { ethernet, body: Body::Ip(packet), length: length + header },
-                aside,
+                turn: self.turn,
             });
         }
         Ok(())

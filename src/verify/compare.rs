@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::packet::{Body, Direction, Frame, Icmp, Inside, Ip, Packet, Transport};
-use crate::predict::{Hop, Journey, Leg, Purpose};
+use crate::predict::{Hop, Journey, Leg, Purpose, Turn};
 
 /// ICMP code of "destination unreachable": longer than the MTU, and not to be fragmented.
 const FRAGMENTATION_NEEDED: u8 = 4;
@@ -152,18 +152,26 @@ fn offset(frame: &Frame) -> u16 {
 }
 
 fn compare_way(purpose: Purpose, hops: &[&Hop], seen: &[&Seen]) -> Option<Divergence> {
-    let (aside, way): (Vec<&Hop>, Vec<&Hop>) = hops.iter().partition(|hop| hop.aside);
+    let (aside, way): (Vec<&Hop>, Vec<&Hop>) = hops.iter().partition(|hop| hop.turn != Turn::InOrder);
     // Copies are taken out first, as they come in no order; what differs in one is named after what differs on the way.
     let mut seen = seen.to_vec();
     let mut beside = None;
     for hop in aside {
-        let difference = match seen.iter().position(|seen| is_at(hop, seen)) {
+        let same = seen.iter().position(|seen| is_seen_as(hop, seen));
+        let near = || seen.iter().position(|seen| is_at(hop, seen)).filter(|_| hop.turn == Turn::Aside);
+        let difference = match same.or_else(near) {
             Some(at) => field_difference(hop, seen.remove(at)),
+            None if hop.turn == Turn::Perhaps => None,
             None => Some(Divergence::Missing { purpose, hop: Box::new(hop.clone()), after: None, instead: None }),
         };
         beside = beside.or(difference);
     }
     compare_in_order(purpose, &way, &seen).or(beside)
+}
+
+/// Whether a frame is just what was predicted.
+pub(super) fn is_seen_as(hop: &Hop, seen: &Seen) -> bool {
+    is_at(hop, seen) && first_difference(&hop.frame, &seen.frame).is_none()
 }
 
 fn field_difference(hop: &Hop, seen: &Seen) -> Option<Divergence> {
@@ -390,7 +398,7 @@ mod tests {
             interface: name.to_string(),
             direction: Direction::In,
             frame: frame(64, 0),
-            aside: name.starts_with('+'),
+            turn: if name.starts_with('+') { Turn::Aside } else { Turn::InOrder },
         };
         let end = End::Delivered { namespace: "n".into() };
         Journey { legs: vec![Leg { purpose: Purpose::Request, hops: names.iter().map(hop).collect(), end }] }
