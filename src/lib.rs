@@ -60,7 +60,8 @@
 //! 2. A file of its name in src/cni/. In Calico's family it is a value like that of
 //!    src/cni/calico_ipip.rs: a tunnel device, and the route to a remote block.
 //!    A mode of another family is a function from [`topology::Cluster`] to [`plan::Plan`], chosen in [`cni::plan`].
-//! 3. What it needs from the kernel, in [`cni::needs`]: `doctor` and `up` go by that.
+//! 3. What it needs from the kernel, in [`cni::needs`]: `doctor` and `up` go by that. A need of a new sort is an arm
+//!    of `features_of` in src/cli/doctor.rs, by names of rows in [`kernel::survey::catalogue`], which say how it is tried.
 //! 4. A new sort of device is a variant of [`plan::LinkKind`]: how it is made (`kernel::messages`), written as a script
 //!    (`plan::shell`), and how packets pass it (`predict`).
 //! 5. `topologies/<mode>.yaml`, listed in [`topology::builtin`]: the cluster that documents and tests show.
@@ -70,6 +71,7 @@
 pub mod agent;
 pub mod cli;
 pub mod cni;
+pub mod compose;
 pub mod error;
 pub mod ipam;
 pub mod kernel;
@@ -78,6 +80,7 @@ pub mod packet;
 pub mod plan;
 pub mod predict;
 pub mod probe;
+pub mod proxy;
 pub mod topology;
 pub mod tunnel;
 pub mod verify;

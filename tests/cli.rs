@@ -300,10 +300,21 @@ fn doctor_tells_what_it_found() {
     let json: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
     let features = json["features"].as_array().expect("a list");
     let works = |name: &str| features.iter().any(|f| f["feature"] == name && f["works"] == true);
-    let verdict = &json["modes"][0]["runs"]["verdict"];
-    assert_eq!(json["modes"][0]["mode"], "calico-ipip");
-    let possible =
-        works("privilege") && works("veth") && works("bridge") && works("match set") && (works("ipip") || works("tun"));
+    let needed = |f: &&serde_json::Value| {
+        f["neededBy"].as_array().is_some_and(|modes| modes.iter().any(|mode| mode == "calico-ipip"))
+    };
+    let missing = |f: &&serde_json::Value| f["works"] != true && f["feature"] != "ipip" && f["feature"] != "tun";
+    let modes = json["modes"].as_array().expect("a list");
+    let default = modes.iter().find(|mode| mode["default"] == true).expect("a default mode");
+    let verdict = &default["runs"]["verdict"];
+    assert_eq!(default["mode"], "calico-ipip");
+    assert!(features.len() > 60 && features.iter().filter(needed).count() > 10);
+    for feature in features {
+        let keys: Vec<&String> = feature.as_object().expect("an object").keys().collect();
+        assert_eq!(keys, ["feature", "works", "detail", "cure", "package", "module", "config", "neededBy"]);
+        assert_eq!(feature["works"] == false, feature["cure"].is_string(), "{feature}");
+    }
+    let possible = features.iter().filter(needed).find(missing).is_none() && (works("ipip") || works("tun"));
     assert_eq!(output.status.code(), Some(if possible { 0 } else { 4 }));
     assert_eq!(verdict == "impossible", !possible, "{verdict}");
     assert_eq!(verdict == "native", possible && works("ipip"), "{verdict}");

@@ -7,13 +7,14 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use minik::cni;
 use minik::plan::{Datapath, Plan};
-use minik::predict::{End, Journey};
+use minik::predict::{End, Journey, Turn};
+use minik::topology::{self, Mode};
 use minik::verify::{Act, checks};
-use minik::{cni, topology};
 
-fn plan(datapath: Datapath) -> Plan {
-    let builtin = topology::builtin::find("calico-ipip").unwrap_or_else(|error| panic!("{error}"));
+fn plan(mode: Mode, datapath: Datapath) -> Plan {
+    let builtin = topology::builtin::find(mode.name()).unwrap_or_else(|error| panic!("{error}"));
     let cluster = topology::parse(&[builtin.source()], &topology::Overrides::default());
     let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
     cni::plan(&cluster, datapath).unwrap_or_else(|error| panic!("{error}"))
@@ -22,7 +23,12 @@ fn plan(datapath: Datapath) -> Plan {
 fn printed(journey: &Journey, text: &mut String) {
     for leg in &journey.legs {
         for hop in &leg.hops {
-            writeln!(text, "    {hop:<42} {}", hop.frame).unwrap();
+            let turn = match hop.turn {
+                Turn::InOrder => "",
+                Turn::Aside => "aside: ",
+                Turn::Perhaps => "perhaps: ",
+            };
+            writeln!(text, "    {hop:<42} {turn}{}", hop.frame).unwrap();
         }
         match &leg.end {
             End::Delivered { namespace } => writeln!(text, "    => delivered to {namespace}").unwrap(),
@@ -44,28 +50,32 @@ fn paths(plan: &Plan) -> String {
 }
 
 #[test]
-fn journeys_are_what_the_golden_file_says() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/paths/calico-ipip.txt");
-    let now = paths(&plan(Datapath::Userspace));
-    if std::env::var_os("MINIK_BLESS").is_some() {
-        std::fs::write(&file, &now).unwrap();
+fn journeys_are_what_the_golden_files_say() {
+    for mode in Mode::ALL {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/paths/{mode}.txt"));
+        let now = paths(&plan(*mode, Datapath::Userspace));
+        if std::env::var_os("MINIK_BLESS").is_some() {
+            std::fs::write(&file, &now).unwrap();
+        }
+        let golden = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        for (number, (golden, now)) in golden.lines().zip(now.lines()).enumerate() {
+            assert_eq!(golden, now, "{mode}, line {}; run with MINIK_BLESS=1 and look at git diff", number + 1);
+        }
+        assert_eq!(golden.lines().count(), now.lines().count(), "{mode}");
     }
-    let golden = std::fs::read_to_string(&file).unwrap();
-    for (number, (golden, now)) in golden.lines().zip(now.lines()).enumerate() {
-        assert_eq!(golden, now, "line {}; run with MINIK_BLESS=1 and look at git diff", number + 1);
-    }
-    assert_eq!(golden.lines().count(), now.lines().count());
 }
 
 #[test]
 fn both_datapaths_look_the_same_on_the_wire() {
-    assert_eq!(paths(&plan(Datapath::Kernel)), paths(&plan(Datapath::Userspace)));
+    for mode in Mode::ALL {
+        assert_eq!(paths(&plan(*mode, Datapath::Kernel)), paths(&plan(*mode, Datapath::Userspace)), "{mode}");
+    }
 }
 
 /// The document's own capture: 98 bytes at the cali interfaces, 84 of bare IP at tunl0, 118 on the wire.
 #[test]
 fn a_ping_across_nodes_passes_what_the_document_shows() {
-    let plan = plan(Datapath::Userspace);
+    let plan = plan(Mode::CalicoIpip, Datapath::Userspace);
     let list = checks(&plan, 1).unwrap();
     let check = list.iter().find(|check| check.name == "pod-to-pod-cross-node/icmp");
     let request = &check.expect("a check between nodes").expected.legs[0];

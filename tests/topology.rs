@@ -137,6 +137,7 @@ fn overrides_win_and_are_checked() {
     let overrides = |name: Option<&str>, cni: Option<&str>| Overrides {
         cluster_name: name.map(str::to_owned),
         cni: cni.map(str::to_owned),
+        ..Overrides::default()
     };
     let source = [Source::new("test.yaml", HEAD.replace("  network: {cni: calico-ipip}\n", ""))];
     let cluster = parse(&source, &overrides(Some("second"), Some("calico-ipip"))).unwrap();
@@ -260,8 +261,20 @@ fn the_schema_names_every_kind() {
     let schema = schema();
     let titles: Vec<&str> =
         schema["oneOf"].as_array().unwrap().iter().map(|kind| kind["title"].as_str().unwrap()).collect();
-    let kinds =
-        ["Cluster", "Namespace", "Pod", "Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "IPPool", "List"];
+    let kinds = [
+        "Cluster",
+        "Namespace",
+        "Pod",
+        "Deployment",
+        "ReplicaSet",
+        "DaemonSet",
+        "StatefulSet",
+        "IPPool",
+        "Service",
+        "Endpoints",
+        "EndpointSlice",
+        "List",
+    ];
     assert_eq!(titles, kinds);
     let text = schema.to_string();
     for name in ["serviceCIDR", "strictAffinity", "podCIDR", "hostIP", "setHostnameAsFQDN", "disableBGPExport"] {
@@ -350,4 +363,29 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         let _ = Source::from_bytes("x", bytes).and_then(|source| parse(&[source], &Overrides::default()));
     }
+}
+
+/// Services of the document's kind, with everything left to be chosen that can be.
+#[test]
+fn services_get_addresses_and_ports_that_stay_the_same() {
+    let services = "---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {type: NodePort, ports: [{port: 80}]}\n\
+                    ---\napiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec: {clusterIP: 10.96.0.10, ports: [{port: 53, protocol: UDP, name: u, targetPort: dns}, {port: 53, name: t}]}\n\
+                    ---\napiVersion: v1\nkind: Service\nmetadata: {name: c}\nspec: {type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 1, name: t}, {port: 1, name: u, protocol: UDP}]}\n\
+                    ---\napiVersion: v1\nkind: Service\nmetadata: {name: d}\nspec: {clusterIP: None}\n";
+    let first = cluster(&format!("{HEAD}{services}"));
+    let ip = |index: usize| first.services[index].cluster_ips.clone();
+    assert_eq!(ip(1), ["10.96.0.10".parse::<std::net::IpAddr>().unwrap()]);
+    assert!(ip(3).is_empty() && first.services[3].headless());
+    for index in [0, 2] {
+        let std::net::IpAddr::V4(address) = ip(index)[0] else { panic!("IPv6") };
+        assert!(first.service_cidr.contains(&address));
+    }
+    let balancer = &first.services[2];
+    assert_eq!(balancer.ports[0].node_port, balancer.ports[1].node_port, "one number for two protocols");
+    assert!(balancer.health_check_node_port.is_some_and(|port| (30_000..=32_767).contains(&port)));
+    assert_ne!(first.services[0].ports[0].node_port, balancer.ports[0].node_port);
+    assert_eq!(cluster(&format!("{HEAD}{services}")).services, first.services);
+    let proxy = first.proxy.unwrap();
+    assert_eq!((proxy.minor, proxy.cluster_cidrs[0].to_string().as_str()), (30, "192.168.0.0/16"));
+    assert!(cluster(HEAD).proxy.is_none());
 }

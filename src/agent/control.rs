@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::orders::Port;
-use super::{lock_path, socket_path};
+use super::launch::Answer;
+use super::orders::{Orders, Port};
+use super::{lock_path, orders_path, socket_path};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::process::{self, Process};
+use crate::kernel::state;
 
 /// How long an agent may take for an answer, and how long for its end before it is killed.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -24,6 +26,8 @@ pub(super) enum Request {
     Status,
     /// To end; the answer is `{}`, and the process is gone soon after.
     Stop,
+    /// To follow the orders that were written since; the answer is an [`Answer`].
+    Reload,
 }
 
 /// How an agent is.
@@ -188,6 +192,23 @@ pub(super) fn take_lock(cluster: &str) -> Result<Option<File>> {
     }
     file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(cannot)?;
     Ok(Some(file))
+}
+
+/// Gives a running agent new orders, and returns when it serves them. What is the same in both goes on undisturbed.
+/// Without an agent the orders wait for the next one.
+///
+/// # Errors
+/// If the agent cannot serve them: what it could, it serves.
+pub fn follow(orders: &Orders) -> Result<()> {
+    let cluster = &orders.cluster;
+    let text = serde_json::to_vec(orders).map_err(|e| Error::new(Kind::Io, "cannot write orders").because(e))?;
+    state::write_whole(&orders_path(cluster), &text)?;
+    let Some(line) = ask(cluster, Request::Reload)? else { return Ok(()) };
+    match serde_json::from_str(&line) {
+        Ok(Answer::Ready) => Ok(()),
+        Ok(Answer::Failed(why)) => Err(Error::new(Kind::Io, format!("the agent of cluster {cluster}: {why}"))),
+        Err(e) => Err(Error::new(Kind::Io, "cannot read the agent's answer").because(e)),
+    }
 }
 
 /// Asks an agent; none if there is no agent.

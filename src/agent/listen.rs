@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::leased::Leased;
 use super::orders::{App, Port, Transport};
 use super::{apps, log};
 use crate::error::{Error, Result};
@@ -64,7 +64,7 @@ pub(super) fn open(port: Port) -> io::Result<Socket> {
 }
 
 /// Where the connections of all ports of all pods go in, to be served by one HTTP server.
-pub(super) type Hall = mpsc::Sender<(TcpStream, Caller)>;
+pub(super) type Hall = mpsc::Sender<(Leased, Caller)>;
 
 /// Starts the HTTP server of all ports. Must be called inside of a runtime.
 pub(super) fn open_hall() -> Hall {
@@ -75,28 +75,64 @@ pub(super) fn open_hall() -> Hall {
 }
 
 /// Serves `app` on a socket until the runtime ends. Must be called inside of a runtime.
-pub(super) fn serve(socket: Socket, app: &Arc<App>, identity: &Arc<Identity>, hall: &Hall) -> Result<()> {
+///
+/// The port is closed when `lease` is dropped, and connections to it end.
+pub(super) fn serve(
+    socket: Socket,
+    app: &Arc<App>,
+    identity: &Arc<Identity>,
+    hall: &Hall,
+    lease: &Lease,
+) -> Result<()> {
     let cannot = |e| Error::io(format!("cannot serve pod {}/{}", identity.namespace, identity.pod), e);
     match socket {
         Socket::Tcp(listener) => {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(cannot)?;
-            tokio::spawn(answer_connections(listener, app.clone(), identity.clone(), hall.clone()));
+            let end = lease.0.subscribe();
+            let work = answer_connections(listener, app.clone(), identity.clone(), hall.clone(), end);
+            tokio::spawn(until_dropped(lease.0.subscribe(), work));
         }
         Socket::Udp(socket) => {
             let socket = tokio::net::UdpSocket::from_std(socket).map_err(cannot)?;
-            tokio::spawn(answer_datagrams(socket, app.clone(), identity.clone()));
+            tokio::spawn(until_dropped(lease.0.subscribe(), answer_datagrams(socket, app.clone(), identity.clone())));
         }
     }
     Ok(())
 }
 
+/// For how long ports are served: until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lease(watch::Sender<()>);
+
+impl Lease {
+    /// A lease that runs.
+    pub(super) fn new() -> Lease {
+        Lease(watch::Sender::new(()))
+    }
+}
+
+/// Works until the lease is over.
+async fn until_dropped(mut end: watch::Receiver<()>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        // Nothing is ever sent: this ends when the sender is gone.
+        _ = end.changed() => {}
+        () = work => {}
+    }
+}
+
 /// Accepts on one port and passes the connections on. There are thousands of these tasks, so they do nothing else.
-async fn answer_connections(listener: tokio::net::TcpListener, app: Arc<App>, identity: Arc<Identity>, hall: Hall) {
+async fn answer_connections(
+    listener: tokio::net::TcpListener,
+    app: Arc<App>,
+    identity: Arc<Identity>,
+    hall: Hall,
+    end: watch::Receiver<()>,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let caller = Caller { app: app.clone(), identity: identity.clone(), peer };
-                if hall.send((stream, caller)).await.is_err() {
+                if hall.send((Leased::new(stream, end.clone()), caller)).await.is_err() {
                     return log::line(format_args!(
                         "{}/{}: the HTTP server has ended",
                         identity.namespace, identity.pod
@@ -147,13 +183,13 @@ pub(super) struct Caller {
 }
 
 /// The accepted connections of all ports.
-struct Arrivals(mpsc::Receiver<(TcpStream, Caller)>);
+struct Arrivals(mpsc::Receiver<(Leased, Caller)>);
 
 impl axum::serve::Listener for Arrivals {
-    type Io = TcpStream;
+    type Io = Leased;
     type Addr = Caller;
 
-    async fn accept(&mut self) -> (TcpStream, Caller) {
+    async fn accept(&mut self) -> (Leased, Caller) {
         match self.0.recv().await {
             Some(arrival) => arrival,
             // Every port is closed; nobody will come any more.
@@ -198,17 +234,43 @@ mod tests {
     fn an_app_answers_over_http_and_by_datagram() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let hall = open_hall();
+        let (hall, lease) = (open_hall(), Lease::new());
         let (tcp, udp) = (open(Port::tcp(0)).expect("opens"), open(Port::udp(0)).expect("opens"));
         let (Socket::Tcp(listener), Socket::Udp(socket)) = (&tcp, &udp) else { panic!("a socket of each kind") };
         let tcp_port = listener.local_addr().expect("an address").port();
         let udp_port = socket.local_addr().expect("an address").port();
         let app = Arc::new(App::Nginx { version: "1.14.2".into() });
-        serve(tcp, &app, &identity(), &hall).expect("serves");
-        serve(udp, &Arc::new(App::Answer), &identity(), &hall).expect("serves");
+        serve(tcp, &app, &identity(), &hall, &lease).expect("serves");
+        serve(udp, &Arc::new(App::Answer), &identity(), &hall, &lease).expect("serves");
 
         let asking = tokio::task::spawn_blocking(move || ask(tcp_port, udp_port));
         runtime.block_on(asking).expect("answers");
+    }
+
+    #[test]
+    fn with_its_lease_a_port_is_closed_and_its_connections_end() {
+        let runtime = runtime();
+        let _inside = runtime.enter();
+        let (hall, lease) = (open_hall(), Lease::new());
+        let tcp = open(Port::tcp(0)).expect("opens");
+        let Socket::Tcp(listener) = &tcp else { panic!("a TCP socket") };
+        let address = listener.local_addr().map(|address| (Ipv4Addr::LOCALHOST, address.port())).expect("an address");
+        serve(tcp, &Arc::new(App::Answer), &identity(), &hall, &lease).expect("serves");
+        let asking = tokio::task::spawn_blocking(move || {
+            // Answered once, so that the server has the connection; without `Connection: close` it stays open.
+            let mut stream = std::net::TcpStream::connect(address).expect("connects");
+            stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit");
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("written");
+            assert!(stream.read(&mut [0u8; 4096]).expect("an answer") > 0);
+            drop(lease);
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).expect("the end");
+            let deadline = std::time::Instant::now() + Duration::from_secs(5);
+            while std::net::TcpStream::connect(address).is_ok() {
+                assert!(std::time::Instant::now() < deadline, "the port is still open");
+            }
+        });
+        runtime.block_on(asking).expect("ends");
     }
 
     fn ask(tcp_port: u16, udp_port: u16) {

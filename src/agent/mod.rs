@@ -11,7 +11,9 @@
 
 mod apps;
 mod control;
+mod household;
 mod launch;
+mod leased;
 mod listen;
 mod log;
 pub mod orders;
@@ -19,7 +21,7 @@ mod program;
 mod serve;
 mod tunnels;
 
-pub use control::{ContainerStatus, PodStatus, State, Status, TunnelStatus, status, stop};
+pub use control::{ContainerStatus, PodStatus, State, Status, TunnelStatus, follow, status, stop};
 pub use launch::{Launch, restart, spawn};
 pub use orders::Orders;
 pub use serve::serve;

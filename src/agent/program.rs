@@ -20,12 +20,14 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::kernel::place::{HostMounts, Place};
 
 /// A program to be started.
 #[derive(Debug)]
 pub(super) struct Program {
+    /// Its cluster's name.
+    pub(super) cluster: String,
     /// Name of the pod's namespace under /run/netns.
     pub(super) netns: String,
     /// The pod's host name.
@@ -38,39 +40,53 @@ pub(super) struct Program {
     pub(super) log: PathBuf,
 }
 
-/// The thread that started the programs. Dropping it kills those that still run.
+/// Programs to start, and where to say what became of each.
+type Batch = (Vec<Program>, mpsc::Sender<Vec<Result<Child>>>);
+
+/// The thread that starts the programs. Dropping it kills those that still run.
 #[derive(Debug)]
 pub(super) struct Nursery {
-    _alive: mpsc::Sender<()>,
+    batches: mpsc::Sender<Batch>,
 }
 
-/// Starts programs; for each its process, or why it could not be started.
-///
-/// # Errors
-/// If the thread that starts them cannot be made.
-pub(super) fn start(programs: Vec<Program>, runtime: Handle) -> Result<(Nursery, Vec<Result<Child>>)> {
-    let (_alive, until_dropped) = mpsc::channel::<()>();
-    let (report, started) = mpsc::channel();
-    let work = move || {
-        let _inside = runtime.enter();
-        let host = HostMounts::of_this_thread();
-        let children = programs.iter().map(|program| start_one(program, host.as_ref())).collect::<Vec<_>>();
-        // The receivers go away only with the agent itself; then there is nobody left to tell.
-        if report.send(children).is_ok() {
-            let _ = until_dropped.recv();
-        }
-    };
-    std::thread::Builder::new()
-        .name("minik-nursery".to_owned())
-        .spawn(work)
-        .map_err(|e| Error::io("cannot start a thread", e))?;
-    let children = started.recv().map_err(|e| Error::io("cannot start programs", std::io::Error::other(e)))?;
-    Ok((Nursery { _alive }, children))
+impl Nursery {
+    /// The thread, with nothing to do yet.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(super) fn open(runtime: Handle) -> Result<Nursery> {
+        let (batches, orders) = mpsc::channel::<Batch>();
+        let work = move || {
+            let _inside = runtime.enter();
+            let host = HostMounts::of_this_thread();
+            for (programs, report) in orders {
+                let children = programs.iter().map(|program| start_one(program, host.as_ref())).collect();
+                // Whoever asked goes away only with the agent itself; then there is nobody left to tell.
+                let _ = report.send(children);
+            }
+        };
+        std::thread::Builder::new()
+            .name("minik-nursery".to_owned())
+            .spawn(work)
+            .map_err(|e| Error::io("cannot start a thread", e))?;
+        Ok(Nursery { batches })
+    }
+
+    /// Starts programs; for each its process, or why it could not be started.
+    ///
+    /// # Errors
+    /// If the thread is gone.
+    pub(super) fn start(&self, programs: Vec<Program>) -> Result<Vec<Result<Child>>> {
+        let gone = || Error::new(Kind::Io, "cannot start programs: the thread that does it is gone");
+        let (report, started) = mpsc::channel();
+        self.batches.send((programs, report)).map_err(|_| gone())?;
+        started.recv().map_err(|_| gone())
+    }
 }
 
 fn start_one(program: &Program, host: Result<&HostMounts, &Error>) -> Result<Child> {
     host.map_err(|e| Error::new(e.kind(), e.to_string()))?.enter()?;
-    Place { netns: &program.netns, hostname: &program.hostname }.settle()?;
+    Place { netns: &program.netns, hostname: &program.hostname, cluster: &program.cluster }.settle()?;
     let log = open_log(&program.log)?;
     let again = log.try_clone().map_err(|e| Error::io("cannot share a log", e))?;
     let mut command = Command::new(&program.argv[0]);

@@ -13,19 +13,31 @@ const WORKERS: usize = 2;
 /// The tunnels in service; dropping this leaves the devices without a carrier.
 pub(super) struct Tunnels {
     engine: Option<Engine>,
+    orders: Vec<Tunnel>,
 }
 
 impl Tunnels {
     /// Attaches to every device in `orders`; when this returns, packets pass through all of them.
     pub(super) fn start(orders: &[Tunnel]) -> Result<Tunnels> {
         if orders.is_empty() {
-            return Ok(Tunnels { engine: None });
+            return Ok(Tunnels { engine: None, orders: Vec::new() });
         }
         let engine = Engine::start(WORKERS.min(orders.len()), |line| log::line(line))?;
         for tunnel in orders {
             engine.serve(&netns::open(&tunnel.netns)?, &tunnel.device)?;
         }
-        Ok(Tunnels { engine: Some(engine) })
+        Ok(Tunnels { engine: Some(engine), orders: orders.to_vec() })
+    }
+
+    /// Serves these from now on. Where nothing changes, nothing is disturbed.
+    pub(super) fn follow(&mut self, orders: &[Tunnel]) -> Result<()> {
+        if self.orders == orders {
+            return Ok(());
+        }
+        // Two engines cannot carry one device.
+        self.engine = None;
+        *self = Tunnels::start(orders)?;
+        Ok(())
     }
 
     /// Their counters.

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::Globals;
 use super::print;
 use crate::cni::{self, Need};
 use crate::error::Result;
-use crate::kernel::survey::{self, Feature, Finding};
+use crate::kernel::survey::catalogue::{self, Feature};
+use crate::kernel::survey::{self, Finding};
 use crate::topology::Mode;
 
 /// How a mode would run here.
@@ -23,74 +24,135 @@ enum Verdict {
     Impossible(String),
 }
 
+/// What stands in for a feature that this machine lacks.
+struct Fallback {
+    missing: &'static str,
+    by: &'static str,
+    words: &'static str,
+}
+
+const FALLBACKS: &[Fallback] =
+    &[Fallback { missing: "ipip", by: "tun", words: "tunl0 is a TUN device served by minik's agent" }];
+
+/// The mode of `up` without a topology; whether it can run is the exit code.
+const DEFAULT: Mode = Mode::CalicoIpip;
+
 /// Prints what was found; the exit code is 4 if the default mode cannot run.
 ///
 /// # Errors
 /// If a scratch namespace is possible and yet a probe cannot be made.
 pub fn run(globals: &Globals) -> Result<ExitCode> {
     let findings = survey::survey()?;
-    let modes: Vec<(Mode, Verdict)> = Mode::ALL.iter().map(|mode| (*mode, verdict(*mode, &findings))).collect();
+    let modes: Vec<(Mode, Verdict)> =
+        Mode::ALL.iter().map(|mode| (*mode, verdict(&wanted(*mode), &findings))).collect();
     let object = json!({
-        "features": findings,
-        "modes": modes.iter().map(|(mode, verdict)| json!({ "mode": mode, "runs": verdict })).collect::<Vec<_>>(),
+        "features": findings.iter().map(as_json).collect::<Vec<_>>(),
+        "modes": modes.iter().map(|(mode, verdict)| json!({ "mode": mode, "default": *mode == DEFAULT, "runs": verdict }))
+            .collect::<Vec<_>>(),
     });
     let text = print::as_data(&object, globals.output)?.unwrap_or_else(|| render(&findings, &modes));
     print::text(&text)?;
-    let can_run = modes.first().is_some_and(|(_, verdict)| !matches!(verdict, Verdict::Impossible(_)));
-    Ok(if can_run { ExitCode::SUCCESS } else { ExitCode::from(4) })
+    let runs = |(mode, verdict): &(Mode, Verdict)| *mode == DEFAULT && !matches!(verdict, Verdict::Impossible(_));
+    Ok(if modes.iter().any(runs) { ExitCode::SUCCESS } else { ExitCode::from(4) })
 }
 
-/// The features that a need stands for.
-fn features_of(need: Need) -> &'static [Feature] {
+/// The names of the features that a need stands for, as in [`catalogue::FEATURES`]. What is tried, and what would cure
+/// it, stands there: a new need is an arm here, and what nobody needed before is a row there.
+fn features_of(need: Need) -> &'static [&'static str] {
     match need {
-        Need::Veth => &[Feature::Veth],
-        Need::Bridge => &[Feature::Bridge],
+        Need::Veth => &["veth"],
+        Need::Bridge => &["bridge"],
         Need::Iptables => &[
-            Feature::IptablesRestore,
-            Feature::MatchSet,
-            Feature::MatchMark,
-            Feature::MatchConntrack,
-            Feature::MatchAddrtype,
-            Feature::MatchRpfilter,
-            Feature::MatchComment,
-            Feature::MatchMultiport,
+            "iptables-restore",
+            "match comment",
+            "match mark",
+            "match conntrack",
+            "match addrtype",
+            "match set",
+            "match rpfilter",
+            "match multiport",
+            "target MARK",
+            "target MASQUERADE",
         ],
-        Need::Ipset => &[Feature::IpsetTool, Feature::IpsetHashNet],
-        Need::Ipip => &[Feature::Ipip],
+        Need::Ipset => &["ipset", "ipset hash:net"],
+        Need::Ipip => &["ipip"],
+        Need::Vxlan => &["vxlan"],
     }
 }
 
-fn verdict(mode: Mode, findings: &[Finding]) -> Verdict {
-    let works =
-        |feature: Feature| findings.iter().any(|finding| finding.feature == feature && finding.works == Some(true));
-    if !works(Feature::Privilege) {
+/// The names of all that a mode needs, the caller's rights included.
+fn wanted(mode: Mode) -> Vec<&'static str> {
+    let rights = catalogue::rights().map(|right| right.name);
+    rights.chain(cni::needs(mode).iter().flat_map(|need| features_of(*need)).copied()).collect()
+}
+
+/// The modes that need a feature, itself or as a fallback for another.
+fn needed_by(feature: &Feature) -> Vec<&'static str> {
+    let is_fallback = |wanted: &[&str]| {
+        FALLBACKS.iter().any(|fallback| fallback.by == feature.name && wanted.contains(&fallback.missing))
+    };
+    let needs = |mode: &&Mode| {
+        let wanted = wanted(**mode);
+        wanted.contains(&feature.name) || is_fallback(&wanted)
+    };
+    Mode::ALL.iter().filter(needs).map(|mode| mode.name()).collect()
+}
+
+fn verdict(wanted: &[&'static str], findings: &[Finding]) -> Verdict {
+    let find = |name: &str| findings.iter().find(|finding| finding.feature.name == name);
+    let works = |name: &str| find(name).and_then(|finding| finding.works);
+    if works("root") == Some(false) {
         return Verdict::Impossible("it needs root; run `sudo minik doctor` to see the rest".to_owned());
     }
-    let wanted = cni::needs(mode).iter().flat_map(|need| features_of(*need)).copied();
-    let mut missing: Vec<Feature> = wanted.filter(|feature| !works(*feature)).collect();
-    let replaced = missing.contains(&Feature::Ipip) && works(Feature::Tun);
-    missing.retain(|feature| !(replaced && *feature == Feature::Ipip));
-    if !missing.is_empty() {
-        let names: Vec<&str> = missing.iter().map(|feature| feature.name()).collect();
-        return Verdict::Impossible(format!("missing: {}", names.join(", ")));
+    let mut missing: Vec<&str> = wanted.iter().copied().filter(|name| works(name) != Some(true)).collect();
+    let replaced: Vec<&Fallback> = FALLBACKS
+        .iter()
+        .filter(|fallback| missing.contains(&fallback.missing) && works(fallback.by) == Some(true))
+        .collect();
+    missing.retain(|name| !replaced.iter().any(|fallback| fallback.missing == *name));
+    // What could not be tried follows from what was tried and does not work.
+    if missing.iter().any(|name| works(name) == Some(false)) {
+        missing.retain(|name| works(name) == Some(false));
     }
-    if replaced {
-        Verdict::Fallback("tunl0 is a TUN device served by minik's agent".to_owned())
-    } else {
-        Verdict::Native
+    if !missing.is_empty() {
+        let cured = |name: &str| match find(name).and_then(|finding| finding.cure.as_deref()) {
+            Some(cure) => format!("{name} ({cure})"),
+            None => name.to_owned(),
+        };
+        let instead = |name: &str| FALLBACKS.iter().find(|fallback| fallback.missing == name);
+        let named = |name: &&str| match instead(name) {
+            Some(fallback) => format!("{}; or instead {}", cured(name), cured(fallback.by)),
+            None => cured(name),
+        };
+        return Verdict::Impossible(format!("missing: {}", missing.iter().map(named).collect::<Vec<_>>().join(", ")));
+    }
+    match replaced.is_empty() {
+        true => Verdict::Native,
+        false => Verdict::Fallback(replaced.iter().map(|fallback| fallback.words).collect::<Vec<_>>().join("; ")),
     }
 }
 
+/// A finding as `doctor -o json` documents it.
+fn as_json(finding: &Finding) -> Value {
+    let text = |text: &'static str| (!text.is_empty()).then_some(text);
+    let feature = finding.feature;
+    json!({
+        "feature": feature.name,
+        "works": finding.works,
+        "detail": finding.detail,
+        "cure": finding.cure,
+        "package": text(feature.package),
+        "module": text(feature.module),
+        "config": text(feature.config).map(|config| format!("CONFIG_{config}")),
+        "neededBy": needed_by(feature),
+    })
+}
+
+/// Two tables: the features, and what follows for the modes.
 fn render(findings: &[Finding], modes: &[(Mode, Verdict)]) -> String {
-    let mut lines = vec![vec!["FEATURE", "WORKS", "DETAIL"]];
-    lines.extend(findings.iter().map(|finding| {
-        let works = match finding.works {
-            Some(true) => "yes",
-            Some(false) => "no",
-            None => "?",
-        };
-        vec![finding.feature.name(), works, finding.detail.as_str()]
-    }));
+    let cells: Vec<[String; 4]> = findings.iter().map(|finding| row(finding, modes.len())).collect();
+    let mut lines = vec![vec!["FEATURE", "WORKS", "NEEDED BY", "DETAIL"]];
+    lines.extend(cells.iter().map(|row| row.iter().map(String::as_str).collect::<Vec<_>>()));
     let mut text = print::columns(&lines, false);
     text.push('\n');
     let names: Vec<String> = modes.iter().map(|(mode, _)| mode.to_string()).collect();
@@ -104,4 +166,80 @@ fn render(findings: &[Finding], modes: &[(Mode, Verdict)]) -> String {
     }
     text.push_str(&print::columns(&lines, false));
     text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+fn row(finding: &Finding, all: usize) -> [String; 4] {
+    let works = match finding.works {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "?",
+    };
+    let modes = match needed_by(finding.feature) {
+        modes if modes.is_empty() => "-".to_owned(),
+        modes if modes.len() == all && all > 1 => "all modes".to_owned(),
+        modes if modes.len() > 2 => format!("{} modes", modes.len()),
+        modes => modes.join(","),
+    };
+    let detail = [Some(finding.detail.as_str()), finding.cure.as_deref()];
+    let detail: Vec<&str> = detail.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+    [finding.feature.name.to_owned(), works.to_owned(), modes, detail.join("; cure: ")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything works but what is in `no`; what is in `untried` could not be tried.
+    fn findings(no: &[&str], untried: &[&str]) -> Vec<Finding> {
+        let finding = |feature: &'static Feature| {
+            let works = if untried.contains(&feature.name) { None } else { Some(!no.contains(&feature.name)) };
+            let cure = (works == Some(false)).then(|| "a cure".to_owned());
+            Finding { feature, works, detail: String::new(), cure }
+        };
+        catalogue::FEATURES.iter().map(finding).collect()
+    }
+
+    #[test]
+    fn every_need_and_fallback_is_a_feature() {
+        let named = Mode::ALL.iter().flat_map(|mode| wanted(*mode));
+        for name in named.chain(FALLBACKS.iter().flat_map(|fallback| [fallback.missing, fallback.by])) {
+            assert!(catalogue::find(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_follows_from_what_was_found() {
+        let of = |no: &[&str], untried: &[&str]| verdict(&wanted(Mode::CalicoIpip), &findings(no, untried));
+        let impossible = |words: &str| Verdict::Impossible(words.to_owned());
+        assert_eq!(of(&[], &[]), Verdict::Native);
+        assert_eq!(of(&["dummy", "ip_vs", "netem", "tun"], &["nft numgen"]), Verdict::Native);
+        assert_eq!(of(&["ipip"], &[]), Verdict::Fallback("tunl0 is a TUN device served by minik's agent".to_owned()));
+        assert_eq!(of(&["ipip", "tun"], &[]), impossible("missing: ipip (a cure); or instead tun (a cure)"));
+        assert_eq!(of(&["ipset"], &["ipset hash:net", "match set"]), impossible("missing: ipset (a cure)"));
+        assert_eq!(of(&["ipip", "match set"], &[]), impossible("missing: match set (a cure)"));
+        assert_eq!(of(&["administration"], &["veth", "ipip"]), impossible("missing: administration (a cure)"));
+        assert_eq!(of(&[], &["veth"]), impossible("missing: veth"));
+        assert!(matches!(of(&["root", "veth"], &[]), Verdict::Impossible(why) if why.contains("sudo")));
+        // Every single need, taken away, is missed.
+        for name in wanted(Mode::CalicoIpip).into_iter().filter(|name| !["root", "ipip"].contains(name)) {
+            assert_eq!(of(&[name], &[]), Verdict::Impossible(format!("missing: {name} (a cure)")));
+        }
+    }
+
+    #[test]
+    fn the_default_mode_is_that_of_up() {
+        use clap::CommandFactory;
+        let program = crate::cli::args::Cli::command();
+        let up = program.find_subcommand("up").expect("a command up");
+        let topology = up.get_positionals().next().expect("a topology");
+        assert_eq!(topology.get_default_values(), [DEFAULT.name()]);
+        assert!(Mode::ALL.contains(&DEFAULT));
+    }
+
+    #[test]
+    fn a_fallback_is_needed_by_whom_it_helps() {
+        let of = |name: &str| needed_by(catalogue::find(name).expect("a row"));
+        assert!(of("tun").contains(&"calico-ipip") && of("root").len() == Mode::ALL.len());
+        assert!(of("match recent").is_empty());
+    }
 }

@@ -36,7 +36,8 @@ pub fn run(args: &ExecArgs, globals: &Globals) -> Result<ExitCode> {
 
 /// Settles in a namespace and becomes `command` there, with the variables of the pod's first container.
 pub(super) fn become_program(session: &Session, ns: &Namespace, mut command: Command) -> Result<ExitCode> {
-    Place { netns: &ns.netns, hostname: &ns.hostname }.settle()?;
+    let cluster = &session.record.name;
+    Place { netns: &ns.netns, hostname: &ns.hostname, cluster }.settle()?;
     if let Role::Pod { .. } = ns.role
         && let Some(container) =
             session.cluster.pods.iter().find(|pod| pod.key() == ns.name).and_then(|pod| pod.containers.first())

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::args::{Globals, Output, PlanArgs, PlanForm};
 use super::{input, print};
-use crate::cni;
+use crate::compose;
 use crate::error::Result;
 use crate::plan::{Datapath, render, shell};
 use crate::topology::{self, Overrides};
@@ -15,9 +15,9 @@ use crate::topology::{self, Overrides};
 /// If the topology is wrong.
 pub fn run(args: &PlanArgs, globals: &Globals) -> Result<ExitCode> {
     let source = input::read(&args.topology)?;
-    let overrides = Overrides { cluster_name: globals.cluster.clone(), cni: args.cni.clone() };
+    let overrides = Overrides { cluster_name: globals.cluster.clone(), cni: args.cni.clone(), ..Overrides::default() };
     let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
-    let plan = cni::plan(&cluster, args.datapath.fixed().unwrap_or(Datapath::Kernel))?;
+    let plan = compose::plan(&cluster, args.datapath.fixed().unwrap_or(Datapath::Kernel))?;
     let text = match (args.form, globals.output) {
         (Some(PlanForm::Shell), _) => shell::script(&plan),
         (Some(PlanForm::Json), _) | (None, Output::Json) => print::to_json(&plan)?,

@@ -192,7 +192,7 @@ impl Asked<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cni;
+    use crate::compose;
     use crate::plan::Datapath;
     use crate::topology::{self, Overrides, builtin};
 
@@ -200,7 +200,7 @@ mod tests {
     fn the_plan_says_who_reaches_whom() {
         let source = builtin::find("calico-ipip").expect("built in").source();
         let cluster = topology::parse(&[source], &Overrides::default()).expect("parses");
-        let mut plan = cni::plan(&cluster, Datapath::Kernel).expect("plans");
+        let mut plan = compose::plan(&cluster, Datapath::Kernel).expect("plans");
         let ends = |plan: &Plan| -> Vec<bool> {
             let ends: Vec<End> =
                 plan.pods().map(|ns| End { namespace: ns, address: ns.address().expect("has one") }).collect();

@@ -8,7 +8,7 @@ use crate::kernel::features;
 use crate::kernel::state::{self, Phase, Record};
 use crate::plan::Plan;
 use crate::topology::{Cluster, Overrides, Pod, Source, nearest};
-use crate::{cni, topology};
+use crate::{compose, topology};
 
 /// An open cluster.
 #[derive(Debug)]
@@ -43,10 +43,15 @@ pub fn open(name: &str) -> Result<Session> {
 /// If the record's sources are no topology for this version of minik.
 pub fn compute(record: Record) -> Result<Session> {
     let sources: Vec<Source> = record.sources.iter().map(|source| Source::new(&source.name, &source.text)).collect();
-    let overrides = Overrides { cluster_name: Some(record.name.clone()), cni: record.cni.clone() };
+    let overrides = Overrides {
+        cluster_name: Some(record.name.clone()),
+        cni: record.cni.clone(),
+        edits: record.edits.clone(),
+        memory: record.memory.clone(),
+    };
     let compute = || {
         let cluster = topology::parse(&sources, &overrides)?;
-        let plan = cni::plan(&cluster, record.datapath)?;
+        let plan = compose::plan(&cluster, record.datapath)?;
         Ok((cluster, plan))
     };
     let (cluster, plan) = compute()

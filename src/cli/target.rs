@@ -101,14 +101,14 @@ fn unknown(plan: &Plan, target: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cni;
+    use crate::compose;
     use crate::plan::Datapath;
     use crate::topology::{Overrides, builtin, parse};
 
     fn built() -> (Cluster, Plan) {
         let source = builtin::find("calico-ipip").expect("built in").source();
         let cluster = parse(&[source], &Overrides::default()).expect("parses");
-        let plan = cni::plan(&cluster, Datapath::Kernel).expect("plans");
+        let plan = compose::plan(&cluster, Datapath::Kernel).expect("plans");
         (cluster, plan)
     }
 

@@ -11,12 +11,13 @@ use super::args::{Globals, UpArgs};
 use super::{down, input, orders};
 use crate::agent;
 use crate::cni;
+use crate::compose;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Phase, Record, SourceText};
 use crate::kernel::{apply, features, host, netns, process, restore};
 use crate::names;
 use crate::plan::{Datapath, LinkKind, Plan, render};
-use crate::topology::{self, Cluster, Overrides, Source};
+use crate::topology::{self, Cluster, Memory, Overrides, Source};
 
 /// Runs `minik up`.
 ///
@@ -26,10 +27,10 @@ use crate::topology::{self, Cluster, Overrides, Source};
 pub fn run(args: &UpArgs, globals: &Globals) -> Result<ExitCode> {
     let began = Instant::now();
     let source = input::read(&args.topology)?;
-    let overrides = Overrides { cluster_name: globals.cluster.clone(), cni: args.cni.clone() };
+    let overrides = Overrides { cluster_name: globals.cluster.clone(), cni: args.cni.clone(), ..Overrides::default() };
     let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
     if args.dry_run {
-        let plan = cni::plan(&cluster, args.datapath.fixed().unwrap_or(Datapath::Kernel))?;
+        let plan = compose::plan(&cluster, args.datapath.fixed().unwrap_or(Datapath::Kernel))?;
         return super::print::text(&render::text(&plan)).map(|()| ExitCode::SUCCESS);
     }
     features::require_root()?;
@@ -50,8 +51,9 @@ pub(super) fn whole(
     interrupts: &Interrupts,
     steps: &mut Steps,
 ) -> Result<Plan> {
-    let plan = cni::plan(cluster, choose_datapath(args, cluster)?)?;
+    let plan = compose::plan(cluster, choose_datapath(args, cluster)?)?;
     restore::require_tools(&plan)?;
+    features::require_parts(&plan)?;
     let _lock = claim(&plan, args)?;
     let record = record(&plan, args, source)?;
     steps.done("plan")?;
@@ -92,7 +94,7 @@ impl Interrupts {
 
 /// Who shall carry tunnelled packets: what the user says, else the kernel if it can.
 fn choose_datapath(args: &UpArgs, cluster: &Cluster) -> Result<Datapath> {
-    if !cni::needs(cluster.network.mode).contains(&cni::Need::Ipip) {
+    if !cni::has_ipip(cluster) {
         return Ok(Datapath::Kernel);
     }
     match args.datapath.fixed() {
@@ -176,6 +178,8 @@ fn record(plan: &Plan, args: &UpArgs, source: Source) -> Result<Record> {
         cni: args.cni.clone(),
         datapath: plan.datapath,
         created,
+        edits: Vec::new(),
+        memory: Memory::default(),
     };
     state::store(&record)?;
     Ok(record)

@@ -60,7 +60,7 @@ fn of_cluster(name: &str) -> Result<Report> {
 fn of_mode(mode: Mode, globals: &Globals) -> Result<Report> {
     let source = builtin::find(mode.name())?.source();
     let name = globals.cluster.clone().unwrap_or_else(|| format!("verify-{}", std::process::id()));
-    let overrides = Overrides { cluster_name: Some(name.clone()), cni: None };
+    let overrides = Overrides { cluster_name: Some(name.clone()), ..Default::default() };
     let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
     let args = UpArgs {
         topology: mode.name().to_owned(),

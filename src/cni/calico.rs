@@ -5,19 +5,28 @@
 //! the other nodes' blocks as a [`Flavour`] says (cni-plugin v3.18, dataplane_linux.go; felix v3.18; confd's BIRD
 //! templates).
 
+mod addresses;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{felix, underlay};
+pub(super) use addresses::tunnel_key;
+
+use addresses::Addresses;
+
+use super::{
+    calico_bgp, calico_ipip, calico_ipip_crosssubnet, calico_vxlan, calico_vxlan_crosssubnet, felix, underlay,
+};
 use crate::error::{Error, Kind, Result};
-use crate::ipam::{Ipam, Owner};
+use crate::ipam::Ipam;
 use crate::names;
 use crate::plan::{
-    Address, Datapath, Ipv4Conf, Link, LinkKind, Mac, Namespace, Plan, Protocol, Role, Route, Scope, Sysctl,
+    Address, Datapath, FdbEntry, Ipv4Conf, Link, LinkKind, Mac, Namespace, Neighbour, Plan, Protocol, Role, Route,
+    Scope, Sysctl,
 };
-use crate::topology::{Cluster, Mode, Node, Pod};
+use crate::topology::{Cluster, IpPool, Mode, Node, Pod, Segment};
 
 /// The next hop of every pod.
 const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -26,108 +35,147 @@ const HOST_MAC: Mac = Mac([0xee; 6]);
 /// A pod's NIC.
 const POD_NIC: &str = "eth0";
 
-/// What makes one Calico mode differ from another.
+/// What makes one Calico mode differ from another. Each pool has one, by its `ipipMode` and `vxlanMode`; a cluster with
+/// several pools may have several.
 pub(super) struct Flavour {
     /// The mode.
     pub mode: Mode,
     /// The device that encapsulates, if any does.
-    pub tunnel: Option<Tunnel>,
-    /// The route to a block, or a borrowed address, of another node.
-    pub remote_route: fn(&Remote) -> Route,
+    pub tunnel: Option<&'static Tunnel>,
+    /// Whether a node holds its own blocks as blackholes, as BIRD does.
+    pub blackholes: bool,
+    /// The route to a block, or a borrowed address, of another node; none if that node cannot be reached.
+    pub remote_route: fn(&Remote) -> Option<Route>,
 }
 
 /// An encapsulating device that every node has.
 pub(super) struct Tunnel {
     /// Its name.
     pub device: &'static str,
-    /// What it is.
-    pub kind: LinkKind,
     /// Bytes that it adds to each packet.
     pub overhead: u32,
+    /// Whether a pool's packets go through it.
+    pub serves: fn(&IpPool) -> bool,
+    /// The device on a node, without address and MTU.
+    pub link: fn(&Node) -> Link,
+    /// Whether a node needs an address on it to have it at all.
+    pub needs_address: bool,
+    /// What it must know of another node's device: name and address.
+    pub peer: fn(&Node, Ipv4Addr) -> Option<(Neighbour, FdbEntry)>,
 }
 
-/// A prefix that another node is responsible for.
+/// A prefix that another node is responsible for, as seen from a node.
 pub(super) struct Remote<'a> {
     /// The prefix.
     pub prefix: Ipv4Net,
     /// The node that has it.
     pub node: &'a Node,
+    /// The node that the route is for.
+    pub here: &'a Node,
+    /// The segment that this node is on.
+    pub segment: &'a Segment,
+    /// The addresses of both nodes' devices of the pool's tunnel.
+    pub vteps: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
-/// Who has which address, after every node and then every pod got its own.
-struct Addressing {
-    ipam: Ipam,
-    /// Tunnel address by node.
-    tunnels: BTreeMap<String, Ipv4Addr>,
-    /// Address by pod (`namespace/name`).
-    pods: BTreeMap<String, Ipv4Addr>,
+impl Remote<'_> {
+    /// Whether the other node's address is in this node's own subnet.
+    pub(super) fn is_in_subnet(&self) -> bool {
+        self.segment.subnet.contains(&self.node.address)
+    }
 }
 
-/// The addresses of a cluster in this flavour of Calico.
-pub(super) fn ipam(cluster: &Cluster, flavour: &Flavour) -> Result<Ipam> {
-    Ok(assign(cluster, flavour)?.ipam)
+/// Every flavour.
+const FLAVOURS: [&Flavour; 5] = [
+    &calico_bgp::FLAVOUR,
+    &calico_ipip::FLAVOUR,
+    &calico_ipip_crosssubnet::FLAVOUR,
+    &calico_vxlan::FLAVOUR,
+    &calico_vxlan_crosssubnet::FLAVOUR,
+];
+
+/// Every tunnel, in the order in which calico-node sees to their addresses.
+const TUNNELS: [&Tunnel; 2] = [&calico_ipip::TUNNEL, &calico_vxlan::TUNNEL];
+
+/// The flavour of a pool.
+fn flavour(pool: &IpPool) -> &'static Flavour {
+    FLAVOURS.into_iter().find(|flavour| flavour.mode == pool.mode()).unwrap_or(&calico_bgp::FLAVOUR)
 }
 
-/// The plan of a cluster in this flavour of Calico.
-pub(super) fn plan(cluster: &Cluster, datapath: Datapath, flavour: &Flavour) -> Result<Plan> {
-    let addressing = assign(cluster, flavour)?;
+/// The tunnels of a cluster: Felix makes a device for each encapsulation that any pool has.
+fn tunnels(cluster: &Cluster) -> impl Iterator<Item = &'static Tunnel> {
+    TUNNELS.into_iter().filter(|tunnel| cluster.network.pools.iter().any(tunnel.serves))
+}
+
+/// Whether packets of any pool go through the ipip module.
+pub(super) fn has_ipip(cluster: &Cluster) -> bool {
+    tunnels(cluster).any(|tunnel| tunnel.device == calico_ipip::TUNNEL.device)
+}
+
+/// The addresses of a cluster of Calico's.
+pub(super) fn ipam(cluster: &Cluster) -> Result<Ipam> {
+    Ok(addresses::assign(cluster)?.ipam)
+}
+
+/// The plan of a cluster of Calico's.
+pub(super) fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
+    let addresses = addresses::assign(cluster)?;
     let mut namespaces = underlay::namespaces(cluster)?;
     for node in &cluster.nodes {
-        namespaces.push(node_namespace(cluster, flavour, &addressing, node)?);
+        namespaces.push(node_namespace(cluster, &addresses, node)?);
     }
     for pod in &cluster.pods {
-        namespaces.push(pod_namespace(cluster, flavour, &addressing, pod)?);
+        namespaces.push(pod_namespace(cluster, &addresses, pod)?);
     }
-    let mode = flavour.mode.name().to_string();
+    let mode = cluster.network.mode.name().to_string();
     Ok(Plan { cluster: cluster.name.clone(), mode, datapath, namespaces })
 }
 
-/// Hands out addresses in the order in which a cluster comes to life: blocks fixed by hand, then each node's tunnel
-/// (calico-node starts before any pod), then the pods.
-fn assign(cluster: &Cluster, flavour: &Flavour) -> Result<Addressing> {
-    let mut ipam = Ipam::new(&cluster.network.pools, cluster.network.strict_affinity);
-    for node in &cluster.nodes {
-        if let Some(block) = node.block {
-            ipam.claim(&node.name, block)?;
-        }
-    }
-    let mut tunnels = BTreeMap::new();
-    if let Some(tunnel) = &flavour.tunnel {
-        for node in &cluster.nodes {
-            let owner = Owner::Tunnel { device: tunnel.device.to_string() };
-            tunnels.insert(node.name.clone(), ipam.assign(&node.name, owner)?);
-        }
-    }
-    let mut pods = BTreeMap::new();
-    for pod in &cluster.pods {
-        let owner = Owner::Pod { namespace: pod.namespace.clone(), name: pod.name.clone() };
-        pods.insert(pod.key(), ipam.assign(&pod.node, owner)?);
-    }
-    Ok(Addressing { ipam, tunnels, pods })
+/// The MTU of a node's tunnel: the file's, else what the node's NIC leaves after encapsulation.
+fn tunnel_mtu(cluster: &Cluster, tunnel: &Tunnel, node: &Node) -> u32 {
+    cluster.network.mtu.unwrap_or(node.mtu.saturating_sub(tunnel.overhead))
 }
 
-/// The MTU of pods and of the tunnel on a node: the file's, else what the node's NIC leaves after encapsulation.
-fn pod_mtu(cluster: &Cluster, flavour: &Flavour, node: &Node) -> Result<u32> {
-    let nic = underlay::segment(cluster, &node.segment)?.mtu;
-    let overhead = flavour.tunnel.as_ref().map_or(0, |tunnel| tunnel.overhead);
-    Ok(cluster.network.mtu.unwrap_or(nic.saturating_sub(overhead)))
+/// The MTU of a node's pods: the smallest that any tunnel of the cluster leaves, whether a pod's packets go through it
+/// or not (felix v3.18, int_dataplane.go, determinePodMTU).
+fn pod_mtu(cluster: &Cluster, node: &Node) -> u32 {
+    let of_tunnels = tunnels(cluster).map(|tunnel| tunnel_mtu(cluster, tunnel, node));
+    of_tunnels.min().unwrap_or(cluster.network.mtu.unwrap_or(node.mtu))
 }
 
-fn node_namespace(cluster: &Cluster, flavour: &Flavour, addressing: &Addressing, node: &Node) -> Result<Namespace> {
-    let mtu = pod_mtu(cluster, flavour, node)?;
+fn node_namespace(cluster: &Cluster, addresses: &Addresses, node: &Node) -> Result<Namespace> {
+    let segment = underlay::segment(cluster, &node.segment)?;
+    let mtu = pod_mtu(cluster, node);
     let pods: Vec<&Pod> = cluster.pods.iter().filter(|pod| pod.node == node.name).collect();
     let mut ns = underlay::host(cluster, &underlay::Host::node(node), Role::Node)?;
     ns.sysctls = node_sysctls();
-    ns.links.extend(tunnel_link(flavour, addressing, node, mtu));
+    for tunnel in tunnels(cluster) {
+        ns.links.extend(tunnel_link(cluster, addresses, node, tunnel));
+        for (neighbour, entry) in tunnel_peers(cluster, addresses, node, tunnel) {
+            ns.neighbours.push(neighbour);
+            ns.fdb.push(entry);
+        }
+    }
     ns.links.extend(pods.iter().map(|pod| host_end(pod, mtu)));
     ns.routes.extend(pods.iter().filter_map(|pod| {
-        let address = addressing.pods.get(&pod.key())?;
-        Some(Route::on_link((*address).into(), &felix::names::veth(pod)))
+        let address = addresses.pod(pod)?;
+        Some(Route::on_link(address.into(), &felix::names::veth(pod)))
     }));
-    ns.routes.extend(block_routes(cluster, flavour, &addressing.ipam, node));
+    ns.routes.extend(block_routes(cluster, addresses, node, segment));
     ns.routes.sort_by_key(|route| (route.dst.addr(), route.dst.prefix_len()));
-    let local =
-        felix::Local { cluster, pods: &pods, tunnel: flavour.tunnel.as_ref().map(|t| t.device), links: &ns.links };
+    let tunnel_addresses = |tunnel: &'static Tunnel| addresses.tunnel(node, tunnel).map(|_| tunnel.device);
+    let local = felix::Local {
+        cluster,
+        node,
+        pods: &pods,
+        ipip: has_ipip(cluster),
+        vteps: tunnels(cluster).find(|tunnel| tunnel.needs_address).map(|tunnel| {
+            let has_device = |other: &&Node| addresses.tunnel(other, tunnel).is_some();
+            cluster.nodes.iter().filter(has_device).collect()
+        }),
+        tunnels: &tunnels(cluster).filter_map(tunnel_addresses).collect::<Vec<_>>(),
+        links: &ns.links,
+    };
     ns.sets = felix::sets(&local);
     ns.tables = felix::tables(&local);
     Ok(ns)
@@ -144,11 +192,26 @@ fn node_sysctls() -> Vec<Sysctl> {
     ]
 }
 
-fn tunnel_link(flavour: &Flavour, addressing: &Addressing, node: &Node, mtu: u32) -> Option<Link> {
-    let tunnel = flavour.tunnel.as_ref()?;
-    let address = addressing.tunnels.get(&node.name)?;
-    let addresses = vec![Address { net: Ipv4Net::from(*address).into(), broadcast: None, scope: Scope::Global }];
-    Some(Link { mtu: Some(mtu), addresses, ..Link::new(tunnel.device, tunnel.kind.clone()) })
+/// A node's device of a tunnel. A node that no pool of the encapsulation selects has no address for it; Felix makes
+/// tunl0 all the same, and no vxlan.calico.
+fn tunnel_link(cluster: &Cluster, addresses: &Addresses, node: &Node, tunnel: &Tunnel) -> Option<Link> {
+    let address = addresses.tunnel(node, tunnel);
+    if address.is_none() && tunnel.needs_address {
+        return None;
+    }
+    let addresses =
+        address.map(|address| Address { net: Ipv4Net::from(address).into(), broadcast: None, scope: Scope::Global });
+    let mtu = Some(tunnel_mtu(cluster, tunnel, node));
+    Some(Link { mtu, addresses: addresses.into_iter().collect(), ..(tunnel.link)(node) })
+}
+
+/// What a node's device of a tunnel must know of those of the other nodes.
+fn tunnel_peers(cluster: &Cluster, addresses: &Addresses, node: &Node, tunnel: &Tunnel) -> Vec<(Neighbour, FdbEntry)> {
+    if addresses.tunnel(node, tunnel).is_none() {
+        return Vec::new();
+    }
+    let others = cluster.nodes.iter().filter(|other| other.name != node.name);
+    others.filter_map(|other| (tunnel.peer)(other, addresses.tunnel(other, tunnel)?)).collect()
 }
 
 /// The node's end of a pod's veth.
@@ -159,28 +222,36 @@ fn host_end(pod: &Pod, mtu: u32) -> Link {
     Link { mac: Some(HOST_MAC), mtu: Some(mtu), ipv4, ..Link::new(&felix::names::veth(pod), kind) }
 }
 
-/// What BIRD installs: own blocks as blackholes, others' through the flavour's route. A borrowed address is a route of
-/// its own, which beats the owner's blackhole; blocks of one address get no blackhole.
-fn block_routes(cluster: &Cluster, flavour: &Flavour, ipam: &Ipam, node: &Node) -> Vec<Route> {
+/// The routes to blocks: own ones as blackholes, others' as the flavour of their pool has it. A borrowed address is a
+/// route of its own, which beats the owner's blackhole; blocks of one address get no blackhole.
+fn block_routes(cluster: &Cluster, addresses: &Addresses, node: &Node, segment: &Segment) -> Vec<Route> {
+    let ipam = &addresses.ipam;
     let by_name: BTreeMap<&str, &Node> = cluster.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
-    let remote = |prefix, owner: &str| by_name.get(owner).map(|node| (flavour.remote_route)(&Remote { prefix, node }));
+    let by_pool: BTreeMap<&str, &Flavour> =
+        ipam.pools().iter().map(|pool| (pool.name.as_str(), flavour(pool))).collect();
+    let remote = |prefix, flavour: &Flavour, owner: &str| {
+        let owner = by_name.get(owner)?;
+        let vteps = flavour.tunnel.and_then(|t| Some((addresses.tunnel(node, t)?, addresses.tunnel(owner, t)?)));
+        (flavour.remote_route)(&Remote { prefix, node: owner, here: node, segment, vteps })
+    };
     let mut routes = Vec::new();
     for block in ipam.blocks() {
+        let Some(flavour) = by_pool.get(block.pool.as_str()) else { continue };
         if block.node != node.name {
-            routes.extend(remote(block.prefix, &block.node));
-        } else if block.prefix.prefix_len() < 32 {
+            routes.extend(remote(block.prefix, flavour, &block.node));
+        } else if flavour.blackholes && block.prefix.prefix_len() < 32 {
             routes.push(Route { protocol: Protocol::Bird, ..Route::blackhole(block.prefix) });
         }
+        let borrowed = block.allocations().filter(|used| used.borrowed && used.node != node.name);
+        routes.extend(borrowed.filter_map(|used| remote(used.address.into(), flavour, &used.node)));
     }
-    let borrowed = ipam.allocations().filter(|used| used.borrowed && used.node != node.name);
-    routes.extend(borrowed.filter_map(|used| remote(used.address.into(), &used.node)));
     routes
 }
 
-fn pod_namespace(cluster: &Cluster, flavour: &Flavour, addressing: &Addressing, pod: &Pod) -> Result<Namespace> {
+fn pod_namespace(cluster: &Cluster, addresses: &Addresses, pod: &Pod) -> Result<Namespace> {
     let node = cluster.nodes.iter().find(|node| node.name == pod.node);
-    let (Some(node), Some(&address)) = (node, addressing.pods.get(&pod.key())) else {
-        return Err(Error::new(Kind::Topology, format!("pod {}: there is no node {}", pod.key(), pod.node)));
+    let (Some(node), Some(address)) = (node, addresses.pod(pod)) else {
+        return Err(Error::new(Kind::Topology, format!("pod {} has no node or no address", pod.key())));
     };
     let role = Role::Pod { node: pod.node.clone(), namespace: pod.namespace.clone(), pod: pod.name.clone() };
     let mut ns = Namespace::new(&cluster.name, &pod.key(), &pod.name, role);
@@ -188,7 +259,7 @@ fn pod_namespace(cluster: &Cluster, flavour: &Flavour, addressing: &Addressing, 
     let kind = LinkKind::Veth { peer_namespace: pod.node.clone(), peer: felix::names::veth(pod) };
     ns.links.push(Link {
         mac: Some(names::mac(&[&cluster.name, &pod.key(), POD_NIC])),
-        mtu: Some(pod_mtu(cluster, flavour, node)?),
+        mtu: Some(pod_mtu(cluster, node)),
         addresses: vec![Address { net: Ipv4Net::from(address).into(), broadcast: Some(address), scope: Scope::Global }],
         ..Link::new(POD_NIC, kind)
     });

@@ -5,17 +5,28 @@
 //! because that address is on no prefix of tunl0; the next hop is the destination of the outer header.
 
 use super::calico::{Flavour, Remote, Tunnel};
-use crate::plan::{LinkKind, Protocol, Route};
+use crate::plan::{Link, LinkKind, Protocol, Route};
 use crate::topology::Mode;
 
 /// What makes this mode of Calico's.
 pub(super) const FLAVOUR: Flavour = Flavour {
     mode: Mode::CalicoIpip,
-    tunnel: Some(Tunnel { device: "tunl0", kind: LinkKind::Ipip, overhead: 20 }),
-    remote_route,
+    tunnel: Some(&TUNNEL),
+    blackholes: true,
+    remote_route: |remote| Some(route(remote)),
+};
+
+/// The ipip module's own device, which asks routes for where to send, and so needs to know no peer.
+pub(super) const TUNNEL: Tunnel = Tunnel {
+    device: "tunl0",
+    overhead: 20,
+    serves: |pool| pool.ipip.is_on(),
+    link: |_| Link::new(TUNNEL.device, LinkKind::Ipip),
+    needs_address: false,
+    peer: |_, _| None,
 };
 
 /// `10.100.247.0/26 via 10.1.10.10 dev tunl0 proto bird onlink`
-fn remote_route(remote: &Remote) -> Route {
-    Route { onlink: true, protocol: Protocol::Bird, ..Route::via(remote.prefix, remote.node.address, "tunl0") }
+pub(super) fn route(remote: &Remote) -> Route {
+    Route { onlink: true, protocol: Protocol::Bird, ..Route::via(remote.prefix, remote.node.address, TUNNEL.device) }
 }

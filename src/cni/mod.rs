@@ -2,17 +2,33 @@
 //!
 //! A mode is a function from [`Cluster`] to [`Plan`]. What modes share is in modules of its own: the `underlay`,
 //! the Calico family (`calico`), the rules of Felix ([`felix`]). To add a mode: a variant of
-//! [`Mode`], a file of the mode's name here, and a line in [`needs`] and `flavour`.
+//! [`Mode`], a file of the mode's name here, and a line in [`needs`], [`plan`] and [`ipam`].
 
+mod bridge;
+mod bridge_plugin;
 mod calico;
+mod calico_bgp;
 mod calico_ipip;
+mod calico_ipip_crosssubnet;
+mod calico_vxlan;
+mod calico_vxlan_crosssubnet;
+mod docker;
 pub mod felix;
+mod flannel;
+mod flannel_host_gw;
+mod flannel_udp;
+mod flannel_vxlan;
+mod guests;
+mod host_local;
+mod kube_router;
+mod kubenet;
+mod macvlan;
 mod underlay;
 
-use crate::error::Result;
-use crate::ipam::Ipam;
-use crate::plan::{Datapath, Plan};
-use crate::topology::{Cluster, Mode};
+use crate::error::{Error, Kind, Result};
+use crate::ipam::{Ipam, Owner};
+use crate::plan::{Datapath, Namespace, Plan};
+use crate::topology::{Addressing, Cluster, Kept, Memory, Mode};
 
 /// What a mode needs from the kernel and its tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,12 +43,35 @@ pub enum Need {
     Ipset,
     /// IP in IP devices; the agent's TUN engine can stand in.
     Ipip,
+    /// VXLAN devices.
+    Vxlan,
 }
 
 /// What `mode` needs from the kernel and its tools.
 pub fn needs(mode: Mode) -> &'static [Need] {
     match mode {
-        Mode::CalicoIpip => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Ipip],
+        Mode::CalicoBgp => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset],
+        Mode::CalicoIpip | Mode::CalicoIpipCrossSubnet => {
+            &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Ipip]
+        }
+        Mode::CalicoVxlan | Mode::CalicoVxlanCrossSubnet => {
+            &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Vxlan]
+        }
+        Mode::Kubenet => &[Need::Veth, Need::Bridge, Need::Iptables],
+        Mode::KubeRouter => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Ipip],
+        Mode::Bridge | Mode::Docker => &[Need::Veth, Need::Bridge, Need::Iptables],
+        Mode::Macvlan => &[Need::Veth, Need::Bridge],
+        _ => &[],
+    }
+}
+
+/// Whether a cluster has devices of the ipip module.
+pub fn has_ipip(cluster: &Cluster) -> bool {
+    match cluster.network.mode.addressing() {
+        Addressing::Pools => calico::has_ipip(cluster),
+        Addressing::PodCidr | Addressing::Segment | Addressing::Own => {
+            needs(cluster.network.mode).contains(&Need::Ipip)
+        }
     }
 }
 
@@ -41,22 +80,80 @@ pub fn needs(mode: Mode) -> &'static [Need] {
 /// # Errors
 /// `Topology` if addresses do not suffice, or a fixed block is none of a pool's.
 pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
-    calico::plan(cluster, datapath, flavour(cluster.network.mode))
+    let mut plan = of_mode(&guests::without(cluster), datapath)?;
+    guests::house(cluster, &mut plan)?;
+    Ok(plan)
 }
 
-/// The addresses of a cluster: its pools' blocks, whose they are, and what is in use.
+fn of_mode(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
+    match cluster.network.mode {
+        Mode::CalicoBgp
+        | Mode::CalicoIpip
+        | Mode::CalicoIpipCrossSubnet
+        | Mode::CalicoVxlan
+        | Mode::CalicoVxlanCrossSubnet => calico::plan(cluster, datapath),
+        Mode::FlannelVxlan => flannel::plan(cluster, datapath, &flannel_vxlan::VXLAN),
+        Mode::FlannelVxlanDirectRouting => flannel::plan(cluster, datapath, &flannel_vxlan::DIRECT_ROUTING),
+        Mode::FlannelHostGw => flannel::plan(cluster, datapath, &flannel_host_gw::HOST_GW),
+        Mode::FlannelUdp => flannel::plan(cluster, datapath, &flannel_udp::UDP),
+        Mode::Kubenet => kubenet::plan(cluster, datapath),
+        Mode::KubeRouter => kube_router::plan(cluster, datapath),
+        Mode::Bridge => bridge::plan(cluster, datapath),
+        Mode::Macvlan => macvlan::plan(cluster, datapath),
+        Mode::Docker => docker::plan(cluster, datapath),
+        mode => Err(not_built(mode)),
+    }
+}
+
+/// The addresses of a cluster of Calico's: its pools' blocks, whose they are, and what is in use.
+///
+/// # Errors
+/// As [`plan`]; `Usage` in a mode without Calico's IPAM.
+pub fn ipam(cluster: &Cluster) -> Result<Ipam> {
+    let cluster = &*guests::without(cluster);
+    match cluster.network.mode {
+        mode if mode.addressing() == Addressing::Pools => calico::ipam(cluster),
+        mode => Err(Error::new(
+            Kind::Usage,
+            format!("the mode {mode} has no IP pools: its pods have addresses of the nodes' podCIDR"),
+        )),
+    }
+}
+
+/// What a cluster has handed out, by its plan: the next plan keeps it.
 ///
 /// # Errors
 /// As [`plan`].
-pub fn ipam(cluster: &Cluster) -> Result<Ipam> {
-    calico::ipam(cluster, flavour(cluster.network.mode))
+pub fn memory(cluster: &Cluster, plan: &Plan) -> Result<Memory> {
+    let mut memory = Memory::default();
+    for pod in &cluster.pods {
+        let own = plan.namespace(&pod.key()).filter(|ns| ns.name == pod.key());
+        let address = own.and_then(Namespace::address);
+        memory.pods.insert(pod.key(), Kept { node: pod.node.clone(), address });
+        if let Some(address) = address.filter(|_| cluster.network.mode.addressing().is_by_node()) {
+            // Pods are in creation order, and those that had an address before come first.
+            let known = cluster.memory.pods.contains_key(&pod.key());
+            if !known || !cluster.memory.last_reserved.contains_key(&pod.node) {
+                memory.last_reserved.insert(pod.node.clone(), address);
+            }
+        }
+    }
+    if cluster.network.mode.addressing() == Addressing::Pools {
+        let ipam = ipam(cluster)?;
+        let blocks = cluster.nodes.iter().flat_map(|node| ipam.blocks_of(&node.name));
+        memory.blocks = blocks.map(|block| (block.prefix, block.node.clone())).collect();
+        let device = |owner: &Owner| match owner {
+            Owner::Tunnel { device } => Some(device.clone()),
+            Owner::Pod { .. } => None,
+        };
+        let tunnels = ipam.allocations().filter_map(|used| Some((&used.node, device(&used.owner)?, used.address)));
+        memory.tunnels = tunnels.map(|(node, device, address)| (calico::tunnel_key(node, &device), address)).collect();
+    }
+    Ok(memory.after(&cluster.memory))
 }
 
-/// What makes a mode of Calico's that mode.
-fn flavour(mode: Mode) -> &'static calico::Flavour {
-    match mode {
-        Mode::CalicoIpip => &calico_ipip::FLAVOUR,
-    }
+fn not_built(mode: Mode) -> Error {
+    Error::new(Kind::Unsupported, format!("the mode {mode} is not in this version of minik"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::names;
 use crate::plan::{Namespace, Route};
-use crate::topology::{IpPool, Node, Overrides, Pod, Segment, builtin, parse};
+use crate::topology::{IpPool, Node, Overrides, Pod, PodNetwork, Segment, builtin, parse};
 
 /// The built-in cluster with the pods of the article, whose names and veths are published together.
 pub(super) fn article() -> Cluster {
@@ -91,9 +91,10 @@ fn two_segments() -> Cluster {
         subnet: "10.2.0.0/24".parse().unwrap(),
         mtu: 1400,
         router: Ipv4Addr::new(10, 2, 0, 1),
+        line: Default::default(),
     });
     let far = cluster.nodes.last_mut().unwrap();
-    (far.segment, far.address) = ("dmz".into(), Ipv4Addr::new(10, 2, 0, 10));
+    (far.segment, far.address, far.mtu) = ("dmz".into(), Ipv4Addr::new(10, 2, 0, 10), 1400);
     cluster
 }
 
@@ -157,4 +158,15 @@ fn a_pod_on_no_node_is_refused() {
     cluster.pods[0].node = "nowhere".into();
     let error = plan(&cluster, Datapath::Kernel).unwrap_err().to_string();
     assert!(error.contains("there is no node nowhere"), "{error}");
+}
+
+#[test]
+fn a_pod_with_host_network_lives_in_its_node() {
+    let mut cluster = article();
+    cluster.pods[0].network = PodNetwork::Host;
+    let (guest, plan) = (cluster.pods[0].key(), planned(&cluster));
+    assert_eq!(plan.pods().count(), cluster.pods.len() - 1);
+    let home = plan.namespace(&guest).unwrap();
+    assert_eq!((home.name.as_str(), home.guests.as_slice()), ("node-1", [guest].as_slice()));
+    assert_eq!(home.address(), Some(Ipv4Addr::new(10, 1, 10, 9)));
 }

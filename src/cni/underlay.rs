@@ -12,8 +12,8 @@ use sha1::{Digest, Sha1};
 
 use crate::error::{Error, Kind, Result};
 use crate::names;
-use crate::plan::{Address, Link, LinkKind, Mac, Namespace, Role, Route, Scope, Sysctl};
-use crate::topology::{Client, Cluster, Node, Segment};
+use crate::plan::{Address, Link, LinkKind, Mac, Namespace, Netem, Qdisc, Role, Route, Scope, Sysctl};
+use crate::topology::{Client, Cluster, Line, Node, Segment};
 
 /// The bridge of a switch.
 const BRIDGE: &str = "br0";
@@ -25,17 +25,27 @@ pub(super) struct Host<'a> {
     segment: &'a str,
     nic: &'a str,
     mac: Option<Mac>,
+    line: Line,
+    mtu: u32,
 }
 
 impl<'a> Host<'a> {
     /// The machine that a node is.
     pub(super) fn node(node: &'a Node) -> Self {
-        Host { name: &node.name, address: node.address, segment: &node.segment, nic: &node.nic, mac: node.mac }
+        Host {
+            name: &node.name,
+            address: node.address,
+            segment: &node.segment,
+            nic: &node.nic,
+            mac: node.mac,
+            line: node.line,
+            mtu: node.mtu_now.unwrap_or(node.mtu),
+        }
     }
 
     fn client(client: &'a Client) -> Self {
-        let Client { name, address, segment, nic, mac, .. } = client;
-        Host { name, address: *address, segment, nic, mac: *mac }
+        let Client { name, address, segment, nic, mac, line, mtu, .. } = client;
+        Host { name, address: *address, segment, nic, mac: *mac, line: *line, mtu: *mtu }
     }
 }
 
@@ -64,6 +74,7 @@ pub(super) fn host(cluster: &Cluster, host: &Host, role: Role) -> Result<Namespa
     let mut ns = Namespace::new(&cluster.name, host.name, host.name, role);
     let mut nic = nic(cluster, segment, host.name, host.nic, host.address);
     nic.mac = host.mac.or(nic.mac);
+    (nic.mtu, nic.qdisc) = (Some(host.mtu), qdisc(host.line));
     ns.links.push(nic);
     ns.routes.push(Route::default_via(segment.router, host.nic));
     Ok(ns)
@@ -86,26 +97,48 @@ fn switch(cluster: &Cluster, segment: &Segment) -> Namespace {
     ns.sysctls = vec![no_ipv6(), Sysctl::new("net.bridge.bridge-nf-call-iptables", "0")];
     let mac = Some(names::mac(&[&cluster.name, &name, BRIDGE]));
     ns.links.push(Link { mac, mtu: Some(segment.mtu), ..Link::new(BRIDGE, LinkKind::Bridge) });
-    for (host, nic) in plugged(cluster, segment) {
+    for Plug { host, nic, line, mtu } in plugged(cluster, segment) {
         let port = port_name(cluster, segment, &host);
         ns.links.push(Link {
             mac: Some(names::mac(&[&cluster.name, &name, &port])),
-            mtu: Some(segment.mtu),
+            mtu: Some(mtu),
             master: Some(BRIDGE.to_string()),
+            qdisc: qdisc(line),
             ..Link::new(&port, LinkKind::Veth { peer_namespace: host, peer: nic })
         });
     }
     ns
 }
 
-/// The machines on a segment with their NICs: the router, clients, nodes.
-fn plugged(cluster: &Cluster, segment: &Segment) -> Vec<(String, String)> {
+/// What a line does, at each of its two ends to what leaves there.
+fn qdisc(line: Line) -> Option<Qdisc> {
+    let Line { delay, loss, rate } = line;
+    (line != Line::default()).then_some(Qdisc::Netem(Netem { delay, loss, rate }))
+}
+
+/// A machine on a segment, with the NIC that is plugged into the switch.
+struct Plug {
+    host: String,
+    nic: String,
+    line: Line,
+    mtu: u32,
+}
+
+/// The machines on a segment: the router, clients, nodes. The segment's own line is that of the hosts; the router is
+/// plugged in without one, so that what is said of a line happens once on each way.
+fn plugged(cluster: &Cluster, segment: &Segment) -> Vec<Plug> {
     let number = cluster.segments.iter().take_while(|other| other.name != segment.name).count();
     let clients = cluster.clients.iter().map(Host::client);
     let hosts = clients.chain(cluster.nodes.iter().map(Host::node)).filter(|host| host.segment == segment.name);
-    let mut all = vec![(cluster.router_name().to_string(), format!("eth{number}"))];
-    all.extend(hosts.map(|host| (host.name.to_string(), host.nic.to_string())));
-    all
+    let router = Plug {
+        host: cluster.router_name().to_string(),
+        nic: format!("eth{number}"),
+        line: Line::default(),
+        mtu: segment.mtu,
+    };
+    let plug =
+        |host: Host| Plug { host: host.name.to_string(), nic: host.nic.to_string(), line: host.line, mtu: host.mtu };
+    std::iter::once(router).chain(hosts.map(plug)).collect()
 }
 
 /// A switch's port is called after the machine that it leads to. Where that is too long for a link, or taken by the
@@ -116,7 +149,7 @@ fn port_name(cluster: &Cluster, segment: &Segment, host: &str) -> String {
         return host.to_string();
     }
     let digest: String = Sha1::digest(host).iter().take(3).map(|byte| format!("{byte:02x}")).collect();
-    let taken: BTreeSet<String> = plugged(cluster, segment).into_iter().map(|(host, _)| host).collect();
+    let taken: BTreeSet<String> = plugged(cluster, segment).into_iter().map(|plug| plug.host).collect();
     let short: String = host.chars().take(names::INTERFACE_NAME_MAX - 1 - digest.len()).collect();
     let name = format!("{short}-{digest}");
     if taken.contains(&name) { format!("{digest}-{}", host.len()) } else { name }

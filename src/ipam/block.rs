@@ -104,10 +104,32 @@ impl Block {
 
     pub(super) fn take(&mut self, node: &str, owner: Owner) -> Option<Ipv4Addr> {
         let ordinal = self.free.pop_front()?;
+        Some(self.give(ordinal, node, owner))
+    }
+
+    /// Takes a certain address out of the queue; false if it is in use.
+    pub(super) fn take_this(&mut self, node: &str, owner: Owner, address: Ipv4Addr) -> bool {
+        let ordinal = u32::from(address) - u32::from(self.prefix.network());
+        let Some(place) = self.free.iter().position(|free| *free == ordinal) else { return false };
+        self.free.remove(place);
+        self.give(ordinal, node, owner);
+        true
+    }
+
+    /// Puts a free address at the end of the queue, as its release did.
+    pub(super) fn requeue(&mut self, address: Ipv4Addr) {
+        let ordinal = u32::from(address) - u32::from(self.prefix.network());
+        if let Some(place) = self.free.iter().position(|free| *free == ordinal) {
+            self.free.remove(place);
+            self.free.push_back(ordinal);
+        }
+    }
+
+    fn give(&mut self, ordinal: u32, node: &str, owner: Owner) -> Ipv4Addr {
         let address = Ipv4Addr::from(u32::from(self.prefix.network()) + ordinal);
         let borrowed = node != self.node;
         self.used.insert(ordinal, Allocation { address, node: node.to_string(), owner, borrowed });
-        Some(address)
+        address
     }
 
     pub(super) fn release(&mut self, address: Ipv4Addr) -> bool {

@@ -18,7 +18,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::error::{Error, Kind, Result};
-use crate::topology::IpPool;
+use crate::topology::{IpPool, Memory};
 
 pub use block::{Allocation, Block, Owner, Usage};
 
@@ -77,14 +77,50 @@ impl Ipam {
     /// # Errors
     /// `Topology` if no pool has room, naming the pools and what would make room.
     pub fn assign(&mut self, node: &str, owner: Owner) -> Result<Ipv4Addr> {
-        let Some(prefix) = self.own_block(node).or_else(|| self.claim_next(node)).or_else(|| self.lender(node)) else {
-            return Err(self.exhausted(node, &owner));
-        };
-        let block = self.blocks.get_mut(&prefix).filter(|block| block.has_room());
+        self.assign_from(node, owner, |pool| !pool.disabled)
+    }
+
+    /// As [`Self::assign`], from those pools only that `gives` picks: by encapsulation, selector or use.
+    ///
+    /// # Errors
+    /// As [`Self::assign`].
+    pub fn assign_from(&mut self, node: &str, owner: Owner, gives: impl Fn(&IpPool) -> bool) -> Result<Ipv4Addr> {
+        let pools: Vec<IpPool> = self.pools.iter().filter(|pool| gives(pool)).cloned().collect();
+        let own = self.own_block(node, &pools);
+        let prefix = own.or_else(|| self.claim_next(node, &pools)).or_else(|| self.lender(node, &pools));
+        let block = prefix.and_then(|prefix| self.blocks.get_mut(&prefix)).filter(|block| block.has_room());
         match block.and_then(|block| block.take(node, owner.clone())) {
             Some(address) => Ok(address),
-            None => Err(self.exhausted(node, &owner)),
+            None => Err(self.exhausted(node, &owner, &pools)),
         }
+    }
+
+    /// Gives back to a live cluster what it had: its blocks, and the queue of addresses that came back. What fits no
+    /// pool any more is left out. Before any address is handed out, each that is [kept](Ipam::keep) must be taken.
+    pub fn recall(&mut self, memory: &Memory) {
+        for (block, node) in &memory.blocks {
+            let known = self.blocks.get(block).is_some_and(|known| known.node == *node);
+            if !known {
+                // The pools have changed since; a block that is none of theirs is not claimed.
+                let _ = self.claim(node, *block);
+            }
+        }
+        self.requeue(&memory.released);
+    }
+
+    /// Puts those of `addresses` that nobody has at the end of their blocks' queues, as their release does.
+    pub fn requeue(&mut self, addresses: &[Ipv4Addr]) {
+        for address in addresses {
+            if let Some(block) = self.blocks.values_mut().find(|block| block.prefix.contains(address)) {
+                block.requeue(*address);
+            }
+        }
+    }
+
+    /// Hands out this very address, which `owner` had before; false if no claimed block has it free.
+    pub fn keep(&mut self, node: &str, owner: &Owner, address: Ipv4Addr) -> bool {
+        let block = self.blocks.values_mut().find(|block| block.prefix.contains(&address));
+        block.is_some_and(|block| block.take_this(node, owner.clone(), address))
     }
 
     /// Takes an address back; it goes to the end of its block's queue. False if it was not handed out.
@@ -128,37 +164,36 @@ impl Ipam {
         prefix
     }
 
-    fn enabled(&self) -> impl Iterator<Item = &IpPool> {
-        self.pools.iter().filter(|pool| !pool.disabled)
-    }
-
-    /// The first block of `node` with room, in an enabled pool.
-    fn own_block(&self, node: &str) -> Option<Ipv4Net> {
-        let usable = |block: &&Block| block.has_room() && self.enabled().any(|pool| pool.name == block.pool);
+    /// The first block of `node` with room, in one of these pools.
+    fn own_block(&self, node: &str, pools: &[IpPool]) -> Option<Ipv4Net> {
+        let usable = |block: &&Block| block.has_room() && pools.iter().any(|pool| pool.name == block.pool);
         self.blocks_of(node).find(usable).map(|block| block.prefix)
     }
 
     /// Claims the first block that is nobody's, walking each pool once round from the node's start.
-    fn claim_next(&mut self, node: &str) -> Option<Ipv4Net> {
+    fn claim_next(&mut self, node: &str, pools: &[IpPool]) -> Option<Ipv4Net> {
         let free = |pool: &IpPool| walk(pool, node).find(|prefix| !self.blocks.contains_key(prefix));
-        let (pool, prefix) = self.enabled().find_map(|pool| Some((pool.name.clone(), free(pool)?)))?;
-        Some(self.insert(Block::new(pool, node, prefix)))
+        let (pool, prefix) = pools.iter().find_map(|pool| Some((pool, free(pool)?)))?;
+        Some(self.insert(Block::new(pool.name.clone(), node, prefix)))
     }
 
     /// A block of another node with room, in the same order.
-    fn lender(&self, node: &str) -> Option<Ipv4Net> {
+    fn lender(&self, node: &str, pools: &[IpPool]) -> Option<Ipv4Net> {
         if self.strict_affinity {
             return None;
         }
         let with_room = |prefix: &Ipv4Net| self.blocks.get(prefix).is_some_and(Block::has_room);
-        self.enabled().find_map(|pool| walk(pool, node).find(with_room))
+        pools.iter().find_map(|pool| walk(pool, node).find(with_room))
     }
 
-    fn exhausted(&self, node: &str, owner: &Owner) -> Error {
-        let pools: Vec<String> = self.enabled().map(|p| format!("{} ({})", p.name, p.cidr)).collect();
+    fn exhausted(&self, node: &str, owner: &Owner, pools: &[IpPool]) -> Error {
+        let pools: Vec<String> = pools.iter().map(|p| format!("{} ({})", p.name, p.cidr)).collect();
         if pools.is_empty() {
-            return Error::new(Kind::Topology, format!("no address for {owner} on {node}: no IP pool is enabled"))
-                .hint("set `disabled: false` on a pool, or add one");
+            return Error::new(
+                Kind::Topology,
+                format!("no address for {owner} on {node}: no IP pool is enabled for it"),
+            )
+            .hint("set `disabled: false` on a pool whose nodeSelector takes the node, or add one");
         }
         let full = format!("no address for {owner} on {node}: nothing is free in pool {}", pools.join(", "));
         let cure = if self.strict_affinity {

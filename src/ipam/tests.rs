@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn pool(cidr: &str, block_size: u8) -> IpPool {
-    IpPool { name: "pool".into(), cidr: cidr.parse().unwrap(), block_size, nat_outgoing: true, disabled: false }
+    IpPool { block_size, nat_outgoing: true, ..IpPool::new("pool", cidr.parse().unwrap()) }
 }
 
 fn pod(number: usize) -> Owner {

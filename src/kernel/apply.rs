@@ -11,13 +11,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 
 use super::messages::{self, CREATE};
 use super::netlink::{Batch, Rtnetlink};
 use super::netns::{self, Fresh};
-use super::{etc, restore, sysctl, tun};
+use super::{devices, etc, files, restore, sysctl, tun};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Datapath, Link, LinkKind, Namespace, Plan, Sysctl, aside};
 
@@ -37,7 +38,7 @@ pub fn build(plan: &Plan, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> 
     let queue = Mutex::new(receive);
     std::thread::scope(|scope| {
         let builder = scope.spawn(|| Builder::new(plan, send).run());
-        let files = scope.spawn(|| etc::write(plan));
+        let files = scope.spawn(|| etc::write(plan).and_then(|()| files::write(plan)));
         let loaders: Vec<_> = (0..workers).map(|_| scope.spawn(|| load_tables(&queue))).collect();
         let built = joined(builder.join()).and(joined(files.join())).and_then(|()| meanwhile());
         loaders.into_iter().map(|loader| joined(loader.join())).fold(built, Result::and)
@@ -111,7 +112,7 @@ impl<'p> Builder<'p> {
             self.native = links_of(&mut fresh.rtnetlink)?;
         }
         self.defaults.apply(&namespace.sysctls)?;
-        if !namespace.sets.is_empty() || !namespace.tables.is_empty() {
+        if restore::has_any(namespace) {
             let fd = fresh.fd.try_clone().map_err(|e| Error::io("cannot keep a namespace open", e))?;
             // A closed queue means that a loader failed, and that its error is reported.
             let _ = self.tables.send((namespace, fd));
@@ -121,8 +122,8 @@ impl<'p> Builder<'p> {
         let mut site = Site { namespace, fresh, indexes, far_ends, defaults_before: Vec::new() };
         let mut batch = Batch::default();
         for link in &own {
-            if self.is_tun(link) {
-                // A TUN is made at once; the links before it must not come after it, since the kernel takes the
+            if self.is_tun(link) || matches!(link.kind, LinkKind::Macvlan { .. }) {
+                // These are made at once; the links before them must not come after them, since the kernel takes the
                 // first link's address as source toward links that have none.
                 self.push_aside(link, &mut batch);
                 site.fresh.rtnetlink.send(std::mem::take(&mut batch))?;
@@ -146,23 +147,43 @@ impl<'p> Builder<'p> {
         matches!(&link.kind, LinkKind::Veth { peer_namespace, .. } if !self.position.contains_key(peer_namespace.as_str()))
     }
 
-    /// Whether a TUN stands in for the kernel's tunnel.
+    /// Whether it is a TUN, for the agent to serve.
     fn is_tun(&self, link: &Link) -> bool {
-        link.kind == LinkKind::Ipip && self.plan.datapath == Datapath::Userspace
+        matches!(link.kind, LinkKind::Udp(_)) || self.stands_in(link)
     }
 
-    fn push_own(&self, site: &Site<'p>, link: &Link, batch: &mut Batch) -> Result<()> {
+    /// Whether a TUN stands in for a tunnel of the ipip module.
+    fn stands_in(&self, link: &Link) -> bool {
+        link.kind.is_ipip() && self.plan.datapath == Datapath::Userspace
+    }
+
+    fn push_own(&mut self, site: &Site<'p>, link: &Link, batch: &mut Batch) -> Result<()> {
         let index = site.index(&link.name)?;
         match &link.kind {
             LinkKind::Loopback => {}
-            LinkKind::Bridge => push_new(batch, messages::bridge(link, index), &link.name),
+            LinkKind::Bridge => push_new(batch, devices::bridge(link, index), &link.name),
             LinkKind::Veth { peer_namespace, peer } => {
                 let far = &self.sites[self.position[peer_namespace.as_str()]];
                 let far_link = far.namespace.link(peer).ok_or_else(|| absent(peer, peer_namespace))?;
-                let pair = messages::veth(link, index, far_link, far.index(peer)?, far.fresh.fd.as_raw_fd());
+                let pair = devices::veth(link, index, far_link, far.index(peer)?, far.fresh.fd.as_raw_fd());
                 push_new(batch, pair, &link.name);
             }
-            LinkKind::Ipip => self.push_tunnel(link, index, batch)?,
+            LinkKind::Ipip | LinkKind::IpipPeer { .. } | LinkKind::Udp(_) => self.push_tunnel(link, index, batch)?,
+            LinkKind::Vxlan(vxlan) => {
+                if site.far_ends.iter().any(|far| far.name == vxlan.dev) {
+                    return Err(absent(&vxlan.dev, "the namespace of its other end, which comes later,"));
+                }
+                push_new(batch, devices::vxlan(link, index, vxlan, site.index(&vxlan.dev)?), &link.name);
+            }
+            LinkKind::Macvlan { parent_namespace, parent } => {
+                let at =
+                    self.position.get(parent_namespace.as_str()).ok_or_else(|| absent(parent, parent_namespace))?;
+                let lower = &mut self.sites[*at];
+                let message = devices::macvlan(link, index, lower.index(parent)?, site.fresh.fd.as_raw_fd());
+                let mut there = Batch::default();
+                push_new(&mut there, message, &link.name);
+                lower.fresh.rtnetlink.send(there)?;
+            }
         }
         let master = link.master.as_deref().map(|m| site.index(m)).transpose()?;
         messages::push_settled(batch, link, index, master);
@@ -171,11 +192,16 @@ impl<'p> Builder<'p> {
 
     /// tunl0: adopted where the kernel made it, else the ipip module's, else a TUN for the agent to serve.
     fn push_tunnel(&self, link: &Link, index: u32, batch: &mut Batch) -> Result<()> {
-        if self.is_tun(link) {
+        if self.stands_in(link) {
             return tun::create(&link.name, index).map(drop);
         }
-        if !self.native.contains_key(&link.name) {
-            push_new(batch, messages::ipip(link, index), &link.name);
+        match &link.kind {
+            LinkKind::Udp(_) => return tun::create_plain(&link.name, index).map(drop),
+            LinkKind::IpipPeer { local, remote } => {
+                push_new(batch, devices::ipip_peer(link, index, *local, *remote), &link.name);
+            }
+            _ if !self.native.contains_key(&link.name) => push_new(batch, devices::ipip(link, index), &link.name),
+            _ => {}
         }
         Ok(())
     }
@@ -185,17 +211,19 @@ impl<'p> Builder<'p> {
 impl<'p> Builder<'p> {
     fn push_aside(&self, tunnel: &Link, batch: &mut Batch) {
         if let Some(index) = self.native.get(&tunnel.name) {
-            let message = messages::rename(*index, aside::kernels(&tunnel.name));
+            let message = devices::rename(*index, aside::kernels(&tunnel.name));
             batch.push(Message::SetLink(message), 0, format!("rename the kernel's own {}", tunnel.name));
         }
     }
 
     fn push_silence(&self, site: &Site<'p>, free_index: u32, batch: &mut Batch) {
-        let in_the_way = |link: &&Link| self.is_tun(link) && self.native.contains_key(&link.name);
-        let Some(tunnel) = site.namespace.links.iter().find(in_the_way) else { return };
+        let in_the_way = self.native.contains_key(aside::MODULES_DEVICE);
+        if !in_the_way || !site.namespace.links.iter().any(|link| self.stands_in(link)) {
+            return;
+        }
         for (number, address) in aside::addresses(site.namespace).into_iter().enumerate() {
-            let name = aside::quiet(&tunnel.name, number);
-            push_new(batch, messages::silent(&name, free_index + number as u32, address), &name);
+            let name = aside::quiet(aside::MODULES_DEVICE, number);
+            push_new(batch, devices::silent(&name, free_index + number as u32, address), &name);
         }
     }
 
@@ -250,9 +278,17 @@ fn push_routes(site: &Site<'_>, batch: &mut Batch) -> Result<()> {
         let message = messages::neighbour(one, site.index(&one.dev)?);
         batch.push(Message::NewNeighbour(message), CREATE, format!("add neighbour {}", one.address));
     }
+    for one in &site.namespace.fdb {
+        let message = messages::fdb(one, site.index(&one.dev)?);
+        // One address may be behind several nodes, so this is an addition, as `bridge fdb append` makes it.
+        batch.push(Message::NewNeighbour(message), NLM_F_CREATE | NLM_F_APPEND, format!("add FDB entry {one}"));
+    }
     for one in &site.namespace.routes {
         let dev = one.dev.as_deref().map(|dev| site.index(dev)).transpose()?;
-        batch.push(Message::NewRoute(messages::route(one, dev)), CREATE, format!("add route {}", one.dst));
+        batch.push(Message::NewRoute(messages::route(one, dev)), CREATE, format!("add route {one}"));
+    }
+    for one in &site.namespace.policy {
+        batch.push(Message::NewRule(messages::policy(one)), CREATE, format!("add policy rule {one}"));
     }
     Ok(())
 }

@@ -7,11 +7,11 @@ use std::process::Command;
 
 use super::netns::{self, Netns};
 use super::read::{self, Live, LiveLink};
-use super::{remove, restore as restore_tool};
+use super::{files, remove, restore as restore_tool};
 use crate::error::{Error, Kind, Result};
 use crate::names;
 use crate::plan::facts::{self, Drift};
-use crate::plan::{Link, LinkKind, Namespace, Plan, aside, restore};
+use crate::plan::{Link, LinkKind, Namespace, Plan, aside, ebtables, restore};
 
 /// Every difference between the plan and the kernel, namespace by namespace in the plan's order.
 ///
@@ -22,7 +22,7 @@ pub fn of(plan: &Plan) -> Result<Vec<Drift>> {
     let mut drift = Vec::new();
     for ns in &plan.namespaces {
         if live.contains(&ns.netns) {
-            drift.extend(of_namespace(ns)?);
+            drift.extend(of_namespace(&plan.cluster, ns)?);
         } else {
             drift.push(Drift::Missing { namespace: ns.name.clone(), fact: format!("network namespace {}", ns.netns) });
         }
@@ -42,28 +42,62 @@ pub fn of_routing(ns: &Namespace) -> Result<Vec<Drift>> {
 }
 
 fn routing(ns: &Namespace, handle: &Netns) -> Result<Vec<Drift>> {
-    let live = as_namespace(ns, read::namespace(handle.file())?);
-    Ok(facts::compare(&ns.name, &facts::facts(ns), &facts::facts(&live)))
+    let mut live = read::namespace(handle.file())?;
+    let others = std::mem::take(&mut live.others);
+    let mut live = facts::facts(&as_namespace(ns, live));
+    live.extend(others);
+    Ok(facts::compare(&ns.name, &facts::facts(ns), &live))
 }
 
-fn of_namespace(ns: &Namespace) -> Result<Vec<Drift>> {
+fn of_namespace(cluster: &str, ns: &Namespace) -> Result<Vec<Drift>> {
     let handle = netns::open(&ns.netns)?;
     let mut drift = routing(ns, &handle)?;
-    if !ns.tables.is_empty() || !ns.sets.is_empty() {
-        let (rules, sets) = netns::inside(handle.file(), || (dump("iptables-save", &[]), dump("ipset", &["save"])))?;
-        let planned = rule_facts(&restore::iptables_restore(&ns.tables), &restore::ipset_restore(&ns.sets));
-        drift.extend(facts::compare(&ns.name, &planned, &rule_facts(&restore::normalised(&rules?), &sets?)));
+    if restore_tool::has_any(ns) {
+        let live = netns::inside(handle.file(), || loaded(ns))??;
+        drift.extend(facts::compare(&ns.name, &planned_rules(ns), &live));
+    }
+    if !ns.files.is_empty() {
+        let planned = ns.files.iter().map(facts::file_fact).collect();
+        drift.extend(facts::compare(&ns.name, &planned, &files::facts(cluster, ns)?));
     }
     Ok(drift)
 }
 
+/// The facts of a plan's rules and sets, for the tools that it has anything for.
+fn planned_rules(ns: &Namespace) -> BTreeSet<String> {
+    let mut facts = rule_facts("", &restore::iptables_restore(&ns.tables));
+    facts.extend(rule_facts("ip6 ", &restore::iptables_restore(&ns.tables6)));
+    if !ns.ebtables.is_empty() {
+        facts.extend(rule_facts("eb ", &ebtables::ebtables_restore(&ns.ebtables)));
+    }
+    facts.extend(set_facts(&restore::ipset_restore(&ns.sets)));
+    facts
+}
+
+/// The same of what is loaded, asked of the tools that the plan has anything for.
+fn loaded(ns: &Namespace) -> Result<BTreeSet<String>> {
+    let mut facts = BTreeSet::new();
+    if !ns.tables.is_empty() || !ns.sets.is_empty() {
+        facts.extend(rule_facts("", &restore::normalised(&dump("iptables-save", &[])?)));
+        facts.extend(set_facts(&dump("ipset", &["save"])?));
+    }
+    if !ns.tables6.is_empty() {
+        facts.extend(rule_facts("ip6 ", &restore::normalised(&dump("ip6tables-save", &[])?)));
+    }
+    if !ns.ebtables.is_empty() {
+        facts.extend(rule_facts("eb ", &restore::normalised(&dump("ebtables-save", &[])?)));
+    }
+    Ok(facts)
+}
+
 /// What was read, as a namespace that says no more of each link than the plan does.
 fn as_namespace(planned: &Namespace, live: Live) -> Namespace {
-    let tunnels = || planned.links.iter().filter(|link| link.kind == LinkKind::Ipip);
-    let unexpected = |name: &str| !tunnels().any(|tunnel| aside::is_quiet(&tunnel.name, name));
-    let links = live.links.into_iter().filter(|link| unexpected(&link.name));
+    let quiet = !aside::addresses(planned).is_empty();
+    let expected = |name: &str| quiet && aside::is_quiet(aside::MODULES_DEVICE, name);
+    let links = live.links.into_iter().filter(|link| !expected(&link.name));
     let links = links.filter_map(|link| as_link(planned.link(&link.name), link)).collect();
-    Namespace { links, routes: live.routes, neighbours: live.neighbours, ..planned.clone() }
+    let Live { routes, neighbours, fdb, policy, .. } = live;
+    Namespace { links, routes, neighbours, fdb, policy, ..planned.clone() }
 }
 
 fn as_link(planned: Option<&Link>, live: LiveLink) -> Option<Link> {
@@ -73,37 +107,60 @@ fn as_link(planned: Option<&Link>, live: LiveLink) -> Option<Link> {
         let kind = LinkKind::Bridge;
         return (!made_by_kernel).then(|| Link {
             up: live.up,
+            qdisc: live.qdisc,
             addresses: live.addresses,
             ..Link::new(&live.name, kind)
         });
     };
+    let kind = match (&planned.kind, live.vxlan) {
+        (_, Some(vxlan)) => LinkKind::Vxlan(vxlan),
+        (LinkKind::Vxlan(_), None) => LinkKind::Bridge,
+        (kind, None) => kind.clone(),
+    };
     Some(Link {
+        kind,
         mtu: planned.mtu.map(|_| live.mtu),
         mac: planned.mac.and(live.mac),
         master: live.master,
         up: live.up,
+        promiscuous: live.promiscuous,
+        hairpin: live.hairpin,
+        qdisc: live.qdisc,
         addresses: live.addresses,
         ..planned.clone()
     })
 }
 
-/// The rules by table and place in their chain, and the members of the sets.
-fn rule_facts(rules: &str, sets: &str) -> BTreeSet<String> {
+/// The rules of a dump by table and place in their chain, with `family` before the table's name, and the policies.
+fn rule_facts(family: &str, rules: &str) -> BTreeSet<String> {
     let mut table = "";
     let mut placed = Vec::new();
+    let mut policies = BTreeSet::new();
     for line in rules.lines() {
         if let Some(name) = line.strip_prefix('*') {
             table = name;
         } else if let Some(rest) = line.strip_prefix("-A ") {
             let chain = rest.split(' ').next().unwrap_or_default();
-            placed.push((format!("{table} {chain}"), format!("{table}: {line}")));
+            placed.push((format!("{table} {chain}"), format!("{family}{table}: {line}")));
+        } else if let Some((chain, "DROP")) = line.strip_prefix(':').map(policy) {
+            policies.insert(format!("policy of {family}{table} {chain}: DROP"));
         }
     }
     let mut facts = facts::numbered(placed.iter().map(|(place, line)| (place.as_str(), line.as_str())));
-    // Sizes and hash seeds are the kernel's own affair.
-    let words = |line: &str| line.split(' ').take(3).collect::<Vec<_>>().join(" ");
-    facts.extend(sets.lines().filter(|line| !line.is_empty()).map(|line| format!("set: {}", words(line))));
+    facts.extend(policies);
     facts
+}
+
+/// The chain and the policy of `FORWARD DROP [0:0]`.
+fn policy(line: &str) -> (&str, &str) {
+    let mut words = line.split(' ');
+    (words.next().unwrap_or_default(), words.next().unwrap_or_default())
+}
+
+/// The sets of `ipset save` and their members; sizes and hash seeds are the kernel's own affair.
+fn set_facts(sets: &str) -> BTreeSet<String> {
+    let words = |line: &str| line.split(' ').take(3).collect::<Vec<_>>().join(" ");
+    sets.lines().filter(|line| !line.is_empty()).map(|line| format!("set: {}", words(line))).collect()
 }
 
 /// The output of a tool in the calling thread's namespace.
@@ -118,15 +175,20 @@ fn dump(tool: &str, arguments: &[&str]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::rule_facts;
+    use super::{rule_facts, set_facts};
 
     #[test]
-    fn a_changed_order_and_a_changed_member_are_differences() {
-        let one =
-            rule_facts("*nat\n-A a -j x\n-A a -j y\nCOMMIT\n", "create s hash:net family inet\nadd s 10.0.0.0/8\n");
-        let other =
-            rule_facts("*nat\n-A a -j y\n-A a -j x\nCOMMIT\n", "create s hash:net bucketsize 12\nadd s 10.0.0.0/9\n");
+    fn a_changed_order_and_a_changed_policy_are_differences() {
+        let one = rule_facts("", "*nat\n:INPUT DROP [0:0]\n:a - [0:0]\n-A a -j x\n-A a -j y\nCOMMIT\n");
+        let other = rule_facts("", "*nat\n:INPUT ACCEPT [0:0]\n:a - [0:0]\n-A a -j y\n-A a -j x\nCOMMIT\n");
         let differ: Vec<&str> = one.difference(&other).map(String::as_str).collect();
-        assert_eq!(differ, ["rule 1: nat: -A a -j x", "rule 2: nat: -A a -j y", "set: add s 10.0.0.0/8"]);
+        assert_eq!(differ, ["policy of nat INPUT: DROP", "rule 1: nat: -A a -j x", "rule 2: nat: -A a -j y"]);
+    }
+
+    #[test]
+    fn a_changed_member_is_a_difference_and_a_set_s_size_is_none() {
+        let one = set_facts("create s hash:net family inet\nadd s 10.0.0.0/8\n");
+        let other = set_facts("create s hash:net bucketsize 12\nadd s 10.0.0.0/9\n");
+        assert_eq!(one.difference(&other).collect::<Vec<_>>(), ["set: add s 10.0.0.0/8"]);
     }
 }

@@ -2,13 +2,17 @@
 
 #![expect(clippy::disallowed_methods, reason = "tries the kernel in a scratch namespace, on a thread that ends there")]
 
+use std::collections::BTreeMap;
+
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::sched::{CloneFlags, unshare};
 
-use super::messages::{self, CREATE};
+use super::devices;
+use super::messages::CREATE;
 use super::netlink::{Batch, Rtnetlink};
+use super::survey::{self, Device};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Link, LinkKind};
+use crate::plan::{Link, LinkKind, Plan, Qdisc};
 
 /// Refuses a caller who may not make or enter network namespaces, nor see whether there are clusters.
 ///
@@ -31,7 +35,7 @@ pub fn has_ipip() -> Result<bool> {
         let mut rtnetlink = Rtnetlink::open()?;
         let mut batch = Batch::default();
         let probe = Link::new("minik-probe", LinkKind::Ipip);
-        batch.push(Message::NewLink(messages::ipip(&probe, 0)), CREATE, "make an ipip device");
+        batch.push(Message::NewLink(devices::ipip(&probe, 0)), CREATE, "make an ipip device");
         // A module that was just loaded has made tunl0, and refuses a second device without a remote end
         // (EEXIST); a kernel without ipip says EOPNOTSUPP.
         match rtnetlink.send(batch) {
@@ -39,6 +43,70 @@ pub fn has_ipip() -> Result<bool> {
             Err(error) => Ok(error.errno() == Some(libc::EEXIST)),
         }
     })?
+}
+
+/// What a plan may need of the kernel that is not always there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Vxlan,
+    Macvlan,
+    Netem,
+    Htb,
+}
+
+impl Part {
+    /// The kernel module that has it.
+    fn module(self) -> &'static str {
+        match self {
+            Part::Vxlan => "vxlan",
+            Part::Macvlan => "macvlan",
+            Part::Netem => "sch_netem",
+            Part::Htb => "sch_htb",
+        }
+    }
+
+    fn is_there(self, rtnetlink: &mut Rtnetlink) -> bool {
+        match self {
+            Part::Vxlan => survey::makes(rtnetlink, Device::Vxlan),
+            Part::Macvlan => survey::makes(rtnetlink, Device::Macvlan),
+            Part::Netem => survey::makes(rtnetlink, Device::Netem),
+            Part::Htb => survey::makes(rtnetlink, Device::Htb),
+        }
+    }
+}
+
+/// Refuses a plan with devices or queueing disciplines that this kernel does not know, before anything is touched.
+///
+/// # Errors
+/// `Unsupported`, with a link that needs it and the module that has it.
+pub fn require_parts(plan: &Plan) -> Result<()> {
+    let mut wanted: BTreeMap<Part, String> = BTreeMap::new();
+    for (ns, link) in plan.namespaces.iter().flat_map(|ns| ns.links.iter().map(move |link| (ns, link))) {
+        let device = match &link.kind {
+            LinkKind::Vxlan(_) => Some((Part::Vxlan, "is a VXLAN device".to_owned())),
+            LinkKind::Macvlan { .. } => Some((Part::Macvlan, "is a macvlan device".to_owned())),
+            _ => None,
+        };
+        let queue = link.qdisc.as_ref().map(|qdisc| match qdisc {
+            Qdisc::Htb { .. } => (Part::Htb, format!("has the queueing discipline {qdisc}")),
+            Qdisc::Netem(_) => (Part::Netem, format!("has the queueing discipline {qdisc}")),
+        });
+        for (part, words) in device.into_iter().chain(queue) {
+            wanted.entry(part).or_insert_with(|| format!("{} of {} {words}", link.name, ns.name));
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let lacking = scratch(|| {
+        let mut rtnetlink = Rtnetlink::open()?;
+        Ok(wanted.iter().find(|(part, _)| !part.is_there(&mut rtnetlink)))
+    })??;
+    match lacking {
+        None => Ok(()),
+        Some((part, words)) => Err(Error::new(Kind::Unsupported, format!("this kernel cannot do it: {words}"))
+            .hint(format!("load the module {}, or use a kernel that has it", part.module()))),
+    }
 }
 
 /// Runs `work` in a namespace that is made for it and gone after it.

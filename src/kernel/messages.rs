@@ -1,24 +1,24 @@
 //! Each part of a plan as the rtnetlink message that makes it. No effects: values in, messages out.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::RawFd;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_core::{DefaultNla, Emitable};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::IpProtocol;
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
-use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, InfoData, InfoIpTunnel, InfoKind, InfoVeth};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
+use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags};
+use netlink_packet_route::neighbour::{NeighbourMessage, NeighbourState};
 use netlink_packet_route::neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
-use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 
 use super::netlink::Batch;
-use crate::plan::{Address, Ipv4Conf, Link, Neighbour, Route, RouteKind, Scope};
+use super::{devices, qdisc};
+use crate::plan::{Address, FdbEntry, Ipv4Conf, Link, Neighbour, PolicyRule, Route, RouteKind, Scope};
 
 /// Flags of a request that must make something new.
 pub const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
@@ -30,81 +30,15 @@ const DEVCONF_FORWARDING: u16 = 1;
 const DEVCONF_PROXY_ARP: u16 = 3;
 const DEVCONF_ROUTE_LOCALNET: u16 = 26;
 
-/// A bridge.
-pub fn bridge(link: &Link, index: u32) -> LinkMessage {
-    dressed(LinkMessageBuilder::<LinkBridge>::new(&link.name), link).index(index).build()
-}
-
-/// `tunl0` of the ipip module, where the kernel has not made it by itself.
-pub fn ipip(link: &Link, index: u32) -> LinkMessage {
-    LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::IpIp).name(link.name.clone()).index(index).build()
-}
-
-/// A tunnel of the ipip module from `local`, up, for another protocol than IP ([`crate::plan::aside`] says what for).
-pub fn silent(name: &str, index: u32, local: Ipv4Addr) -> LinkMessage {
-    let parts = vec![InfoIpTunnel::Local(local.into()), InfoIpTunnel::Protocol(IpProtocol::Mpls)];
-    LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::IpIp)
-        .name(name.to_owned())
-        .index(index)
-        .set_info_data(InfoData::IpTunnel(parts))
-        .up()
-        .build()
-}
-
-/// A new name for the link with this index, which must be down.
-pub fn rename(index: u32, name: String) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message.attributes.push(LinkAttribute::IfName(name));
-    message
-}
-
-/// A veth pair: `link` here, with `index`, and `peer` born in the namespace `peer_netns` with `peer_index`. One
-/// queue each; the far end cannot be born up.
-pub fn veth(link: &Link, index: u32, peer: &Link, peer_index: u32, peer_netns: RawFd) -> LinkMessage {
-    let mut far = named(peer).index(peer_index).setns_by_fd(peer_netns).build();
-    far.attributes.extend(one_queue());
-    let far_end = InfoData::Veth(InfoVeth::Peer(far));
-    let near = dressed(LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Veth), link);
-    let mut near = near.index(index).set_info_data(far_end).build();
-    near.attributes.extend(one_queue());
-    near
-}
-
-/// A queue less is several sysfs objects less: a sixth of the cost of a veth pair on two CPUs.
-fn one_queue() -> [LinkAttribute; 2] {
-    [LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)]
-}
-
-fn named(link: &Link) -> LinkMessageBuilder<LinkUnspec> {
-    let mut builder = LinkMessageBuilder::<LinkUnspec>::new().name(link.name.clone());
-    if let Some(mac) = link.mac {
-        builder = builder.address(mac.0.to_vec());
-    }
-    if let Some(mtu) = link.mtu {
-        builder = builder.mtu(mtu);
-    }
-    builder
-}
-
-fn dressed<T>(mut builder: LinkMessageBuilder<T>, link: &Link) -> LinkMessageBuilder<T> {
-    builder = builder.name(link.name.clone());
-    if let Some(mac) = link.mac {
-        builder = builder.address(mac.0.to_vec());
-    }
-    if let Some(mtu) = link.mtu {
-        builder = builder.mtu(mtu);
-    }
-    if link.up { builder.up() } else { builder }
-}
-
-/// What is set on a link that exists: MTU, master, IPv4 settings, up.
+/// What is set on a link that exists: MTU, master, IPv4 settings, promiscuous, up.
 pub fn settle(link: &Link, index: u32, master: Option<u32>) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.index = index;
-    if link.up {
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
+    for (flag, on) in [(LinkFlags::Up, link.up), (LinkFlags::Promisc, link.promiscuous)] {
+        if on {
+            message.header.flags |= flag;
+            message.header.change_mask |= flag;
+        }
     }
     if let Some(mtu) = link.mtu {
         message.attributes.push(LinkAttribute::Mtu(mtu));
@@ -165,10 +99,14 @@ pub fn address(address: &Address, index: u32) -> AddressMessage {
     // The builder adds a broadcast address of its own choice; the plan says whether there is one.
     message.attributes.retain(|a| !matches!(a, AddressAttribute::Broadcast(_)));
     message.attributes.extend(address.broadcast.map(AddressAttribute::Broadcast));
+    if address.net.addr().is_ipv6() {
+        // Nobody else has it, and what is not tentative can be used at once.
+        message.header.flags |= AddressHeaderFlags::Nodad;
+    }
     message
 }
 
-/// A route of the main table; `dev` is the index of its link.
+/// A route; `dev` is the index of its link.
 pub fn route(route: &Route, dev: Option<u32>) -> RouteMessage {
     let mut builder = RouteMessageBuilder::<IpAddr>::new()
         .protocol(RouteProtocol::from(route.protocol.number()))
@@ -186,7 +124,7 @@ pub fn route(route: &Route, dev: Option<u32>) -> RouteMessage {
     if let Some(index) = dev {
         builder = builder.output_interface(index);
     }
-    let mut message = builder.build();
+    let mut message = builder.table_id(route.table.0).build();
     let ip = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => RouteAddress::Inet(ip),
         IpAddr::V6(ip) => RouteAddress::Inet6(ip),
@@ -219,6 +157,37 @@ pub fn neighbour(neighbour: &Neighbour, index: u32) -> NeighbourMessage {
     message
 }
 
+/// A permanent entry of the FDB of the VXLAN device with this index.
+pub fn fdb(entry: &FdbEntry, index: u32) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = index;
+    message.header.state = NeighbourState::Permanent;
+    message.header.flags = NeighbourFlags::Own;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(entry.mac.0.to_vec()));
+    message.attributes.push(NeighbourAttribute::Destination(entry.dst.into()));
+    message
+}
+
+/// A rule of policy routing.
+pub fn policy(rule: &PolicyRule) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = match rule.from {
+        IpNet::V4(_) => AddressFamily::Inet,
+        IpNet::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.src_len = rule.from.prefix_len();
+    message.header.action = RuleAction::ToTable;
+    // The header has room for small numbers only; the attribute is what counts.
+    message.header.table = u8::try_from(rule.table.0).unwrap_or(0);
+    message.attributes.push(RuleAttribute::Table(rule.table.0));
+    message.attributes.push(RuleAttribute::Priority(rule.priority));
+    if rule.from.prefix_len() > 0 {
+        message.attributes.push(RuleAttribute::Source(rule.from.network()));
+    }
+    message
+}
+
 /// Adds everything of one settled link to a batch: state and settings, proxy delay, addresses.
 pub fn push_settled(batch: &mut Batch, link: &Link, index: u32, master: Option<u32>) {
     let name = &link.name;
@@ -229,6 +198,14 @@ pub fn push_settled(batch: &mut Batch, link: &Link, index: u32, master: Option<u
     if let Some(delay) = link.ipv4.proxy_delay {
         let message = Message::SetNeighbourTable(proxy_delay(index, delay));
         batch.push(message, NLM_F_REPLACE, format!("set proxy_delay of {name}"));
+    }
+    if link.hairpin {
+        let message = Message::NewLink(devices::hairpin(index, true));
+        batch.push(message, 0, format!("set hairpin mode of {name}"));
+    }
+    if let Some(wanted) = &link.qdisc {
+        let message = Message::NewQueueDiscipline(qdisc::root(wanted, index));
+        batch.push(message, CREATE, format!("set the queueing discipline {wanted} of {name}"));
     }
     push_addresses(batch, link, index);
 }

@@ -1,9 +1,11 @@
 //! The only layer that changes the kernel: namespaces, links, routes, rules, sysctls. EFFECTS.
 
 pub mod apply;
+pub mod devices;
 pub mod drift;
 pub mod etc;
 pub mod features;
+pub mod files;
 pub mod gone;
 pub mod host;
 pub mod lookup;
@@ -12,6 +14,7 @@ pub mod netlink;
 pub mod netns;
 pub mod place;
 pub mod process;
+pub mod qdisc;
 pub mod read;
 pub mod remove;
 pub mod restore;

@@ -1,8 +1,8 @@
 //! Where a program runs: a network namespace with the host name, /etc files and /sys that belong to it.
 //!
 //! The same as `ip netns exec` makes it (ip-netns(8)): files of /etc/netns/`<name>` stand in for those of /etc, and
-//! /sys shows the devices of the namespace. The host name is ours in addition, so that a program in a pod sees the
-//! pod's name.
+//! /sys shows the devices of the namespace. Ours in addition are the host name, so that a program in a pod sees the
+//! pod's name, and the files that a node has of its own ([`files`]).
 
 #![expect(
     clippy::disallowed_methods,
@@ -17,7 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::sethostname;
 
-use super::netns;
+use super::{files, netns};
 use crate::error::{Error, Kind, Result};
 use crate::names;
 
@@ -28,6 +28,8 @@ pub struct Place<'a> {
     pub netns: &'a str,
     /// What `hostname` says.
     pub hostname: &'a str,
+    /// The cluster that it belongs to, whose files it has.
+    pub cluster: &'a str,
 }
 
 /// The mounts as the host has them, kept so that one thread can settle in one place after another.
@@ -82,6 +84,7 @@ impl Place<'_> {
             Err(e) => return Err(cannot("unmount /sys", e)),
         }
         mount(Some(self.netns), "/sys", Some("sysfs"), MsFlags::empty(), none).map_err(|e| cannot("mount /sys", e))?;
+        files::show(&files::directory(self.cluster, self.netns))?;
         self.bind_etc()
     }
 

@@ -1,4 +1,5 @@
-//! Loads a namespace's ipsets and iptables rules: one `ipset restore` and one `iptables-restore`, on stdin.
+//! Loads a namespace's ipsets and rules by the restore tools, on stdin: one `ipset restore`, and one restore for each of
+//! iptables, ip6tables and ebtables.
 
 #![expect(clippy::disallowed_methods, reason = "the door for the restore tools")]
 
@@ -9,24 +10,45 @@ use std::process::{Command, Stdio};
 
 use super::netns;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Namespace, Plan, restore};
+use crate::plan::{Namespace, Plan, ebtables, restore};
+
+/// What a namespace has for one of the tools: the tool with its arguments, and its input.
+type Input = (&'static [&'static str], String);
+
+/// What the tools are to be given for a namespace, in that order; nothing for a tool that has nothing to do.
+fn inputs(namespace: &Namespace) -> Vec<Input> {
+    let Namespace { sets, tables, tables6, ebtables, .. } = namespace;
+    let mut inputs: Vec<Input> = Vec::new();
+    if !sets.is_empty() {
+        inputs.push((&["ipset", "restore"], restore::ipset_restore(sets)));
+    }
+    for (argv, tables) in [(IPTABLES, tables), (IP6TABLES, tables6)] {
+        if !tables.is_empty() {
+            inputs.push((argv, restore::iptables_restore(tables)));
+        }
+    }
+    if !ebtables.is_empty() {
+        inputs.push((&["ebtables-restore"], ebtables::ebtables_restore(ebtables)));
+    }
+    inputs
+}
+
+const IPTABLES: &[&str] = &["iptables-restore", "-w"];
+const IP6TABLES: &[&str] = &["ip6tables-restore", "-w"];
+
+/// Whether a namespace has anything to be loaded.
+pub fn has_any(namespace: &Namespace) -> bool {
+    let Namespace { sets, tables, tables6, ebtables, .. } = namespace;
+    !(sets.is_empty() && tables.is_empty() && tables6.is_empty() && ebtables.is_empty())
+}
 
 /// Loads the sets and then the tables of `namespace` into `ns`, whose tables are empty.
 ///
 /// # Errors
 /// If a tool is not installed or rejects its input; its own words are in the error.
 pub fn load(namespace: &Namespace, ns: impl AsFd + Send) -> Result<()> {
-    let sets = restore::ipset_restore(&namespace.sets);
-    let tables = restore::iptables_restore(&namespace.tables);
-    netns::inside(ns, || {
-        if !namespace.sets.is_empty() {
-            feed(&["ipset", "restore"], &sets)?;
-        }
-        if !namespace.tables.is_empty() {
-            feed(&["iptables-restore", "-w"], &tables)?;
-        }
-        Ok(())
-    })?
+    let inputs = inputs(namespace);
+    netns::inside(ns, || inputs.iter().try_for_each(|(argv, input)| feed(argv, input)))?
 }
 
 /// Refuses a plan for which a tool is not installed, before anything is touched.
@@ -35,7 +57,12 @@ pub fn load(namespace: &Namespace, ns: impl AsFd + Send) -> Result<()> {
 /// `Unsupported`, with the package that has the tool.
 pub fn require_tools(plan: &Plan) -> Result<()> {
     let any = |has: fn(&Namespace) -> bool| plan.namespaces.iter().any(has);
-    let wanted = [("ipset", any(|ns| !ns.sets.is_empty())), ("iptables-restore", any(|ns| !ns.tables.is_empty()))];
+    let wanted = [
+        ("ipset", any(|ns| !ns.sets.is_empty())),
+        ("iptables-restore", any(|ns| !ns.tables.is_empty())),
+        ("ip6tables-restore", any(|ns| !ns.tables6.is_empty())),
+        ("ebtables-restore", any(|ns| !ns.ebtables.is_empty())),
+    ];
     let path = std::env::var_os("PATH").unwrap_or_default();
     let lacks = |tool: &str| !std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
     match wanted.into_iter().find(|(tool, wanted)| *wanted && lacks(tool)) {
@@ -67,6 +94,10 @@ fn feed(argv: &[&str], input: &str) -> Result<()> {
 /// The error for a tool that cannot be run, with the Debian package that has it.
 pub(super) fn missing(tool: &str, e: std::io::Error) -> Error {
     let kind = if e.kind() == std::io::ErrorKind::NotFound { Kind::Unsupported } else { Kind::Tool };
-    let package = if tool == "ipset" { "ipset" } else { "iptables" };
+    let package = match tool {
+        "ipset" => "ipset",
+        _ if tool.starts_with("ebtables") => "ebtables",
+        _ => "iptables",
+    };
     Error::new(kind, format!("cannot run {tool}")).because(e).hint(format!("install the package {package}"))
 }

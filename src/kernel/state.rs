@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::plan::Datapath;
+use crate::topology::{Edit, Memory};
 
 /// The directory of all records.
 pub const ROOT: &str = "/run/minik";
@@ -56,6 +57,12 @@ pub struct Record {
     pub datapath: Datapath,
     /// When it was made, in seconds since 1970.
     pub created: u64,
+    /// What was changed since it was made, in order.
+    #[serde(default)]
+    pub edits: Vec<Edit>,
+    /// What it had handed out before the last change.
+    #[serde(default)]
+    pub memory: Memory,
 }
 
 /// The directory of a cluster's files.

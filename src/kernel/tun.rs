@@ -77,21 +77,33 @@ impl From<Tun> for OwnedFd {
 /// # Errors
 /// If this machine has no TUN, the caller may not use it, the index is taken, or `name` is another device.
 pub fn create(name: &str, index: u32) -> Result<u32> {
+    let tun = create_persistent(name, index)?;
+    // SAFETY: takes an int by value.
+    unsafe { ioctl::set_link_type(tun.file.as_raw_fd(), ARPHRD_TUNNEL) }
+        .map_err(|e| failed("set the link type of", name, e))?;
+    settle(name)?;
+    without_queue(name, tun.index)?;
+    Ok(tun.index)
+}
+
+/// Makes a device as [`create`] does, but one that looks like any TUN: flannel's flannel0.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_plain(name: &str, index: u32) -> Result<u32> {
+    create_persistent(name, index).map(|tun| tun.index)
+}
+
+fn create_persistent(name: &str, index: u32) -> Result<Tun> {
     let file = open()?;
     if index != 0 {
         // SAFETY: the ioctl reads one unsigned int.
         unsafe { ioctl::set_index(file.as_raw_fd(), &index) }.map_err(|e| failed("choose the index of", name, e))?;
     }
     let tun = attach_file(file, name)?;
-    let fd = tun.file.as_raw_fd();
-    // SAFETY: both take an int by value.
-    unsafe {
-        ioctl::set_link_type(fd, ARPHRD_TUNNEL).map_err(|e| failed("set the link type of", name, e))?;
-        ioctl::set_persistent(fd, 1).map_err(|e| failed("keep", name, e))?;
-    }
-    settle(name)?;
-    without_queue(name, tun.index)?;
-    Ok(tun.index)
+    // SAFETY: takes an int by value.
+    unsafe { ioctl::set_persistent(tun.file.as_raw_fd(), 1) }.map_err(|e| failed("keep", name, e))?;
+    Ok(tun)
 }
 
 /// Attaches to the device `name`: it has a carrier as long as the result lives. Reads do not block, and give

@@ -238,10 +238,15 @@ pub fn marker(src: Mac, mark: Mark) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::decode::{LinkType, frame};
+    use super::super::decode::{self, LinkType, Tunnels};
     use super::super::{Body, Icmp, Transport};
     use super::*;
     use proptest::prelude::*;
+
+    fn frame(link: LinkType, bytes: &[u8], length: usize, vlan: Option<u16>) -> crate::packet::Frame {
+        let tunnels = Tunnels { bare: vec![8285], ..Tunnels::default() };
+        decode::frame(link, bytes, length, vlan, &tunnels)
+    }
 
     fn echo(length: u16) -> Probe {
         Probe {
@@ -278,6 +283,49 @@ mod tests {
              10.100.84.129 > 10.100.247.1: ICMP echo request, id 1, seq 1, length 64"
         );
         assert_eq!(seen.packet().unwrap().mark, Some(Mark(42)));
+    }
+
+    /// An IPv4 packet of a datagram from one node to the other.
+    fn in_udp(port: u16, payload: &[u8]) -> Vec<u8> {
+        let mut datagram = vec![0xc0, 0x01];
+        datagram.extend_from_slice(&port.to_be_bytes());
+        datagram.extend_from_slice(&(payload.len() as u16 + 8).to_be_bytes());
+        datagram.extend_from_slice(&[0, 0]);
+        datagram.extend_from_slice(payload);
+        let mut bytes = in_tunnel(&datagram);
+        bytes[9] = 17;
+        bytes
+    }
+
+    #[test]
+    fn vxlan_prints_as_tcpdump_does_with_the_frame_inside_behind_it() {
+        let inner = ethernet(Mac([2, 0, 0, 0, 0, 3]), Mac([2, 0, 0, 0, 0, 4]), &ip(&echo(84)).unwrap());
+        let with_header = |vni: u8| [&[8, 0, 0, 0, 0, 0x10, vni, 0], &inner[..]].concat();
+        let inside = "02:00:00:00:00:03 > 02:00:00:00:00:04, ethertype IPv4 (0x0800), length 98: \
+                      10.100.84.129 > 10.100.247.1: ICMP echo request, id 1, seq 1, length 64";
+        let bytes = ethernet(Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]), &in_udp(4789, &with_header(0)));
+        let seen = frame(LinkType::Ethernet, &bytes, bytes.len(), None);
+        assert_eq!((seen.length, seen.packet().unwrap().any_mark()), (148, Some(Mark(42))));
+        let text = format!("10.1.10.9.49153 > 10.1.10.10.4789: VXLAN, flags [I] (0x08), vni 4096: {inside}");
+        assert_eq!(seen.packet().unwrap().to_string(), text);
+        let bytes = in_udp(8472, &with_header(1));
+        let seen = frame(LinkType::RawIp, &bytes, bytes.len(), None);
+        let text =
+            format!("10.1.10.9.49153 > 10.1.10.10.8472: OTV, flags [I] (0x08), overlay 0, instance 4097: {inside}");
+        assert_eq!(seen.packet().unwrap().to_string(), text);
+        assert_eq!(seen.packet().unwrap().headers().count(), 2);
+    }
+
+    #[test]
+    fn a_bare_packet_in_udp_prints_behind_its_datagram() {
+        let bytes = in_udp(8285, &ip(&echo(84)).unwrap());
+        let seen = frame(LinkType::RawIp, &bytes, bytes.len(), None);
+        assert_eq!(
+            seen.packet().unwrap().to_string(),
+            "10.1.10.9.49153 > 10.1.10.10.8285: UDP, length 84: \
+             10.100.84.129 > 10.100.247.1: ICMP echo request, id 1, seq 1, length 64"
+        );
+        assert_eq!(seen.packet().unwrap().any_mark(), Some(Mark(42)));
     }
 
     #[test]
@@ -356,6 +404,16 @@ mod tests {
         #[test]
         fn a_damaged_packet_never_panics(at in 0usize..104, value in any::<u8>(), cut in 0usize..105) {
             let mut bytes = in_tunnel(&ip(&echo(84)).unwrap());
+            bytes[at] = value;
+            bytes.truncate(cut);
+            let _ = frame(LinkType::RawIp, &bytes, bytes.len(), None).to_string();
+        }
+
+        #[test]
+        fn a_damaged_tunnel_never_panics(at in 0usize..78, value in any::<u8>(), cut in 0usize..120, bare in any::<bool>()) {
+            let inner = ip(&echo(84)).unwrap();
+            let payload = if bare { inner } else { [&[8, 0, 0, 0, 0, 0, 1, 0, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 8, 0], &inner[..]].concat() };
+            let mut bytes = in_udp(if bare { 8285 } else { 8472 }, &payload);
             bytes[at] = value;
             bytes.truncate(cut);
             let _ = frame(LinkType::RawIp, &bytes, bytes.len(), None).to_string();

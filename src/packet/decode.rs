@@ -8,8 +8,9 @@ use pnet::packet::tcp::TcpPacket;
 use pnet::packet::udp::UdpPacket;
 
 use super::{
-    Arp, ArpOperation, Body, ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV4, Ethernet, Frame, Icmp, Ip, Mark,
-    PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TcpFlags, Transport,
+    Arp, ArpOperation, Body, ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV4, Ethernet, Frame, Icmp, Inside, Ip, Mark,
+    PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TcpFlags, Transport, UDP_HEADER, VXLAN_HEADER,
+    VXLAN_PORTS,
 };
 use crate::plan::Mac;
 
@@ -17,6 +18,8 @@ use crate::plan::Mac;
 const DEPTH_MAX: usize = 8;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ARP_LENGTH: usize = 28;
+/// The flag `I` of a VXLAN header.
+const VNI_VALID: u8 = 0x08;
 
 /// What a device puts in front of its packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,16 +30,47 @@ pub enum LinkType {
     RawIp,
 }
 
-/// Decodes what was captured on a device of `link` type. `length` is the frame's length on the wire, which is
-/// more than `bytes` if the capture kept only its beginning. `vlan` is a tag that the kernel took off.
-pub fn frame(link: LinkType, bytes: &[u8], length: usize, vlan: Option<u16>) -> Frame {
-    match link {
-        LinkType::RawIp => Frame { ethernet: None, body: network(ETHERTYPE_IPV4, bytes), length },
-        LinkType::Ethernet => ethernet(bytes, length, vlan),
+/// Which UDP ports carry packets of others. A port says nothing by itself: who captures must know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnels {
+    /// Destination ports of VXLAN.
+    pub vxlan: Vec<u16>,
+    /// Destination ports of bare IP in UDP.
+    pub bare: Vec<u16>,
+}
+
+/// VXLAN at the ports where `tcpdump` looks for it, and nothing else.
+impl Default for Tunnels {
+    fn default() -> Self {
+        Tunnels { vxlan: VXLAN_PORTS.to_vec(), bare: Vec::new() }
     }
 }
 
-fn ethernet(bytes: &[u8], length: usize, vlan: Option<u16>) -> Frame {
+/// How far to look, and for what.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    tunnels: &'a Tunnels,
+    depth: usize,
+}
+
+impl Scope<'_> {
+    /// One header further in; none where it is deep enough.
+    fn deeper(self) -> Option<Self> {
+        self.depth.checked_sub(1).map(|depth| Scope { depth, ..self })
+    }
+}
+
+/// Decodes what was captured on a device of `link` type. `length` is the frame's length on the wire, which is
+/// more than `bytes` if the capture kept only its beginning. `vlan` is a tag that the kernel took off.
+pub fn frame(link: LinkType, bytes: &[u8], length: usize, vlan: Option<u16>, tunnels: &Tunnels) -> Frame {
+    let scope = Scope { tunnels, depth: DEPTH_MAX };
+    match link {
+        LinkType::RawIp => Frame { ethernet: None, body: network(ETHERTYPE_IPV4, bytes, scope), length },
+        LinkType::Ethernet => ethernet(bytes, length, vlan, scope),
+    }
+}
+
+fn ethernet(bytes: &[u8], length: usize, vlan: Option<u16>, scope: Scope) -> Frame {
     let Some((header, rest)) = bytes.split_first_chunk::<ETHERNET_HEADER>() else {
         return Frame { ethernet: None, body: Body::Malformed, length };
     };
@@ -51,12 +85,12 @@ fn ethernet(bytes: &[u8], length: usize, vlan: Option<u16>) -> Frame {
         payload = inner;
     }
     let ethernet = Ethernet { src: Mac([s0, s1, s2, s3, s4, s5]), dst: Mac([d0, d1, d2, d3, d4, d5]), vlan: tag };
-    Frame { ethernet: Some(ethernet), body: network(kind, payload), length }
+    Frame { ethernet: Some(ethernet), body: network(kind, payload, scope), length }
 }
 
-fn network(ethertype: u16, bytes: &[u8]) -> Body {
+fn network(ethertype: u16, bytes: &[u8], scope: Scope) -> Body {
     match ethertype {
-        ETHERTYPE_IPV4 => ip(bytes, DEPTH_MAX).map_or(Body::Malformed, Body::Ip),
+        ETHERTYPE_IPV4 => packet(bytes, scope).map_or(Body::Malformed, Body::Ip),
         ETHERTYPE_ARP => arp(bytes).map_or(Body::Malformed, Body::Arp),
         other => Body::Other(other, Mark::find(bytes)),
     }
@@ -80,7 +114,11 @@ fn arp(bytes: &[u8]) -> Option<Arp> {
 }
 
 /// Decodes an IPv4 packet from its first header on; none if there is no whole header.
-pub fn ip(bytes: &[u8], depth: usize) -> Option<Packet> {
+pub fn ip(bytes: &[u8], tunnels: &Tunnels) -> Option<Packet> {
+    packet(bytes, Scope { tunnels, depth: DEPTH_MAX })
+}
+
+fn packet(bytes: &[u8], scope: Scope) -> Option<Packet> {
     let header = Ipv4Packet::new(bytes)?;
     let header_length = usize::from(header.get_header_length()) * 4;
     if header.get_version() != 4 || header_length < 20 {
@@ -102,36 +140,35 @@ pub fn ip(bytes: &[u8], depth: usize) -> Option<Packet> {
     let payload = bytes.get(header_length..end).unwrap_or(&[]);
     if layer.offset == 0
         && layer.protocol == PROTOCOL_IPIP
-        && depth > 0
-        && let Some(mut inside) = ip(payload, depth - 1)
+        && let Some(mut inside) = scope.deeper().and_then(|scope| packet(payload, scope))
     {
         inside.layers.insert(0, layer);
         return Some(inside);
     }
-    let (transport, rest) = transport(&layer, payload, depth);
+    let (transport, rest) = transport(&layer, payload, scope);
     Some(Packet { layers: vec![layer], transport, mark: Mark::find(rest) })
 }
 
 /// The transport header, and what follows it.
-fn transport<'a>(layer: &Ip, payload: &'a [u8], depth: usize) -> (Transport, &'a [u8]) {
+fn transport<'a>(layer: &Ip, payload: &'a [u8], scope: Scope) -> (Transport, &'a [u8]) {
     if layer.offset > 0 {
         return (Transport::Fragment, payload);
     }
     let decoded = match layer.protocol {
-        PROTOCOL_ICMP => icmp(payload, depth),
-        PROTOCOL_UDP => udp(payload),
+        PROTOCOL_ICMP => icmp(payload, scope),
+        PROTOCOL_UDP => udp(payload, scope),
         PROTOCOL_TCP => tcp(payload),
         _ => Some((Transport::Other, payload)),
     };
     decoded.unwrap_or((Transport::Truncated, &[]))
 }
 
-fn icmp(payload: &[u8], depth: usize) -> Option<(Transport, &[u8])> {
+fn icmp<'a>(payload: &'a [u8], scope: Scope) -> Option<(Transport, &'a [u8])> {
     let message = IcmpPacket::new(payload)?;
     let ([_, _, _, _, w0, w1, w2, w3], rest) = payload.split_first_chunk::<8>()?;
     let (high, low) = (u16::from_be_bytes([*w0, *w1]), u16::from_be_bytes([*w2, *w3]));
     let (kind, code) = (message.get_icmp_type().0, message.get_icmp_code().0);
-    let quoted = || depth.checked_sub(1).and_then(|depth| ip(rest, depth)).map(Box::new);
+    let quoted = || scope.deeper().and_then(|scope| packet(rest, scope)).map(Box::new);
     let icmp = match kind {
         0 => Icmp::EchoReply { id: Some(high), seq: low },
         8 => Icmp::EchoRequest { id: Some(high), seq: low },
@@ -142,10 +179,30 @@ fn icmp(payload: &[u8], depth: usize) -> Option<(Transport, &[u8])> {
     Some((Transport::Icmp(icmp), rest))
 }
 
-fn udp(payload: &[u8]) -> Option<(Transport, &[u8])> {
+fn udp<'a>(payload: &'a [u8], scope: Scope) -> Option<(Transport, &'a [u8])> {
     let header = UdpPacket::new(payload)?;
-    let ports = Transport::Udp { src: Some(header.get_source()), dst: Some(header.get_destination()) };
-    Some((ports, payload.get(UdpPacket::minimum_packet_size()..).unwrap_or(&[])))
+    let (src, dst) = (header.get_source(), header.get_destination());
+    let rest = payload.get(usize::from(UDP_HEADER)..).unwrap_or(&[]);
+    let length = usize::from(header.get_length().saturating_sub(UDP_HEADER));
+    let inside = scope.deeper().and_then(|scope| match dst {
+        port if scope.tunnels.vxlan.contains(&port) => vxlan(rest, length, scope),
+        port if scope.tunnels.bare.contains(&port) => packet(rest, scope).map(Inside::Bare),
+        _ => None,
+    });
+    let (src, dst) = (Some(src), Some(dst));
+    Some(match inside {
+        // What is inside has a mark of its own.
+        Some(inside) => (Transport::Tunnel { src, dst, inside: Box::new(inside) }, &[]),
+        None => (Transport::Udp { src, dst }, rest),
+    })
+}
+
+/// A VXLAN header whose VNI is valid, and the frame behind it. `length` is that of both in bytes.
+fn vxlan(bytes: &[u8], length: usize, scope: Scope) -> Option<Inside> {
+    let ([flags, _, _, _, v0, v1, v2, _], rest) = bytes.split_first_chunk::<8>()?;
+    let vni = u32::from_be_bytes([0, *v0, *v1, *v2]);
+    let length = length.saturating_sub(usize::from(VXLAN_HEADER));
+    (flags & VNI_VALID != 0).then(|| Inside::Vxlan { vni, frame: ethernet(rest, length, None, scope) })
 }
 
 fn tcp(payload: &[u8]) -> Option<(Transport, &[u8])> {

@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Arp, ArpOperation, Body, Frame, IP_HEADER, Icmp, PROTOCOL_UDP, Packet, TcpFlags, Transport};
+use super::{
+    Arp, ArpOperation, Body, Frame, IP_HEADER, Icmp, Inside, OTV_PORT, PROTOCOL_UDP, Packet, TcpFlags, Transport,
+    UDP_HEADER,
+};
 
 /// As `tcpdump -ne` prints it, without the time: MACs, EtherType and length, or `ip:` on a device of bare IP.
 impl Display for Frame {
@@ -56,11 +59,12 @@ impl<T: Display> Display for Open<T> {
     }
 }
 
-/// As `tcpdump -n` prints it: one `source > destination:` for each IP header, then the transport.
+/// As `tcpdump -n` prints it: one `source > destination:` for each IP header, then the transport. What a tunnel over
+/// UDP carries follows behind a colon, where tcpdump begins a line; VXLAN's frame is printed as with `-e`.
 impl Display for Packet {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (ports, length) =
-            (ports(&self.transport), self.inner().map_or(0, |ip| ip.length.saturating_sub(IP_HEADER)));
+        let last = self.layers.last();
+        let (ports, length) = (ports(&self.transport), last.map_or(0, |ip| ip.length.saturating_sub(IP_HEADER)));
         for (index, ip) in self.layers.iter().enumerate() {
             match &ports {
                 Some((src, dst)) if index + 1 == self.layers.len() => {
@@ -71,13 +75,20 @@ impl Display for Packet {
         }
         match &self.transport {
             Transport::Icmp(icmp) => write!(f, "{icmp}, length {length}"),
-            Transport::Udp { .. } => write!(f, "UDP, length {}", length.saturating_sub(8)),
+            Transport::Udp { .. } => write!(f, "UDP, length {}", length.saturating_sub(UDP_HEADER)),
+            Transport::Tunnel { dst, inside, .. } => match &**inside {
+                Inside::Vxlan { vni, frame } if *dst == Some(OTV_PORT) => {
+                    write!(f, "OTV, flags [I] (0x08), overlay 0, instance {vni}: {frame}")
+                }
+                Inside::Vxlan { vni, frame } => write!(f, "VXLAN, flags [I] (0x08), vni {vni}: {frame}"),
+                Inside::Bare(packet) => write!(f, "UDP, length {}: {packet}", length.saturating_sub(UDP_HEADER)),
+            },
             Transport::Tcp { flags, seq, ack, .. } => {
                 write!(f, "Flags [{flags}], seq {}, ack {ack}", Open(*seq))
             }
-            Transport::Fragment if self.inner().is_some_and(|ip| ip.protocol == PROTOCOL_UDP) => f.write_str("udp"),
+            Transport::Fragment if last.is_some_and(|ip| ip.protocol == PROTOCOL_UDP) => f.write_str("udp"),
             Transport::Fragment => f.write_str("fragment"),
-            Transport::Other => write!(f, "ip-proto-{} {length}", self.inner().map_or(0, |ip| ip.protocol)),
+            Transport::Other => write!(f, "ip-proto-{} {length}", last.map_or(0, |ip| ip.protocol)),
             Transport::Truncated => f.write_str("[|truncated]"),
         }?;
         match self.layers.iter().find(|ip| ip.is_fragment()) {
@@ -89,7 +100,9 @@ impl Display for Packet {
 
 fn ports(transport: &Transport) -> Option<(Option<u16>, Option<u16>)> {
     match transport {
-        Transport::Udp { src, dst } | Transport::Tcp { src, dst, .. } => Some((*src, *dst)),
+        Transport::Udp { src, dst } | Transport::Tcp { src, dst, .. } | Transport::Tunnel { src, dst, .. } => {
+            Some((*src, *dst))
+        }
         _ => None,
     }
 }

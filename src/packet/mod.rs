@@ -30,6 +30,14 @@ pub const PROTOCOL_UDP: u8 = 17;
 pub const IP_HEADER: u16 = 20;
 /// Length of an Ethernet header, in bytes.
 pub const ETHERNET_HEADER: usize = 14;
+/// Length of a UDP header, in bytes.
+pub const UDP_HEADER: u16 = 8;
+/// Length of a VXLAN header, in bytes.
+pub const VXLAN_HEADER: u16 = 8;
+/// UDP ports of VXLAN: IANA's, and Linux's own, which older specifications called OTV.
+pub const VXLAN_PORTS: [u16; 2] = [4789, OTV_PORT];
+/// Linux's default port of VXLAN, which `tcpdump` knows as OTV.
+pub const OTV_PORT: u16 = 8472;
 
 /// One frame on one interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,12 +187,45 @@ pub enum Transport {
         /// Acknowledged sequence number.
         ack: u32,
     },
+    /// A UDP datagram that carries another packet.
+    Tunnel {
+        /// Source port; none in a prediction, where the kernel takes a hash of what is inside.
+        src: Option<u16>,
+        /// Destination port.
+        dst: Option<u16>,
+        /// What it carries.
+        inside: Box<Inside>,
+    },
     /// A fragment that does not begin its datagram: no transport header.
     Fragment,
     /// Another protocol.
     Other,
     /// The packet ends before the transport header does.
     Truncated,
+}
+
+/// What a tunnel over UDP carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inside {
+    /// An Ethernet frame of a virtual network (RFC 7348).
+    Vxlan {
+        /// The network's identifier, 24 bits.
+        vni: u32,
+        /// The frame.
+        frame: Frame,
+    },
+    /// An IP packet without any header around it, as flannel's `udp` backend sends it.
+    Bare(Packet),
+}
+
+impl Inside {
+    /// The IPv4 packet in it.
+    pub fn packet(&self) -> Option<&Packet> {
+        match self {
+            Inside::Vxlan { frame, .. } => frame.packet(),
+            Inside::Bare(packet) => Some(packet),
+        }
+    }
 }
 
 /// An ICMP message.
@@ -287,18 +328,37 @@ impl Packet {
         self.layers.first()
     }
 
-    /// The header that the sender of the transport wrote.
+    /// The header that the sender of the innermost transport wrote.
     pub fn inner(&self) -> Option<&Ip> {
-        self.layers.last()
+        self.innermost().layers.last()
+    }
+
+    /// The packet that a tunnel over UDP carries.
+    pub fn inside(&self) -> Option<&Packet> {
+        match &self.transport {
+            Transport::Tunnel { inside, .. } => inside.packet(),
+            _ => None,
+        }
+    }
+
+    /// The packet in all tunnels; the packet itself if it is in none.
+    pub fn innermost(&self) -> &Packet {
+        self.inside().map_or(self, Packet::innermost)
+    }
+
+    /// All IP headers, outermost first, through all tunnels.
+    pub fn headers(&self) -> impl Iterator<Item = &Ip> {
+        std::iter::successors(Some(self), |packet| packet.inside()).flat_map(|packet| &packet.layers)
     }
 
     /// The mark of the packet, or of the packet that an ICMP error is about.
     pub fn any_mark(&self) -> Option<Mark> {
-        match &self.transport {
+        let packet = self.innermost();
+        match &packet.transport {
             Transport::Icmp(
                 Icmp::Unreachable { about: Some(about), .. } | Icmp::TimeExceeded { about: Some(about), .. },
             ) => about.any_mark(),
-            _ => self.mark,
+            _ => packet.mark,
         }
     }
 }

@@ -5,28 +5,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Address, Link, LinkKind, Namespace, Neighbour, Route};
+use sha2::{Digest, Sha256};
 
-/// The facts of one namespace that minik answers for: links, addresses, routes, neighbours. What the kernel
-/// makes by itself (connected routes, link-local addresses) is not among them.
+use super::{Address, FdbEntry, File, Link, LinkKind, Namespace, Neighbour, PolicyRule, Qdisc, Route};
+
+/// The facts of one namespace that minik answers for: links, addresses, routes, neighbours, FDB entries, policy rules.
+/// What the kernel makes by itself (connected routes, link-local addresses) is not among them.
 pub fn facts(namespace: &Namespace) -> BTreeSet<String> {
     let mut facts = BTreeSet::new();
     for link in &namespace.links {
         facts.insert(link_fact(link));
+        facts.extend(link.qdisc.as_ref().map(|qdisc| qdisc_fact(&link.name, qdisc)));
         facts.extend(link.addresses.iter().map(|address| address_fact(&link.name, address)));
     }
     facts.extend(namespace.routes.iter().map(route_fact));
     facts.extend(namespace.neighbours.iter().map(neighbour_fact));
+    facts.extend(namespace.fdb.iter().map(fdb_fact));
+    facts.extend(namespace.policy.iter().map(policy_fact));
     facts
 }
 
-/// `link eth0 mtu 1480 mac 02:… master br0 up`; what the plan leaves to the kernel is left out.
+/// `link eth0 mtu 1480 mac 02:… master br0 hairpin up`; what the plan leaves to the kernel is left out.
 pub fn link_fact(link: &Link) -> String {
     let mut words = vec![format!("link {}", link.name)];
     if link.kind != LinkKind::Loopback {
         words.extend(link.mtu.map(|mtu| format!("mtu {mtu}")));
         words.extend(link.mac.map(|mac| format!("mac {mac}")));
         words.extend(link.master.as_ref().map(|master| format!("master {master}")));
+        words.extend(link.hairpin.then(|| "hairpin".to_owned()));
+        words.extend(link.promiscuous.then(|| "promisc".to_owned()));
+        if let LinkKind::Vxlan(vxlan) = &link.kind {
+            words.push(vxlan.to_string());
+        }
     }
     words.push(if link.up { "up" } else { "down" }.to_owned());
     words.join(" ")
@@ -44,7 +54,28 @@ pub fn route_fact(route: &Route) -> String {
 
 /// `neighbour 10.1.10.10 lladdr 02:… dev ens33`.
 pub fn neighbour_fact(neighbour: &Neighbour) -> String {
-    format!("neighbour {} lladdr {} dev {}", neighbour.address, neighbour.mac, neighbour.dev)
+    format!("neighbour {neighbour}")
+}
+
+/// `fdb 02:… dst 10.1.10.10 self permanent dev flannel.1`.
+pub fn fdb_fact(entry: &FdbEntry) -> String {
+    format!("fdb {entry} dev {}", entry.dev)
+}
+
+/// `policy 32765: from 10.244.1.0/24 lookup 77`.
+pub fn policy_fact(rule: &PolicyRule) -> String {
+    format!("policy {}: {rule}", rule.priority)
+}
+
+/// `qdisc handle 1: htb default 0x30 dev cbr0`.
+pub fn qdisc_fact(link: &str, qdisc: &Qdisc) -> String {
+    format!("qdisc {qdisc} dev {link}")
+}
+
+/// `file /run/flannel/subnet.env 0644, 98 bytes, sha256 3b1d…`: enough to see that one was changed.
+pub fn file_fact(file: &File) -> String {
+    let hash: String = Sha256::digest(&file.content).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("file {} {:04o}, {} bytes, sha256 {hash}…", file.path, file.mode, file.content.len())
 }
 
 /// One difference between a plan and a kernel.

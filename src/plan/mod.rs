@@ -6,8 +6,12 @@
 
 mod address;
 pub mod aside;
+pub mod ebtables;
 mod etc;
 pub mod facts;
+mod file;
+mod ipset;
+mod link;
 pub mod netfilter;
 pub mod render;
 pub mod restore;
@@ -16,8 +20,10 @@ pub mod shell;
 
 pub use address::{Address, Mac};
 pub use etc::etc_files;
+pub use file::File;
+pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
 pub use netfilter::{IpSet, Table};
-pub use route::{Neighbour, Protocol, Route, RouteKind, Scope};
+pub use route::{FdbEntry, Neighbour, PolicyRule, Protocol, Route, RouteKind, RouteTable, Scope};
 
 use std::net::Ipv4Addr;
 
@@ -67,6 +73,9 @@ pub struct Namespace {
     pub hostname: String,
     /// What it stands for.
     pub role: Role,
+    /// Pods (`namespace/name`) that live here beside its owner: those with `hostNetwork`, and those that joined a pod.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub guests: Vec<String>,
     /// Namespace-wide sysctls, set before any link is made.
     pub sysctls: Vec<Sysctl>,
     /// Links in the order in which they are made; `lo` is first. Both ends of a veth pair are listed, each in
@@ -74,12 +83,27 @@ pub struct Namespace {
     pub links: Vec<Link>,
     /// Permanent neighbours (ARP and ND entries).
     pub neighbours: Vec<Neighbour>,
+    /// Permanent entries of the FDBs of VXLAN devices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fdb: Vec<FdbEntry>,
     /// Routes in the order in which they can be added.
     pub routes: Vec<Route>,
+    /// Rules of policy routing, beside the kernel's own three.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policy: Vec<PolicyRule>,
     /// ipsets, made before the rules that name them.
     pub sets: Vec<IpSet>,
     /// Netfilter tables as iptables has them.
     pub tables: Vec<Table>,
+    /// Netfilter tables as ip6tables has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tables6: Vec<Table>,
+    /// Chains of the table `filter` of ebtables.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ebtables: Vec<ebtables::EbChain>,
+    /// Files of daemons and plugins that its programs see at their paths, in the order in which they are written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<File>,
 }
 
 /// What a namespace stands for.
@@ -146,82 +170,10 @@ impl Sysctl {
     }
 }
 
-/// A network device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Link {
-    /// Its name (at most 15 bytes).
-    pub name: String,
-    /// What it is.
-    pub kind: LinkKind,
-    /// Hardware address, where the kernel shall not choose one.
-    pub mac: Option<Mac>,
-    /// MTU in bytes; none leaves the kernel's.
-    pub mtu: Option<u32>,
-    /// The bridge that it is a port of.
-    pub master: Option<String>,
-    /// Whether it is set up.
-    pub up: bool,
-    /// Its addresses.
-    pub addresses: Vec<Address>,
-    /// IPv4 settings of `net.ipv4.conf.<link>` that netlink can set together with the link.
-    pub ipv4: Ipv4Conf,
-    /// Further settings of this link.
-    pub sysctls: Vec<Sysctl>,
-}
-
-/// `net.ipv4.conf.<link>.*` and `net.ipv4.neigh.<link>.*` settings that a mode changes; none leaves the default.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Ipv4Conf {
-    /// `proxy_arp`: answer ARP for addresses that are routed through another device.
-    pub proxy_arp: Option<bool>,
-    /// `forwarding`.
-    pub forwarding: Option<bool>,
-    /// `route_localnet`: 127.0.0.0/8 is not martian.
-    pub route_localnet: Option<bool>,
-    /// `neigh/<link>/proxy_delay` in hundredths of a second; the kernel's default is 80.
-    pub proxy_delay: Option<u32>,
-}
-
-/// What a link is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase", tag = "type")]
-pub enum LinkKind {
-    /// `lo`, which every namespace has.
-    Loopback,
-    /// A bridge.
-    Bridge,
-    /// One end of a veth pair.
-    Veth {
-        /// Name (inside the cluster) of the namespace where the other end is.
-        peer_namespace: String,
-        /// Name of the other end.
-        peer: String,
-    },
-    /// `tunl0`, the device of the ipip module: remote any, local any, ttl inherit, nopmtudisc.
-    Ipip,
-}
-
-impl Link {
-    /// A link that is up, without address, and with the kernel's settings.
-    pub fn new(name: &str, kind: LinkKind) -> Self {
-        Link {
-            name: name.to_string(),
-            kind,
-            mac: None,
-            mtu: None,
-            master: None,
-            up: true,
-            addresses: Vec::new(),
-            ipv4: Ipv4Conf::default(),
-            sysctls: Vec::new(),
-        }
-    }
-}
-
 impl Plan {
-    /// The namespace of this name, if there is one.
+    /// The namespace of this name, if there is one; for a pod without a namespace of its own, the one it lives in.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
-        self.namespaces.iter().find(|ns| ns.name == name)
+        self.namespaces.iter().find(|ns| ns.name == name || ns.guests.iter().any(|guest| guest == name))
     }
 
     /// The namespaces of the nodes.
@@ -248,12 +200,18 @@ impl Namespace {
             netns: crate::names::netns(cluster, name),
             hostname: hostname.to_string(),
             role,
+            guests: Vec::new(),
             sysctls: Vec::new(),
             links: vec![Link::new("lo", LinkKind::Loopback)],
             neighbours: Vec::new(),
+            fdb: Vec::new(),
             routes: Vec::new(),
+            policy: Vec::new(),
             sets: Vec::new(),
             tables: Vec::new(),
+            tables6: Vec::new(),
+            ebtables: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -262,9 +220,18 @@ impl Namespace {
         self.links.iter().find(|link| link.name == name)
     }
 
+    /// The iptables table of this name; one that is not there yet is made, in the order in which packets meet them.
+    pub fn table(&mut self, name: netfilter::TableName) -> &mut Table {
+        let at = self.tables.partition_point(|table| table.name < name);
+        if self.tables.get(at).is_none_or(|table| table.name != name) {
+            self.tables.insert(at, Table::new(name));
+        }
+        &mut self.tables[at]
+    }
+
     /// The first IPv4 address at which others can reach it; a node's tunnel has one too, which is not meant.
     pub fn address(&self) -> Option<Ipv4Addr> {
-        let usable = self.addresses().filter(|(link, _)| !matches!(link.kind, LinkKind::Loopback | LinkKind::Ipip));
+        let usable = self.addresses().filter(|(link, _)| link.kind != LinkKind::Loopback && !link.kind.is_tunnel());
         usable.map(|(_, address)| address.net).find_map(|net| match net {
             IpNet::V4(net) => Some(net.addr()),
             IpNet::V6(_) => None,

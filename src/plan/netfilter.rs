@@ -3,8 +3,12 @@
 //! Typed rules can be printed in more than one dialect (Felix's long options, iptables-save's short ones),
 //! hashed, walked by a virtual packet and compared.
 
+use std::net::{IpAddr, SocketAddr};
+
 use ipnet::IpNet;
 use serde::Serialize;
+
+pub use super::ipset::{Family, IpSet};
 
 /// One of the tables of iptables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +56,37 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
+impl TableName {
+    /// The built-in chains, in the order in which iptables-save prints them.
+    pub fn built_in(self) -> &'static [&'static str] {
+        match self {
+            TableName::Raw => &["PREROUTING", "OUTPUT"],
+            TableName::Mangle => &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
+            TableName::Nat => &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
+            TableName::Filter => &["INPUT", "FORWARD", "OUTPUT"],
+        }
+    }
+}
+
+impl Table {
+    /// The table as it is before anybody adds to it: the built-in chains, empty, accepting.
+    pub fn new(name: TableName) -> Table {
+        let chain = |name: &&str| Chain { name: (*name).to_string(), policy: Some(Policy::Accept), rules: Vec::new() };
+        Table { name, chains: name.built_in().iter().map(chain).collect() }
+    }
+
+    /// The chain of this name; a user chain that is not there yet is made, in its place by name.
+    pub fn chain(&mut self, name: &str) -> &mut Chain {
+        let before = |chain: &Chain| chain.policy.is_some() || chain.name.as_str() < name;
+        let at = self.chains.iter().position(|chain| chain.name == name).unwrap_or_else(|| {
+            let at = self.chains.iter().take_while(|chain| before(chain)).count();
+            self.chains.insert(at, Chain { name: name.to_string(), policy: None, rules: Vec::new() });
+            at
+        });
+        &mut self.chains[at]
+    }
+}
+
 /// What a built-in chain does with a packet that no rule decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -80,6 +115,13 @@ pub struct Rule {
     pub matches: Vec<Match>,
     /// What is then done; none only counts.
     pub target: Option<Target>,
+    /// Whether the rule's author wrote the comments behind the matches; iptables keeps that order.
+    #[serde(skip_serializing_if = "is_off")]
+    pub comments_last: bool,
+}
+
+fn is_off(switch: &bool) -> bool {
+    !switch
 }
 
 /// One condition of a rule.
@@ -156,6 +198,69 @@ pub enum Match {
     },
     /// The reverse path check fails.
     RpFilterInvert,
+    /// Incoming interface that it must not be; a trailing `+` is a prefix.
+    NotInInterface {
+        /// Name or prefix.
+        name: String,
+    },
+    /// Outgoing interface that it must not be; a trailing `+` is a prefix.
+    NotOutInterface {
+        /// Name or prefix.
+        name: String,
+    },
+    /// The type of an ICMP message (`-m icmp --icmp-type`).
+    IcmpType {
+        /// Its number: 8 is an echo request.
+        number: u8,
+    },
+    /// A transport protocol (`-m tcp`) and one destination port of it, if it matters.
+    Transport {
+        /// The protocol's number: 6, 17 or 132.
+        protocol: u8,
+        /// `--dport`.
+        port: Option<u16>,
+    },
+    /// Chance (`-m statistic --mode random`), in 1/2³¹ as the kernel keeps it.
+    Random {
+        /// Probability times 2³¹.
+        parts: u32,
+    },
+    /// The source address and a list of recently seen ones (`-m recent`).
+    Recent {
+        /// What is done with the list.
+        action: Recent,
+        /// The list.
+        list: String,
+        /// The mask under which addresses are kept: all bits of the family.
+        mask: IpAddr,
+    },
+    /// Whether the packet came in through a port of a bridge (`-m physdev --physdev-is-in`).
+    PhysdevIsIn {
+        /// Whether it must not.
+        invert: bool,
+    },
+    /// Membership of several of the packet's fields in an ipset (`dst,dst,src`).
+    SetOf {
+        /// The set.
+        name: String,
+        /// Which end of the packet each field of the set is looked up from.
+        sides: Vec<Side>,
+        /// Whether it must not be a member.
+        invert: bool,
+    },
+}
+
+/// What `-m recent` does with its list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recent {
+    /// Matches if the address was seen at most so many seconds ago, and forgets those that are older (`--rcheck --reap`).
+    Check {
+        /// Seconds.
+        seconds: u32,
+    },
+    /// Notes the address (`--set`) and matches.
+    Set,
 }
 
 /// Source or destination.
@@ -216,17 +321,21 @@ pub enum Target {
         /// `--random-fully`.
         random_fully: bool,
     },
-}
-
-/// An ipset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct IpSet {
-    /// Its name, at most 31 bytes.
-    pub name: String,
-    /// Its type, `hash:net` for example.
-    pub kind: String,
-    /// Its members, sorted.
-    pub members: Vec<IpNet>,
+    /// Flips bits of the mark (`MARK --xor-mark`).
+    XorMark {
+        /// The bits.
+        value: u32,
+    },
+    /// Destination becomes another address and port.
+    Dnat {
+        /// They.
+        to: SocketAddr,
+    },
+    /// Drops the packet and tells its sender: port unreachable, in ICMP of its family.
+    Reject {
+        /// Whether that is ICMPv6.
+        v6: bool,
+    },
 }
 
 impl Side {

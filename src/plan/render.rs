@@ -30,6 +30,9 @@ pub fn count(number: usize, what: &str) -> String {
 /// One namespace.
 pub fn namespace(ns: &Namespace) -> String {
     let mut text = format!("{} ({}), netns {}\n", ns.name, role(&ns.role), ns.netns);
+    if !ns.guests.is_empty() {
+        let _ = writeln!(text, "  also home of {}", ns.guests.join(", "));
+    }
     let mut rows: Vec<[String; 3]> = Vec::new();
     for sysctl in &ns.sysctls {
         rows.push(row("sysctl", &sysctl.key, &format!("= {}", sysctl.value)));
@@ -48,22 +51,45 @@ pub fn namespace(ns: &Namespace) -> String {
     for [what, name, rest] in rows {
         let _ = writeln!(text, "{}", format!("  {what:9} {name:width$}  {rest}").trim_end());
     }
+    for entry in &ns.fdb {
+        let _ = writeln!(text, "  fdb       {entry} dev {}", entry.dev);
+    }
     for route in &ns.routes {
         let _ = writeln!(text, "  route     {route}");
+    }
+    for rule in &ns.policy {
+        let _ = writeln!(text, "  rule      {}: {rule}", rule.priority);
     }
     for set in &ns.sets {
         let members: Vec<String> = set.members.iter().map(prefix).collect();
         let _ = writeln!(text, "  set       {} {}: {}", set.name, set.kind, members.join(" "));
     }
-    for table in &ns.tables {
-        let _ = writeln!(text, "  table     {}", table_heading(table));
-        for chain in &table.chains {
-            for rule in &chain.rules {
-                let _ = writeln!(text, "            {}", restore::append(&chain.name, rule));
-            }
+    ns.tables.iter().for_each(|table| table_text(&mut text, "table ", table));
+    ns.tables6.iter().for_each(|table| table_text(&mut text, "table6", table));
+    if !ns.ebtables.is_empty() {
+        let chains: Vec<String> = ns.ebtables.iter().map(|chain| format!("{} {}", chain.name, chain.policy)).collect();
+        let _ = writeln!(text, "  ebtables  filter: {}", chains.join(", "));
+        for chain in &ns.ebtables {
+            chain.rules.iter().for_each(|rule| text.push_str(&format!("            -A {} {rule}\n", chain.name)));
+        }
+    }
+    for file in &ns.files {
+        let mode = if file.mode == 0o644 { String::new() } else { format!(" mode {:04o}", file.mode) };
+        let _ = writeln!(text, "  file      {}{mode}", file.path);
+        for line in file.content.lines() {
+            let _ = writeln!(text, "{}", format!("            {line}").trim_end());
         }
     }
     text
+}
+
+fn table_text(text: &mut String, what: &str, table: &Table) {
+    let _ = writeln!(text, "  {what}    {}", table_heading(table));
+    for chain in &table.chains {
+        for rule in &chain.rules {
+            let _ = writeln!(text, "            {}", restore::append(&chain.name, rule));
+        }
+    }
 }
 
 /// Its name, the policies of its built-in chains, and the chains that exist without rules.
@@ -94,9 +120,9 @@ fn link_rows(link: &Link) -> Vec<[String; 3]> {
     words.extend(link.master.iter().map(|master| format!("port of {master}")));
     words.extend(link.mtu.map(|mtu| format!("mtu {mtu}")));
     words.extend(link.mac.map(|mac| format!("mac {mac}")));
-    if !link.up {
-        words.push("down".to_string());
-    }
+    let switches = [("hairpin", link.hairpin), ("promiscuous", link.promiscuous), ("down", !link.up)];
+    words.extend(switches.iter().filter(|(_, on)| *on).map(|(word, _)| word.to_string()));
+    words.extend(link.qdisc.as_ref().map(|qdisc| format!("qdisc {qdisc}")));
     let mut rows = vec![row("link", &link.name, &words.join(", "))];
     for address in &link.addresses {
         let broadcast = address.broadcast.map_or(String::new(), |broadcast| format!(" brd {broadcast}"));
@@ -116,6 +142,13 @@ fn kind(kind: &LinkKind) -> String {
         LinkKind::Bridge => "bridge".to_string(),
         LinkKind::Veth { peer_namespace, peer } => format!("veth to {peer} in {peer_namespace}"),
         LinkKind::Ipip => "ipip any remote any local any ttl inherit nopmtudisc".to_string(),
+        LinkKind::IpipPeer { local, remote } => format!("ipip remote {remote} local {local} ttl inherit pmtudisc"),
+        LinkKind::Vxlan(vxlan) => vxlan.to_string(),
+        LinkKind::Udp(tunnel) => {
+            let peers: Vec<String> = tunnel.peers.iter().map(|(net, node)| format!("{net} by {node}")).collect();
+            format!("tun served by the agent, udp {}:{}: {}", tunnel.local, tunnel.port, peers.join(", "))
+        }
+        LinkKind::Macvlan { parent_namespace, parent } => format!("macvlan of {parent} in {parent_namespace}, bridge"),
     }
 }
 

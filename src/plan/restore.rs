@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::netfilter::{IpSet, Match, Rule, Table, Target, port_list};
+use super::netfilter::{IpSet, Match, Recent, Rule, Side, Table, Target, port_list};
 
 /// Most members that a set may have, as Felix creates it.
 const SET_CAPACITY: u32 = 1_048_576;
@@ -37,8 +37,11 @@ pub fn append(chain: &str, rule: &Rule) -> String {
     let mut basics: Vec<(u8, String)> = rule.matches.iter().filter_map(basic).collect();
     basics.sort();
     words.extend(basics.into_iter().map(|(_, text)| text));
-    words.extend(rule.comments.iter().map(|comment| format!("-m comment --comment {}", quoted(comment))));
-    words.extend(rule.matches.iter().filter_map(extension));
+    let mut extensions: Vec<String> = rule.matches.iter().filter_map(extension).collect();
+    let comments = rule.comments.iter().map(|comment| format!("-m comment --comment {}", quoted(comment)));
+    let before = if rule.comments_last { extensions.len() } else { 0 };
+    extensions.splice(before..before, comments);
+    words.extend(extensions);
     words.extend(rule.target.iter().map(target));
     words.join(" ")
 }
@@ -47,12 +50,18 @@ pub fn append(chain: &str, rule: &Rule) -> String {
 pub fn ipset_restore(sets: &[IpSet]) -> String {
     let mut text = String::new();
     for set in sets {
-        let _ = writeln!(text, "create {} {} family inet hashsize 1024 maxelem {SET_CAPACITY}", set.name, set.kind);
+        let _ = writeln!(text, "{}", create_set(set));
         for member in &set.members {
             let _ = writeln!(text, "add {} {}", set.name, super::prefix(member));
         }
     }
     text
+}
+
+/// The line of `ipset restore` that makes a set.
+pub fn create_set(set: &IpSet) -> String {
+    let family = set.family.word();
+    format!("create {} {} family {family} hashsize 1024 maxelem {SET_CAPACITY}", set.name, set.kind)
 }
 
 /// A dump of iptables-save without its comment lines and with counters at zero, protocols spelled as
@@ -76,13 +85,16 @@ fn basic(matching: &Match) -> Option<(u8, String)> {
         Match::Source { net, invert } => (0, format!("{}-s {net}", not(*invert))),
         Match::Destination { net, invert } => (1, format!("{}-d {net}", not(*invert))),
         Match::InInterface { name } => (2, format!("-i {name}")),
+        Match::NotInInterface { name } => (2, format!("! -i {name}")),
         Match::OutInterface { name } => (3, format!("-o {name}")),
+        Match::NotOutInterface { name } => (3, format!("! -o {name}")),
         Match::Protocol { number } => (4, format!("-p {}", protocol(*number))),
         _ => return None,
     })
 }
 
-fn extension(matching: &Match) -> Option<String> {
+/// A match as iptables-save spells it; none of those that every rule can have without an extension.
+pub(crate) fn extension(matching: &Match) -> Option<String> {
     Some(match matching {
         Match::Set { name, side, invert } => format!("-m set {}--match-set {name} {}", not(*invert), side.word()),
         Match::DestinationPorts { ports } => format!("-m multiport --dports {}", port_list(ports)),
@@ -96,11 +108,35 @@ fn extension(matching: &Match) -> Option<String> {
         }
         Match::Mark { value, mask, invert } => format!("-m mark {}--mark {value:#x}/{mask:#x}", not(*invert)),
         Match::RpFilterInvert => "-m rpfilter --invert".to_string(),
-        _ => return None,
+        Match::IcmpType { number } => format!("-m icmp --icmp-type {number}"),
+        Match::Transport { protocol: number, port: None } => format!("-m {}", protocol(*number)),
+        Match::Transport { protocol: number, port: Some(port) } => format!("-m {} --dport {port}", protocol(*number)),
+        Match::Random { parts } => {
+            format!("-m statistic --mode random --probability {:.11}", f64::from(*parts) / f64::from(1u32 << 31))
+        }
+        Match::Recent { action, list, mask } => match action {
+            Recent::Check { seconds } => {
+                format!("-m recent --rcheck --seconds {seconds} --reap --name {list} --mask {mask} --rsource")
+            }
+            Recent::Set => format!("-m recent --set --name {list} --mask {mask} --rsource"),
+        },
+        Match::PhysdevIsIn { invert } => format!("-m physdev {}--physdev-is-in", not(*invert)),
+        Match::SetOf { name, sides, invert } => {
+            let sides: Vec<&str> = sides.iter().copied().map(Side::word).collect();
+            format!("-m set {}--match-set {name} {}", not(*invert), sides.join(","))
+        }
+        Match::InInterface { .. }
+        | Match::NotInInterface { .. }
+        | Match::OutInterface { .. }
+        | Match::NotOutInterface { .. }
+        | Match::Protocol { .. }
+        | Match::Source { .. }
+        | Match::Destination { .. } => return None,
     })
 }
 
-fn target(target: &Target) -> String {
+/// A target as iptables-save spells it.
+pub(crate) fn target(target: &Target) -> String {
     match target {
         Target::Accept => "-j ACCEPT".to_string(),
         Target::Drop => "-j DROP".to_string(),
@@ -111,6 +147,10 @@ fn target(target: &Target) -> String {
         Target::SetMark { value, mask } => format!("-j MARK --set-xmark {value:#x}/{:#x}", mask | value),
         Target::Masquerade { random_fully: false } => "-j MASQUERADE".to_string(),
         Target::Masquerade { random_fully: true } => "-j MASQUERADE --random-fully".to_string(),
+        Target::XorMark { value } => format!("-j MARK --set-xmark {value:#x}/0x0"),
+        Target::Dnat { to } => format!("-j DNAT --to-destination {to}"),
+        Target::Reject { v6: false } => "-j REJECT --reject-with icmp-port-unreachable".to_string(),
+        Target::Reject { v6: true } => "-j REJECT --reject-with icmp6-port-unreachable".to_string(),
     }
 }
 
@@ -120,6 +160,7 @@ fn protocol(number: u8) -> String {
         1 => "icmp".to_string(),
         6 => "tcp".to_string(),
         17 => "udp".to_string(),
+        132 => "sctp".to_string(),
         other => other.to_string(),
     }
 }
@@ -151,6 +192,7 @@ mod tests {
                 Match::OutInterface { name: "tunl0".into() },
             ],
             target: Some(Target::SetMark { value: 0, mask: 0xf0000 }),
+            comments_last: false,
         };
         assert_eq!(
             append("c", &rule),

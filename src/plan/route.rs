@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Mac;
 
-/// A route of the main table.
+/// A route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Route {
     /// What it does with a packet.
@@ -29,6 +29,58 @@ pub struct Route {
     pub onlink: bool,
     /// Priority; lower wins, 0 is not printed.
     pub metric: u32,
+    /// The routing table that it is in.
+    #[serde(skip_serializing_if = "RouteTable::is_main")]
+    pub table: RouteTable,
+}
+
+/// Number of a routing table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct RouteTable(pub u32);
+
+impl RouteTable {
+    /// 254: `main`, where routes are unless somebody says otherwise.
+    pub const MAIN: RouteTable = RouteTable(254);
+
+    fn is_main(&self) -> bool {
+        *self == RouteTable::MAIN
+    }
+}
+
+/// A rule of policy routing: packets from a prefix are looked up in a table before `main`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PolicyRule {
+    /// Priority; lower comes first. `ip rule add` without one takes the next below 32766.
+    pub priority: u32,
+    /// Source prefix.
+    pub from: IpNet,
+    /// The table.
+    pub table: RouteTable,
+}
+
+/// As `ip rule` prints it behind the priority, and `ip rule add` reads it.
+impl fmt::Display for PolicyRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "from {} lookup {}", super::prefix(&self.from), self.table.0)
+    }
+}
+
+/// A permanent FDB entry of a VXLAN device (`bridge fdb … self permanent`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FdbEntry {
+    /// The Ethernet address of the remote VTEP.
+    pub mac: Mac,
+    /// The VXLAN device.
+    pub dev: String,
+    /// Where frames for it go: destination of the outer header.
+    pub dst: IpAddr,
+}
+
+/// As `bridge fdb show` prints it, without the device.
+impl fmt::Display for FdbEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} dst {} self permanent", self.mac, self.dst)
+    }
 }
 
 impl Route {
@@ -54,6 +106,7 @@ impl Route {
             src: None,
             onlink: false,
             metric: 0,
+            table: RouteTable::MAIN,
         }
     }
 
@@ -79,10 +132,15 @@ impl fmt::Display for Route {
         if let Some(dev) = &self.dev {
             write!(f, " dev {dev}")?;
         }
+        if self.table != RouteTable::MAIN {
+            write!(f, " table {}", self.table.0)?;
+        }
         if self.protocol != Protocol::Boot {
-            write!(f, " proto {}", self.protocol.name())?;
+            write!(f, " proto {}", self.protocol)?;
         }
         match self.scope {
+            // IPv6's routes have no scope.
+            _ if self.dst.addr().is_ipv6() => {}
             Scope::Global => {}
             Scope::Link => f.write_str(" scope link")?,
             Scope::Host => f.write_str(" scope host")?,
@@ -119,6 +177,10 @@ pub enum Protocol {
     Static,
     /// 12: BIRD.
     Bird,
+    /// 17: kube-router (`routes.ZebraRouteOriginator`, 0x11); iproute2 prints the number.
+    KubeRouter,
+    /// 80: Felix (`netlink.RouteProtocol`, its device route protocol); iproute2 prints the number.
+    Felix,
     /// Any other number, as read from a kernel; no plan of minik's has it.
     Other(u8),
 }
@@ -131,24 +193,29 @@ impl Protocol {
             Protocol::Boot => 3,
             Protocol::Static => 4,
             Protocol::Bird => 12,
+            Protocol::KubeRouter => 17,
+            Protocol::Felix => 80,
             Protocol::Other(number) => number,
         }
     }
 
     /// The protocol of this number.
     pub fn from_number(number: u8) -> Self {
-        let known = [Protocol::Kernel, Protocol::Boot, Protocol::Static, Protocol::Bird];
+        use Protocol::{Bird, Boot, Felix, Kernel, KubeRouter, Static};
+        let known = [Kernel, Boot, Static, Bird, KubeRouter, Felix];
         known.into_iter().find(|p| p.number() == number).unwrap_or(Protocol::Other(number))
     }
+}
 
-    /// The word that `ip route` prints after `proto`.
-    pub fn name(self) -> &'static str {
+/// The word that `ip route` prints after `proto`: a number where rt_protos has no name for it.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Protocol::Kernel => "kernel",
-            Protocol::Boot => "boot",
-            Protocol::Static => "static",
-            Protocol::Bird => "bird",
-            Protocol::Other(_) => "other",
+            Protocol::Kernel => f.write_str("kernel"),
+            Protocol::Boot => f.write_str("boot"),
+            Protocol::Static => f.write_str("static"),
+            Protocol::Bird => f.write_str("bird"),
+            Protocol::KubeRouter | Protocol::Felix | Protocol::Other(_) => write!(f, "{}", self.number()),
         }
     }
 }
@@ -173,6 +240,13 @@ impl Scope {
             Scope::Link => 253,
             Scope::Host => 254,
         }
+    }
+}
+
+/// As `ip neighbour add` reads it, without `nud permanent`.
+impl fmt::Display for Neighbour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} lladdr {} dev {}", self.address, self.mac, self.dev)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::{Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, aside, etc_files, restore};
+use super::{Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, aside, ebtables, etc_files, restore};
 use crate::names;
 
 /// The script. Equal plans give equal scripts; `sh SCRIPT down` removes what `sh SCRIPT` made.
@@ -38,7 +38,8 @@ pub fn script(plan: &Plan) -> String {
 fn header(plan: &Plan) -> String {
     let mut text = format!(
         "#!/bin/sh\n# Builds the network of cluster {} ({}) by hand. Made by `minik plan --as shell`.\n\
-         # Run as root; needs iproute2, procps, ipset and iptables. `down` as argument removes it again.\n\
+         # Run as root; needs iproute2, procps, and of ipset, iptables and ebtables what it names. `down` as argument\n\
+         # removes it again.\n\
          # Nothing outside of the namespaces named here is touched, but for /etc/netns.\nset -eu\n\nNAMESPACES=\"\n",
         plan.cluster, plan.mode
     );
@@ -101,11 +102,21 @@ fn links(text: &mut String, plan: &Plan, ns: &Namespace, made: &mut BTreeSet<(St
                 );
                 made.insert((peer_namespace.clone(), peer.clone()));
             }
-            LinkKind::Ipip => tunnel(text, plan.datapath, netns, link),
+            LinkKind::Ipip | LinkKind::IpipPeer { .. } | LinkKind::Udp(_) => tunnel(text, plan.datapath, netns, link),
+            LinkKind::Vxlan(vxlan) => {
+                let _ = writeln!(text, "ip -n {netns} link add {name}{looks} type {vxlan}");
+            }
+            LinkKind::Macvlan { parent_namespace, parent } => {
+                let lower = plan.namespace(parent_namespace).map_or("", |ns| &ns.netns);
+                let _ = writeln!(
+                    text,
+                    "ip -n {lower} link add link {parent} name {name}{looks} netns {netns} type macvlan mode bridge"
+                );
+            }
         }
     }
     if plan.datapath == Datapath::Userspace {
-        ns.links.iter().filter(|link| link.kind == LinkKind::Ipip).for_each(|link| silence(text, ns, link));
+        silence(text, ns);
     }
 }
 
@@ -116,16 +127,29 @@ fn looks(link: &Link) -> String {
     mac + &mtu
 }
 
-/// The module makes a tunl0 in every namespace by itself, at the latest when one is asked for.
+/// A tunnel of the ipip module's, or the TUN that stands in for it, or flannel's TUN.
 fn tunnel(text: &mut String, datapath: Datapath, netns: &str, link: &Link) {
     let name = &link.name;
-    let _ = match datapath {
-        Datapath::Kernel => write!(
+    let _ = match (datapath, &link.kind) {
+        (_, LinkKind::Udp(_)) => write!(
+            text,
+            "# Only minik's agent can carry the packets of this device.\n\
+             ip -n {netns} tuntap add dev {name} mode tun\n"
+        ),
+        (Datapath::Kernel, LinkKind::IpipPeer { local, remote }) => {
+            writeln!(text, "ip -n {netns} link add {name} type ipip local {local} remote {remote} ttl inherit pmtudisc")
+        }
+        (Datapath::Userspace, LinkKind::IpipPeer { remote, .. }) => write!(
+            text,
+            "# A TUN device takes the routes, but only minik's agent can carry its packets, to {remote}.\n\
+             ip -n {netns} tuntap add dev {name} mode tun\n"
+        ),
+        (Datapath::Kernel, _) => write!(
             text,
             "# The ipip module makes this device by itself where it is loaded.\n\
              ip -n {netns} link add {name} type ipip 2>/dev/null || ip -n {netns} link show dev {name} >/dev/null\n"
         ),
-        Datapath::Userspace => write!(
+        (Datapath::Userspace, _) => write!(
             text,
             "# A TUN device takes the routes, but only minik's agent can carry its packets. Where the ipip module is\n\
              # loaded, its own device is in the way.\n\
@@ -141,11 +165,16 @@ fn tunnel(text: &mut String, datapath: Datapath, netns: &str, link: &Link) {
 }
 
 /// The module, if it is loaded, would say "port unreachable" to everything that arrives for the agent.
-fn silence(text: &mut String, ns: &Namespace, tunnel: &Link) {
-    let (netns, aside) = (&ns.netns, aside::kernels(&tunnel.name));
-    let _ = writeln!(text, "if ip -n {netns} link show dev {aside} >/dev/null 2>&1; then");
-    for (number, address) in aside::addresses(ns).into_iter().enumerate() {
-        let name = aside::quiet(&tunnel.name, number);
+fn silence(text: &mut String, ns: &Namespace) {
+    let (netns, modules) = (&ns.netns, aside::MODULES_DEVICE);
+    let addresses = aside::addresses(ns);
+    if addresses.is_empty() {
+        return;
+    }
+    let there = if ns.link(modules).is_some() { aside::kernels(modules) } else { modules.to_owned() };
+    let _ = writeln!(text, "if ip -n {netns} link show dev {there} >/dev/null 2>&1; then");
+    for (number, address) in addresses.into_iter().enumerate() {
+        let name = aside::quiet(modules, number);
         let _ = writeln!(text, "  ip -n {netns} link add {name} type ipip mode mplsip local {address}");
         let _ = writeln!(text, "  ip -n {netns} link set dev {name} up");
     }
@@ -156,31 +185,75 @@ fn silence(text: &mut String, ns: &Namespace, tunnel: &Link) {
 fn inside(text: &mut String, ns: &Namespace) {
     section(text, &ns.name);
     let netns = &ns.netns;
-    for link in &ns.links {
-        if let Some(master) = &link.master {
-            let _ = writeln!(text, "ip -n {netns} link set dev {} master {master}", link.name);
-        }
-        for address in &link.addresses {
-            let broadcast = address.broadcast.map_or(String::new(), |broadcast| format!(" broadcast {broadcast}"));
-            let _ = writeln!(text, "ip -n {netns} address add {}{broadcast} dev {}", address.net, link.name);
-        }
-        sysctls(text, netns, &link_sysctls(link));
-        if link.up {
-            let _ = writeln!(text, "ip -n {netns} link set dev {} up", link.name);
-        }
-    }
+    ns.links.iter().for_each(|link| settle(text, netns, link));
     for neighbour in &ns.neighbours {
-        let (address, mac, dev) = (neighbour.address, neighbour.mac, &neighbour.dev);
-        let _ = writeln!(text, "ip -n {netns} neighbour add {address} lladdr {mac} dev {dev} nud permanent");
+        let _ = writeln!(text, "ip -n {netns} neighbour add {neighbour} nud permanent");
+    }
+    for entry in &ns.fdb {
+        let _ = writeln!(text, "bridge -n {netns} fdb append {} dev {} dst {}", entry.mac, entry.dev, entry.dst);
     }
     for route in &ns.routes {
-        let _ = writeln!(text, "ip -n {netns} route add {route}");
+        let _ = writeln!(text, "ip {}-n {netns} route add {route}", six(route.dst.addr()));
     }
+    for rule in &ns.policy {
+        let (family, priority) = (six(rule.from.addr()), rule.priority);
+        let _ = writeln!(text, "ip {family}-n {netns} rule add {rule} priority {priority}");
+    }
+    let run = format!("ip netns exec {netns}");
     if !ns.sets.is_empty() {
-        heredoc(text, &format!("ip netns exec {netns} ipset restore"), &restore::ipset_restore(&ns.sets));
+        heredoc(text, &format!("{run} ipset restore"), &restore::ipset_restore(&ns.sets));
     }
     if !ns.tables.is_empty() {
-        heredoc(text, &format!("ip netns exec {netns} iptables-restore"), &restore::iptables_restore(&ns.tables));
+        heredoc(text, &format!("{run} iptables-restore"), &restore::iptables_restore(&ns.tables));
+    }
+    if !ns.tables6.is_empty() {
+        heredoc(text, &format!("{run} ip6tables-restore"), &restore::iptables_restore(&ns.tables6));
+    }
+    if !ns.ebtables.is_empty() {
+        heredoc(text, &format!("{run} ebtables-restore"), &ebtables::ebtables_restore(&ns.ebtables));
+    }
+    files(text, ns);
+}
+
+fn settle(text: &mut String, netns: &str, link: &Link) {
+    let name = &link.name;
+    if let Some(master) = &link.master {
+        let _ = writeln!(text, "ip -n {netns} link set dev {name} master {master}");
+    }
+    if link.hairpin {
+        let _ = writeln!(text, "bridge -n {netns} link set dev {name} hairpin on");
+    }
+    if link.promiscuous {
+        let _ = writeln!(text, "ip -n {netns} link set dev {name} promisc on");
+    }
+    for address in &link.addresses {
+        let broadcast = address.broadcast.map_or(String::new(), |broadcast| format!(" broadcast {broadcast}"));
+        // Nobody else has it, and what is not tentative can be used at once.
+        let nodad = if address.net.addr().is_ipv6() { " nodad" } else { "" };
+        let _ = writeln!(text, "ip -n {netns} address add {}{broadcast} dev {name}{nodad}", address.net);
+    }
+    sysctls(text, netns, &link_sysctls(link));
+    if link.up {
+        let _ = writeln!(text, "ip -n {netns} link set dev {name} up");
+    }
+    if let Some(qdisc) = &link.qdisc {
+        let _ = writeln!(text, "tc -n {netns} qdisc add dev {name} root {qdisc}");
+    }
+}
+
+/// The flag by which `ip` takes a prefix for IPv6's.
+fn six(address: std::net::IpAddr) -> &'static str {
+    if address.is_ipv6() { "-6 " } else { "" }
+}
+
+/// `ip netns exec` can only cover files that the machine has, so these are told and not made.
+fn files(text: &mut String, ns: &Namespace) {
+    if !ns.files.is_empty() {
+        text.push_str("# Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:\n");
+    }
+    for file in &ns.files {
+        let _ = writeln!(text, "# {}", file.path);
+        file.content.lines().for_each(|line| text.push_str(&format!("#   {line}\n")));
     }
 }
 

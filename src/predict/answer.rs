@@ -1,33 +1,43 @@
 //! A whole journey: the packet's own way, then those of what it causes.
 
+use ipnet::IpNet;
+
 use super::neighbour::Place;
+use super::netfilter::Chances;
 use super::walk::{Carried, Outcome, Split, Walker};
 use super::{End, Flow, Journey, Leg, Origin, Port, Purpose, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{
     Ethernet, IP_HEADER, Icmp, Ip, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TcpFlags, Transport,
 };
-use crate::plan::{Namespace, Plan};
+use crate::plan::{Link, Namespace, Plan};
 
 /// The longest quotation in an ICMP error: all of it fits into the 576 bytes of RFC 1812.
 const QUOTE_MAX: u16 = 576 - IP_HEADER - ICMP_HEADER;
 const ICMP_HEADER: u16 = 8;
+/// Time to live of what flannel's daemon says itself.
+const FLANNEL_TTL: u8 = 8;
 /// A TCP answer to a SYN without options: its own option (MSS) and nothing else, in bytes.
 const SYN_ACK: u16 = 44;
 
-/// See [`super::predict`].
-pub fn journey(plan: &Plan, flow: &Flow) -> Result<Journey> {
-    let mut walker = Walker::new(plan);
+/// See [`super::outcomes`]: one of them, as `chances` has it, and what was asked of chance.
+pub fn journey(plan: &Plan, flow: &Flow, chances: Chances) -> Result<(Journey, Chances)> {
+    let mut walker = Walker::new(plan, chances);
     let from = namespace(plan, &flow.from)?;
     let outcome = begin(&mut walker, from, flow)?;
     let mut legs = Vec::new();
     let mut next = close(&mut walker, &mut legs, Purpose::Request, outcome, flow)?;
     // An answer may cause an error of its own, and that is the end: there is no error about an error.
-    while let Some((ns, purpose, packet)) = next {
-        let outcome = walker.originate(namespace(plan, &ns)?, Carried::new(packet))?;
+    while let Some(Next { namespace: ns, purpose, packet, through }) = next {
+        let ns = namespace(plan, &ns)?;
+        let carried = Carried::new(packet);
+        let outcome = match through.and_then(|name| ns.link(&name)) {
+            Some(link) => walker.put_by_program(Place { ns, link }, carried)?,
+            None => walker.originate(ns, carried)?,
+        };
         next = close(&mut walker, &mut legs, purpose, outcome, flow)?;
     }
-    Ok(Journey { legs })
+    Ok((Journey { legs }, walker.chances))
 }
 
 fn namespace<'a>(plan: &'a Plan, name: &str) -> Result<&'a Namespace> {
@@ -49,30 +59,45 @@ fn begin<'a>(walker: &mut Walker<'a>, ns: &'a Namespace, flow: &Flow) -> Result<
     }
 }
 
-/// Ends a leg, and says what comes next: from where, as what, which packet.
+/// The packet of the next leg.
+struct Next {
+    /// Where it begins.
+    namespace: String,
+    purpose: Purpose,
+    packet: Packet,
+    /// The TUN device that a program puts it into.
+    through: Option<String>,
+}
+
+/// Ends a leg, and says what comes next.
 fn close(
     walker: &mut Walker,
     legs: &mut Vec<Leg>,
     purpose: Purpose,
     outcome: Outcome,
     flow: &Flow,
-) -> Result<Option<(String, Purpose, Packet)>> {
+) -> Result<Option<Next>> {
     let hops = std::mem::take(&mut walker.hops);
     let (end, next) = match outcome {
         Outcome::Delivered { namespace: name, carried } => {
-            let ttl = settings::default_ttl(namespace(walker.plan, &name)?);
+            let ttl = settings::default_ttl(namespace(walker.wiring.plan, &name)?);
             let answer = (purpose == Purpose::Request).then(|| answer(&carried.packet, flow.port, ttl)).flatten();
             let next = answer.map(|packet| {
                 let is_error = matches!(&packet.transport, Transport::Icmp(Icmp::Unreachable { .. }));
-                (name.clone(), if is_error { Purpose::Error } else { Purpose::Answer }, packet)
+                let purpose = if is_error { Purpose::Error } else { Purpose::Answer };
+                Next { namespace: name.clone(), purpose, packet, through: None }
             });
             (End::Delivered { namespace: name }, next)
         }
-        Outcome::Dropped { namespace: name, reason, error } => {
-            let ttl = settings::default_ttl(namespace(walker.plan, &name)?);
+        Outcome::Dropped { namespace: name, reason, error, through } => {
+            let ns = namespace(walker.wiring.plan, &name)?;
             // No error about an error (RFC 1812, 4.3.2.7).
-            let error = error.filter(|_| purpose != Purpose::Error).and_then(|icmp| error_packet(icmp, ttl));
-            let next = error.map(|packet| (name.clone(), Purpose::Error, packet));
+            let error = error.filter(|_| purpose != Purpose::Error);
+            let packet = error.and_then(|icmp| match through.as_deref().and_then(|link| ns.link(link)) {
+                Some(link) => from_flannel(icmp, link),
+                None => error_packet(icmp, settings::default_ttl(ns)),
+            });
+            let next = packet.map(|packet| Next { namespace: name.clone(), purpose: Purpose::Error, packet, through });
             (End::Dropped { namespace: name, reason }, next)
         }
     };
@@ -146,4 +171,19 @@ fn error_packet(icmp: Icmp, ttl: u8) -> Option<Packet> {
         length: IP_HEADER + ICMP_HEADER + asked.length.min(QUOTE_MAX),
     };
     Some(Packet { layers: vec![header], transport: Transport::Icmp(icmp), mark: None })
+}
+
+/// An ICMP error as flannel's daemon writes it into its TUN device: from the device's address, with a TTL of its own,
+/// and the quoted packet's header and eight bytes (`send_net_unreachable`).
+fn from_flannel(icmp: Icmp, tun: &Link) -> Option<Packet> {
+    let own = tun.addresses.iter().find_map(|address| match address.net {
+        IpNet::V4(net) => Some(net.addr()),
+        IpNet::V6(_) => None,
+    });
+    let mut packet = error_packet(icmp, FLANNEL_TTL)?;
+    if let (Some(ip), Some(own)) = (packet.layers.first_mut(), own) {
+        ip.src = own;
+        ip.length = 2 * (IP_HEADER + ICMP_HEADER);
+    }
+    Some(packet)
 }

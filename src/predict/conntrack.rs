@@ -1,9 +1,9 @@
-//! Connection tracking and source translation of one namespace.
+//! Connection tracking and address translation of one namespace.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::packet::{Icmp, Ip, Packet, Transport};
-use crate::plan::netfilter::CtState;
+use crate::plan::netfilter::{CtState, Side};
 
 /// What identifies one direction of a connection. A port is none where the kernel has chosen it by chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,11 @@ impl Tuple {
 /// Ports of UDP and TCP; an echo's identifier counts as both.
 fn ports(packet: &Packet) -> (Option<u16>, Option<u16>) {
     match &packet.transport {
-        Transport::Udp { src, dst } | Transport::Tcp { src, dst, .. } if packet.layers.len() == 1 => (*src, *dst),
+        Transport::Udp { src, dst } | Transport::Tcp { src, dst, .. } | Transport::Tunnel { src, dst, .. }
+            if packet.layers.len() == 1 =>
+        {
+            (*src, *dst)
+        }
         Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) if packet.layers.len() == 1 => {
             (*id, *id)
         }
@@ -50,8 +54,28 @@ struct Connection {
     reply: Tuple,
     /// Whether a packet was seen in the reply direction.
     answered: bool,
-    /// Whether the nat table has been asked about it.
-    decided: bool,
+    /// Whether the nat table has been asked about its destination, and about its source.
+    decided: [bool; 2],
+}
+
+impl Connection {
+    fn is_dnat(&self) -> bool {
+        let original = self.original;
+        // A port that is left to chance is a source's: an echo's identifier stands in both places.
+        self.reply.src != original.dst || self.reply.src_port.is_some_and(|port| original.dst_port != Some(port))
+    }
+
+    fn is_snat(&self) -> bool {
+        (self.reply.dst, self.reply.dst_port) != (self.original.src, self.original.src_port)
+    }
+
+    fn decided(&mut self, side: Side) -> &mut bool {
+        let [destination, source] = &mut self.decided;
+        match side {
+            Side::Dst => destination,
+            Side::Src => source,
+        }
+    }
 }
 
 /// What connection tracking has attached to a packet, for as long as it is in the namespace.
@@ -73,10 +97,10 @@ impl Conntrack {
     /// Finds or begins the packet's connection.
     pub fn track(&mut self, packet: &Packet) -> Tracked {
         if let Some(about) = error_about(packet) {
-            let found = Tuple::of(about).and_then(|tuple| self.find(tuple));
+            // The error goes against the direction of the packet that it is about, which it quotes as that left here.
+            let found = Tuple::of(about).and_then(|tuple| self.find(tuple.reversed()));
             let state = if found.is_some() { CtState::Related } else { CtState::Invalid };
-            // The error goes against the direction of the packet that it is about.
-            return Tracked { connection: found.map(|f| f.0), reply: found.is_some_and(|f| !f.1), state };
+            return Tracked { connection: found.map(|f| f.0), reply: found.is_some_and(|f| f.1), state };
         }
         let Some(tuple) = Tuple::of(packet) else {
             return Tracked { connection: None, reply: false, state: CtState::Invalid };
@@ -92,7 +116,7 @@ impl Conntrack {
             }
             None => {
                 let reply = tuple.reversed();
-                self.connections.push(Connection { original: tuple, reply, answered: false, decided: false });
+                self.connections.push(Connection { original: tuple, reply, answered: false, decided: [false; 2] });
                 Tracked { connection: Some(self.connections.len() - 1), reply: false, state: CtState::New }
             }
         }
@@ -105,41 +129,60 @@ impl Conntrack {
         })
     }
 
-    /// Whether the nat table is still to be asked about the packet's connection in POSTROUTING.
-    pub fn undecided(&self, tracked: Tracked) -> bool {
-        let connection = tracked.connection.and_then(|index| self.connections.get(index));
-        !tracked.reply && tracked.state == CtState::New && connection.is_some_and(|connection| !connection.decided)
+    fn of(&mut self, tracked: Tracked) -> Option<&mut Connection> {
+        self.connections.get_mut(tracked.connection?)
     }
 
-    /// Notes that the nat table leaves the connection as it is, or gives it another source.
-    pub fn decide(&mut self, tracked: Tracked, source: Option<(Ipv4Addr, bool)>) {
-        let Some(connection) = tracked.connection.and_then(|index| self.connections.get_mut(index)) else { return };
-        connection.decided = true;
-        if let Some((address, random_port)) = source {
-            connection.reply.dst = address;
-            if random_port && connection.reply.dst_port.is_some() {
-                connection.reply.dst_port = None;
-                // An echo's identifier is one number in both places.
-                if connection.original.protocol == crate::packet::PROTOCOL_ICMP {
-                    connection.reply.src_port = None;
-                }
+    /// Whether the nat table is still to be asked about a side of the packet's connection.
+    pub fn undecided(&mut self, tracked: Tracked, side: Side) -> bool {
+        let first = !tracked.reply && tracked.state == CtState::New;
+        first && self.of(tracked).is_some_and(|connection| !*connection.decided(side))
+    }
+
+    /// Whether the destination of the packet's connection is translated.
+    pub fn is_dnat(&self, tracked: Tracked) -> bool {
+        tracked.connection.and_then(|index| self.connections.get(index)).is_some_and(Connection::is_dnat)
+    }
+
+    /// Notes that the nat table leaves a side of the connection as it is.
+    pub fn leave(&mut self, tracked: Tracked, side: Side) {
+        if let Some(connection) = self.of(tracked) {
+            *connection.decided(side) = true;
+        }
+    }
+
+    /// Gives the connection another source.
+    pub fn masquerade(&mut self, tracked: Tracked, address: Ipv4Addr, random_port: bool) {
+        let Some(connection) = self.of(tracked) else { return };
+        *connection.decided(Side::Src) = true;
+        connection.reply.dst = address;
+        if random_port && connection.reply.dst_port.is_some() {
+            connection.reply.dst_port = None;
+            // An echo's identifier is one number in both places.
+            if connection.original.protocol == crate::packet::PROTOCOL_ICMP {
+                connection.reply.src_port = None;
             }
         }
     }
 
-    /// Translates the source of a packet on its way out (POSTROUTING), as its connection says.
-    pub fn translate_out(&self, tracked: Tracked, packet: &mut Packet) {
-        let Some(connection) = tracked.connection.and_then(|index| self.connections.get(index)) else { return };
-        if !tracked.reply && connection.reply.dst != connection.original.src {
-            set_source(packet, connection.reply.dst, connection.reply.dst_port);
-        }
+    /// Gives the connection another destination.
+    pub fn redirect(&mut self, tracked: Tracked, to: SocketAddr) {
+        let (Some(connection), IpAddr::V4(address)) = (self.of(tracked), to.ip()) else { return };
+        *connection.decided(Side::Dst) = true;
+        connection.reply.src = address;
+        connection.reply.src_port = Some(to.port()).filter(|port| *port != 0).or(connection.reply.src_port);
     }
 
-    /// Gives a reply its true destination back (PREROUTING).
-    pub fn translate_in(&self, tracked: Tracked, packet: &mut Packet) {
+    /// Translates a side of a packet as its connection says: the destination before routing, the source behind it.
+    pub fn translate(&self, tracked: Tracked, side: Side, packet: &mut Packet) {
         let Some(connection) = tracked.connection.and_then(|index| self.connections.get(index)) else { return };
-        if tracked.reply && connection.reply.dst != connection.original.src {
-            set_destination(packet, connection.original.src, connection.original.src_port);
+        let Connection { original, reply, .. } = connection;
+        match (side, tracked.reply) {
+            (Side::Dst, false) if connection.is_dnat() => set_destination(packet, reply.src, reply.src_port),
+            (Side::Dst, true) if connection.is_snat() => set_destination(packet, original.src, original.src_port),
+            (Side::Src, false) if connection.is_snat() => set_source(packet, reply.dst, reply.dst_port),
+            (Side::Src, true) if connection.is_dnat() => set_source(packet, original.dst, original.dst_port),
+            _ => {}
         }
     }
 }
@@ -161,8 +204,14 @@ fn set_source(packet: &mut Packet, address: Ipv4Addr, port: Option<u16>) {
         ip.src = address;
     }
     match &mut packet.transport {
-        Transport::Udp { src, .. } | Transport::Tcp { src, .. } => *src = port,
+        Transport::Udp { src, .. } | Transport::Tcp { src, .. } | Transport::Tunnel { src, .. } => *src = port,
         Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => *id = port,
+        // What the error quotes is translated as well, so that its receiver knows the packet again.
+        Transport::Icmp(
+            Icmp::Unreachable { about: Some(about), .. } | Icmp::TimeExceeded { about: Some(about), .. },
+        ) => {
+            set_destination(about, address, port);
+        }
         _ => {}
     }
 }
@@ -171,9 +220,8 @@ fn set_destination(packet: &mut Packet, address: Ipv4Addr, port: Option<u16>) {
     let set = |ip: &mut Ip| ip.dst = address;
     packet.layers.first_mut().map(set).unwrap_or_default();
     match &mut packet.transport {
-        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } => *dst = port,
+        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } | Transport::Tunnel { dst, .. } => *dst = port,
         Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => *id = port,
-        // What the error quotes is translated as well, so that its receiver knows the packet again.
         Transport::Icmp(
             Icmp::Unreachable { about: Some(about), .. } | Icmp::TimeExceeded { about: Some(about), .. },
         ) => {
@@ -212,14 +260,14 @@ mod tests {
         let mut table = Conntrack::default();
         let mut request = echo(true, POD, OUTSIDE, Some(7));
         let tracked = table.track(&request);
-        assert_eq!((tracked.state, table.undecided(tracked)), (CtState::New, true));
-        table.decide(tracked, Some((NODE.into(), random_port)));
-        assert!(!table.undecided(tracked));
-        table.translate_out(tracked, &mut request);
+        assert_eq!((tracked.state, table.undecided(tracked, Side::Src)), (CtState::New, true));
+        table.masquerade(tracked, NODE.into(), random_port);
+        assert!(!table.undecided(tracked, Side::Src));
+        table.translate(tracked, Side::Src, &mut request);
         let Transport::Icmp(Icmp::EchoRequest { id, .. }) = request.transport else { panic!("no request") };
         let mut answer = echo(false, OUTSIDE, NODE, id);
         let tracked = table.track(&answer);
-        table.translate_in(tracked, &mut answer);
+        table.translate(tracked, Side::Dst, &mut answer);
         (request, answer, tracked.state)
     }
 
@@ -238,6 +286,31 @@ mod tests {
     }
 
     #[test]
+    fn a_translated_destination_answers_as_who_was_asked() {
+        const SERVICE: [u8; 4] = [10, 96, 0, 10];
+        let datagram = |src: [u8; 4], dst: [u8; 4], ports: (u16, u16)| {
+            let transport = Transport::Udp { src: Some(ports.0), dst: Some(ports.1) };
+            let mut packet = Packet { transport, ..echo(true, src, dst, None) };
+            packet.layers[0].protocol = 17;
+            packet
+        };
+        let mut table = Conntrack::default();
+        let mut request = datagram(POD, SERVICE, (4000, 53));
+        let tracked = table.track(&request);
+        assert!(table.undecided(tracked, Side::Dst) && !table.is_dnat(tracked));
+        table.redirect(tracked, (OUTSIDE, 5353).into());
+        table.translate(tracked, Side::Dst, &mut request);
+        assert!(table.is_dnat(tracked));
+        assert_eq!(request, datagram(POD, OUTSIDE, (4000, 5353)));
+        let mut answer = datagram(OUTSIDE, POD, (5353, 4000));
+        let tracked = table.track(&answer);
+        assert_eq!(tracked.state, CtState::Established);
+        table.translate(tracked, Side::Dst, &mut answer);
+        table.translate(tracked, Side::Src, &mut answer);
+        assert_eq!(answer, datagram(SERVICE, POD, (53, 4000)));
+    }
+
+    #[test]
     fn an_error_belongs_to_what_it_is_about() {
         let mut table = Conntrack::default();
         let request = echo(true, POD, OUTSIDE, Some(7));
@@ -246,7 +319,22 @@ mod tests {
             let icmp = Icmp::Unreachable { code: 4, mtu: 1400, about: Some(Box::new(about)) };
             Packet { transport: Transport::Icmp(icmp), ..echo(true, NODE, POD, None) }
         };
-        assert_eq!(table.track(&error(request)).state, CtState::Related);
+        assert_eq!(table.track(&error(request.clone())).state, CtState::Related);
+        // Behind masquerade it quotes the translated packet.
+        let mut table = Conntrack::default();
+        let mut sent = request;
+        let tracked = table.track(&sent);
+        table.masquerade(tracked, NODE.into(), true);
+        table.translate(tracked, Side::Src, &mut sent);
+        let mut told = Packet { ..error(sent) };
+        told.layers[0].dst = NODE.into();
+        let tracked = table.track(&told);
+        assert_eq!(tracked.state, CtState::Related);
+        table.translate(tracked, Side::Dst, &mut told);
+        table.translate(tracked, Side::Src, &mut told);
+        assert_eq!(told.layers[0].src, Ipv4Addr::from(NODE));
+        assert_eq!(told.layers[0].dst, Ipv4Addr::from(POD));
+        assert_eq!(error_about(&told).unwrap().layers[0].src, Ipv4Addr::from(POD));
         assert_eq!(table.track(&error(echo(true, POD, OUTSIDE, Some(8)))).state, CtState::Invalid);
     }
 }

@@ -6,11 +6,17 @@
 //! does not name must not be seen anywhere.
 
 mod answer;
+mod arp;
+mod bridge;
 mod conntrack;
+mod ebtables;
+mod hooks;
 mod neighbour;
 mod netfilter;
+mod pieces;
 mod route;
 mod settings;
+mod tunnel;
 mod walk;
 mod wire;
 
@@ -22,9 +28,14 @@ use ipnet::Ipv4Net;
 
 pub use netfilter::Place;
 
-use crate::error::Result;
+use netfilter::Chances;
+
+use crate::error::{Error, Kind, Result};
 use crate::packet::{Direction, Frame, Packet};
 use crate::plan::{Datapath, LinkKind, Mac, Plan};
+
+/// Ways that one packet may take by chance: as many as the largest service has endpoints.
+const OUTCOMES_MAX: usize = 1024;
 
 /// A packet and where it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +117,19 @@ pub struct Hop {
     pub direction: Direction,
     /// The frame, with none in the fields that a kernel chooses freely.
     pub frame: Frame,
+    /// When it is seen.
+    pub turn: Turn,
+}
+
+/// When a predicted frame is seen, beside others of its leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Turn {
+    /// In its turn.
+    InOrder,
+    /// Some time: a copy for a promiscuous bridge and what comes of it, or of a broadcast for others than who answers.
+    Aside,
+    /// Some time or not at all: it depends on what the kernel remembers of earlier packets.
+    Perhaps,
 }
 
 /// `node-1/tunl0 out`.
@@ -141,6 +165,8 @@ pub enum Reason {
     Blackhole(Ipv4Net),
     /// A netfilter rule or policy.
     Rule(Place),
+    /// A rule of ebtables, on the way out of a bridge's port.
+    Ebtables(String),
     /// Nobody on the link answers for the next hop.
     NoNeighbour {
         /// The next hop.
@@ -169,8 +195,17 @@ pub enum Reason {
     NoPort(Mac),
     /// A tunnel's route without a gateway: nobody to send to.
     NoGateway(String),
-    /// IP in IP, and no tunnel device that takes it.
+    /// No tunnel device that takes what a packet carries.
     NoTunnel,
+    /// A VXLAN device's FDB does not know the frame's Ethernet address.
+    NoFdb {
+        /// The address.
+        mac: Mac,
+        /// The device.
+        interface: String,
+    },
+    /// No node is known to flannel's daemon for the destination.
+    NoPeer(Ipv4Addr),
     /// No address to send from.
     NoSource(String),
 }
@@ -181,6 +216,7 @@ impl fmt::Display for Reason {
             Reason::NoRoute(dst) => write!(f, "no route to {dst}"),
             Reason::Blackhole(net) => write!(f, "blackhole {net}"),
             Reason::Rule(place) => write!(f, "dropped by {place}"),
+            Reason::Ebtables(port) => write!(f, "dropped by ebtables on the way out of {port}"),
             Reason::NoNeighbour { address, interface } => write!(f, "nobody answers ARP for {address} on {interface}"),
             Reason::Down(interface) => write!(f, "{interface} is down"),
             Reason::TooLong { interface, mtu } => write!(f, "longer than the MTU {mtu} of {interface}"),
@@ -190,7 +226,9 @@ impl fmt::Display for Reason {
             Reason::NotForUs(mac) => write!(f, "frame is for {mac}"),
             Reason::NoPort(mac) => write!(f, "no port leads to {mac}"),
             Reason::NoGateway(interface) => write!(f, "route out of {interface} has no gateway"),
-            Reason::NoTunnel => f.write_str("no tunnel device takes IP in IP"),
+            Reason::NoTunnel => f.write_str("no tunnel device takes it"),
+            Reason::NoFdb { mac, interface } => write!(f, "no FDB entry for {mac} on {interface}"),
+            Reason::NoPeer(address) => write!(f, "no node is known for {address}"),
             Reason::NoSource(interface) => write!(f, "no source address for {interface}"),
         }
     }
@@ -229,7 +267,7 @@ pub fn as_made(plan: &Plan) -> Cow<'_, Plan> {
         ns.links.sort_by_key(|link| match link.kind {
             LinkKind::Loopback => 0,
             LinkKind::Ipip => 1,
-            LinkKind::Bridge | LinkKind::Veth { .. } => 2,
+            _ => 2,
         });
     }
     Cow::Owned(made)
@@ -238,15 +276,44 @@ pub fn as_made(plan: &Plan) -> Cow<'_, Plan> {
 /// Where `flow` goes, and what it causes.
 ///
 /// # Errors
-/// If the plan names what it does not have, or the packet would do what this walker has no model of.
+/// If the plan names what it does not have, the packet would do what this walker has no model of, or rules leave its
+/// way to chance: then [`outcomes`] has all ways.
 pub fn predict(plan: &Plan, flow: &Flow) -> Result<Journey> {
-    answer::journey(plan, flow)
+    let mut all = outcomes(plan, flow)?;
+    match (all.pop(), all.is_empty()) {
+        (Some(only), true) => Ok(only),
+        _ => {
+            let text = format!("a packet from {} goes one of {} ways, by chance", flow.from, all.len() + 1);
+            Err(Error::new(Kind::Unsupported, text))
+        }
+    }
+}
+
+/// All ways that `flow` may take where rules leave it to chance (`-m statistic --mode random`); at least one.
+///
+/// # Errors
+/// As [`predict`], and if there are more than 1024 ways.
+pub fn outcomes(plan: &Plan, flow: &Flow) -> Result<Vec<Journey>> {
+    let mut all = Vec::new();
+    let mut chances = Some(Chances::default());
+    while let Some(laid_down) = chances {
+        let (journey, taken) = answer::journey(plan, flow, laid_down)?;
+        if !all.contains(&journey) {
+            all.push(journey);
+        }
+        if all.len() > OUTCOMES_MAX {
+            let text = format!("a packet from {} may go more than {OUTCOMES_MAX} ways", flow.from);
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        chances = taken.next();
+    }
+    Ok(all)
 }
 
 /// Where an ARP request for `target`, sent as a broadcast out of `interface`, goes, and the answer to it.
 ///
 /// # Errors
-/// If the plan has no such interface, or the other end of it is a switch.
+/// If the plan has no such interface, or lacks the other end of a link or an Ethernet address.
 pub fn arp(plan: &Plan, from: &str, interface: &str, sender: Ipv4Addr, target: Ipv4Addr) -> Result<Journey> {
-    neighbour::arp_journey(plan, from, interface, sender, target)
+    arp::journey(plan, from, interface, sender, target)
 }

@@ -4,15 +4,15 @@
 //! calls itself is an error.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
 use super::route::{self, Decision};
 use crate::error::{Error, Kind, Result};
-use crate::packet::{Packet, Transport};
-use crate::plan::netfilter::{Chain, CtState, Match, Policy, Rule, Side, Table, TableName, Target};
-use crate::plan::{Link, Namespace};
+use crate::packet::{Icmp, Packet, Transport};
+use crate::plan::netfilter::{Chain, CtState, Match, Policy, Recent, Rule, Side, Table, TableName, Target};
+use crate::plan::{Link, Namespace, restore};
 
 /// Chains that may call each other; iptables refuses loops, a plan made by hand might have one.
 const DEPTH_MAX: usize = 64;
@@ -26,10 +26,52 @@ pub struct Inspected<'a> {
     pub incoming: Option<&'a Link>,
     /// Where it goes out; none before routing and on delivery.
     pub outgoing: Option<&'a Link>,
+    /// Whether it came in through a port of a bridge.
+    pub through_port: bool,
     /// Its state; none in the raw table, before connection tracking.
     pub state: Option<CtState>,
+    /// Whether its connection's destination is translated.
+    pub is_dnat: bool,
     /// Its mark, which rules may change.
     pub mark: u32,
+    /// What comes of rules that leave it to chance.
+    pub chances: &'a mut Chances,
+}
+
+/// What comes of rules that leave it to chance: first what was laid down, then no, again and again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chances {
+    outcomes: Vec<bool>,
+    taken: usize,
+}
+
+impl Chances {
+    /// Probability 1, as the kernel keeps it.
+    const CERTAIN: u32 = 1 << 31;
+
+    fn take(&mut self, parts: u32) -> bool {
+        if parts == 0 || parts >= Self::CERTAIN {
+            return parts != 0;
+        }
+        if self.taken == self.outcomes.len() {
+            self.outcomes.push(false);
+        }
+        let outcome = self.outcomes.get(self.taken).copied().unwrap_or_default();
+        self.taken += 1;
+        outcome
+    }
+
+    /// The outcomes to try after these; none if all have been tried.
+    pub fn next(mut self) -> Option<Chances> {
+        self.taken = 0;
+        while let Some(last) = self.outcomes.pop() {
+            if !last {
+                self.outcomes.push(true);
+                return Some(self);
+            }
+        }
+        None
+    }
 }
 
 /// What a table says.
@@ -44,6 +86,15 @@ pub enum Verdict {
         /// With a port by chance.
         random_fully: bool,
     },
+    /// Its destination is to become another.
+    Dnat {
+        /// Which.
+        to: SocketAddr,
+    },
+    /// A rule drops it and tells its source "port unreachable".
+    Reject(Place),
+    /// Its source cannot become that of this link: it has none.
+    NoSource(String),
 }
 
 /// Where a rule stands.
@@ -118,6 +169,9 @@ impl Walk<'_> {
                 }
                 Some(Target::Goto { chain: name }) => return self.call(name, packet, depth),
                 Some(Target::SetMark { value, mask }) => packet.mark = (packet.mark & !mask) | (value & mask),
+                Some(Target::XorMark { value }) => packet.mark ^= value,
+                Some(Target::Dnat { to }) => return Ok(Left::With(Verdict::Dnat { to: *to })),
+                Some(Target::Reject { .. }) => return Ok(Left::With(Verdict::Reject(self.place(chain, Some(index))))),
                 Some(Target::Masquerade { random_fully }) => {
                     return Ok(Left::With(Verdict::Masquerade { random_fully: *random_fully }));
                 }
@@ -133,7 +187,7 @@ impl Walk<'_> {
         self.chain(chain, packet, depth)
     }
 
-    fn matches(&self, rule: &Rule, packet: &Inspected) -> Result<bool> {
+    fn matches(&self, rule: &Rule, packet: &mut Inspected) -> Result<bool> {
         for condition in &rule.matches {
             if !self.holds(condition, packet)? {
                 return Ok(false);
@@ -142,7 +196,7 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    fn holds(&self, condition: &Match, packet: &Inspected) -> Result<bool> {
+    fn holds(&self, condition: &Match, packet: &mut Inspected) -> Result<bool> {
         let Some(ip) = packet.packet.outer() else { return Ok(false) };
         let side = |side: &Side| match side {
             Side::Src => ip.src,
@@ -158,12 +212,26 @@ impl Walk<'_> {
             Match::DestinationPorts { ports } => {
                 destination_port(packet.packet).is_some_and(|port| ports.iter().any(|(a, b)| (*a..=*b).contains(&port)))
             }
-            Match::CtState { states, invert } => packet.state.is_some_and(|state| states.contains(&state)) != *invert,
+            Match::CtState { states, invert } => self.in_state(states, packet) != *invert,
             Match::AddrTypeLocal { side: which, invert, limit_iface_out } => {
                 self.is_local(side(which), *limit_iface_out, packet) != *invert
             }
             Match::Mark { value, mask, invert } => (packet.mark & mask == *value) != *invert,
             Match::RpFilterInvert => !self.reverse_path(ip.src, packet),
+            Match::NotInInterface { name } => !packet.incoming.is_some_and(|link| named(name, &link.name)),
+            Match::NotOutInterface { name } => !packet.outgoing.is_some_and(|link| named(name, &link.name)),
+            Match::Transport { protocol, port } => {
+                ip.protocol == *protocol && port.is_none_or(|port| destination_port(packet.packet) == Some(port))
+            }
+            Match::IcmpType { number } => icmp_type(packet.packet) == Some(*number),
+            Match::Random { parts } => packet.chances.take(*parts),
+            // Predictions are about the first packet that anybody sends.
+            Match::Recent { action, .. } => *action == Recent::Set,
+            Match::PhysdevIsIn { invert } => packet.through_port != *invert,
+            Match::SetOf { .. } => {
+                let text = restore::extension(condition).unwrap_or_default();
+                return Err(self.wrong(format!("has `{text}`, which is not predicted yet")));
+            }
         })
     }
 
@@ -171,6 +239,15 @@ impl Walk<'_> {
         let set = self.ns.sets.iter().find(|set| set.name == name);
         let set = set.ok_or_else(|| self.wrong(format!("matches set {name}, which does not exist")))?;
         Ok(set.members.iter().any(|net| contains(net, address)))
+    }
+
+    /// Whether any of these states holds. `DNAT` is no state but a property of the connection.
+    fn in_state(&self, states: &[CtState], packet: &Inspected) -> bool {
+        let holds = |state: &CtState| match state {
+            CtState::Dnat => packet.is_dnat,
+            state => packet.state == Some(*state),
+        };
+        states.iter().any(holds)
     }
 
     fn is_local(&self, address: Ipv4Addr, limit_iface_out: bool, packet: &Inspected) -> bool {
@@ -187,7 +264,8 @@ impl Walk<'_> {
         if incoming.kind == crate::plan::LinkKind::Loopback {
             return true;
         }
-        matches!(route::lookup(self.ns, src), Decision::Via(path) if path.link.name == incoming.name)
+        let dst = packet.packet.outer().map(|ip| ip.dst);
+        matches!(route::lookup(self.ns, src, dst), Decision::Via(path) if path.link.name == incoming.name)
     }
 
     fn place(&self, chain: &Chain, rule: Option<usize>) -> Place {
@@ -216,9 +294,26 @@ fn contains(net: &IpNet, address: Ipv4Addr) -> bool {
     matches!(net, IpNet::V4(net) if net.contains(&address))
 }
 
+fn icmp_type(packet: &Packet) -> Option<u8> {
+    match &packet.transport {
+        Transport::Icmp(icmp) if packet.layers.len() == 1 => Some(match icmp {
+            Icmp::EchoReply { .. } => 0,
+            Icmp::Unreachable { .. } => 3,
+            Icmp::EchoRequest { .. } => 8,
+            Icmp::TimeExceeded { .. } => 11,
+            Icmp::Other { kind, .. } => *kind,
+        }),
+        _ => None,
+    }
+}
+
 fn destination_port(packet: &Packet) -> Option<u16> {
     match &packet.transport {
-        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } if packet.layers.len() == 1 => *dst,
+        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } | Transport::Tunnel { dst, .. }
+            if packet.layers.len() == 1 =>
+        {
+            *dst
+        }
         _ => None,
     }
 }
@@ -228,21 +323,12 @@ mod tests {
     use super::*;
     use crate::packet::{Ip, Packet};
     use crate::plan::netfilter::IpSet;
-    use crate::plan::{Address, Ipv4Conf, LinkKind, Role, Scope};
+    use crate::plan::{Address, LinkKind, Role, Scope};
 
     fn link(name: &str, net: &str) -> Link {
         let address = |net: &str| Address { net: net.parse().unwrap(), broadcast: None, scope: Scope::Global };
-        Link {
-            name: name.into(),
-            kind: LinkKind::Bridge,
-            mac: None,
-            mtu: None,
-            master: None,
-            up: true,
-            addresses: if net.is_empty() { Vec::new() } else { vec![address(net)] },
-            ipv4: Ipv4Conf::default(),
-            sysctls: Vec::new(),
-        }
+        let addresses = if net.is_empty() { Vec::new() } else { vec![address(net)] };
+        Link { addresses, ..Link::new(name, LinkKind::Bridge) }
     }
 
     fn chain(name: &str, rules: Vec<Rule>) -> Chain {
@@ -251,25 +337,20 @@ mod tests {
     }
 
     fn rule(matches: Vec<Match>, target: Target) -> Rule {
-        Rule { comments: vec!["cali:xyz".into(), "said".into()], matches, target: Some(target) }
+        Rule { comments: vec!["cali:xyz".into(), "said".into()], matches, target: Some(target), ..Rule::default() }
     }
 
     fn namespace(chains: Vec<Chain>) -> Namespace {
         Namespace {
-            name: "node".into(),
-            netns: "minik-t-node".into(),
-            hostname: "node".into(),
-            role: Role::Node,
-            sysctls: Vec::new(),
             links: vec![link("ens33", "10.1.10.9/24"), link("cali1", ""), link("tunl0", "10.100.0.1/32")],
-            neighbours: Vec::new(),
-            routes: Vec::new(),
             sets: vec![IpSet {
                 name: "hosts".into(),
                 kind: "hash:net".into(),
+                family: crate::plan::netfilter::Family::Inet,
                 members: vec!["10.1.10.0/28".parse().unwrap()],
             }],
             tables: vec![Table { name: TableName::Filter, chains }],
+            ..Namespace::new("t", "node", "node", Role::Node)
         }
     }
 
@@ -290,12 +371,34 @@ mod tests {
         Packet { layers: vec![ip], transport, mark: None }
     }
 
+    fn at<'a>(packet: &'a Packet, chances: &'a mut Chances) -> Inspected<'a> {
+        let (incoming, outgoing, through_port, state, is_dnat, mark) = (None, None, false, None, false, 0);
+        Inspected { packet, incoming, outgoing, through_port, state, is_dnat, mark, chances }
+    }
+
+    #[test]
+    fn chance_is_tried_in_all_ways_and_certainty_in_one() {
+        let mut chances = Chances::default();
+        let mut all = Vec::new();
+        loop {
+            // A service of three endpoints: 1/3, else 1/2, else the last one.
+            let endpoint = [715_827_883, 1 << 30, 1 << 31].iter().position(|parts| chances.take(*parts));
+            all.push(endpoint);
+            match chances.next() {
+                Some(next) => chances = next,
+                None => break,
+            }
+        }
+        assert_eq!(all, [Some(2), Some(1), Some(0)]);
+    }
+
     /// What INPUT says of a packet from 10.1.10.10 to 10.1.10.9 that came in through ens33, and the mark after it.
     fn input(chains: Vec<Chain>, protocol: u8) -> Result<(Verdict, u32)> {
         let ns = namespace(chains);
         let packet = packet(protocol, [10, 1, 10, 10], [10, 1, 10, 9], 4789);
         let incoming = ns.link("ens33");
-        let mut at = Inspected { packet: &packet, incoming, outgoing: None, state: Some(CtState::New), mark: 0x2_0001 };
+        let mut chances = Chances::default();
+        let mut at = Inspected { incoming, state: Some(CtState::New), mark: 0x2_0001, ..at(&packet, &mut chances) };
         let verdict = evaluate(&ns, TableName::Filter, "INPUT", &mut at)?;
         Ok((verdict, at.mark))
     }
@@ -375,7 +478,8 @@ mod tests {
         let verdict = |src: [u8; 4]| {
             let packet = packet(1, src, [10, 1, 10, 10], 0);
             let outgoing = ns.link("tunl0");
-            let mut at = Inspected { packet: &packet, incoming: None, outgoing, state: None, mark: 0 };
+            let mut chances = Chances::default();
+            let mut at = Inspected { outgoing, ..at(&packet, &mut chances) };
             evaluate(&ns, TableName::Filter, "INPUT", &mut at).unwrap()
         };
         assert_eq!(verdict([10, 100, 0, 1]), Verdict::Pass);

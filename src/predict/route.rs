@@ -4,7 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::plan::{Link, Namespace, RouteKind, Scope};
+use crate::plan::{Link, Namespace, PolicyRule, RouteKind, RouteTable, Scope};
+
+/// Priority of the kernel's own rule for `main`.
+const MAIN_PRIORITY: u32 = 32766;
 
 /// What routing says about a destination.
 #[derive(Debug, Clone, Copy)]
@@ -36,15 +39,31 @@ struct Entry<'a> {
     decision: Decision<'a>,
 }
 
-/// Looks `dst` up in the namespace's local and main tables.
-pub fn lookup(ns: &Namespace, dst: Ipv4Addr) -> Decision<'_> {
+/// Looks `dst` up in the namespace's local table, those of policy rules for `src`, and main. A source that is not
+/// chosen yet is none, or unspecified.
+pub fn lookup(ns: &Namespace, dst: Ipv4Addr, src: Option<Ipv4Addr>) -> Decision<'_> {
     if is_local(ns, dst) {
         return Decision::Local;
     }
-    let matching = routes(ns, dst).chain(connected(ns).filter(|entry| entry.net.contains(&dst)));
+    let tables = tables(ns, src.unwrap_or(Ipv4Addr::UNSPECIFIED));
+    tables.into_iter().find_map(|table| best(ns, dst, table)).unwrap_or(Decision::Unreachable)
+}
+
+/// The tables that are asked for packets from `src`, in order of their rules' priorities.
+fn tables(ns: &Namespace, src: Ipv4Addr) -> Vec<RouteTable> {
+    let holds = |rule: &&PolicyRule| matches!(rule.from, IpNet::V4(net) if net.contains(&src));
+    let mut rules: Vec<(u32, RouteTable)> =
+        ns.policy.iter().filter(holds).map(|rule| (rule.priority, rule.table)).collect();
+    rules.push((MAIN_PRIORITY, RouteTable::MAIN));
+    rules.sort_by_key(|(priority, _)| *priority);
+    rules.into_iter().map(|(_, table)| table).collect()
+}
+
+fn best(ns: &Namespace, dst: Ipv4Addr, table: RouteTable) -> Option<Decision<'_>> {
+    let connected = connected(ns).filter(|entry| table == RouteTable::MAIN && entry.net.contains(&dst));
     // Of equal prefixes the lowest metric wins; min_by_key gives the first of equals, as the kernel does.
-    let best = matching.min_by_key(|entry| (u8::MAX - entry.net.prefix_len(), entry.metric));
-    best.map_or(Decision::Unreachable, |entry| entry.decision)
+    let matching = routes(ns, dst, table).chain(connected);
+    matching.min_by_key(|entry| (u8::MAX - entry.net.prefix_len(), entry.metric)).map(|entry| entry.decision)
 }
 
 /// Whether `address` is one of the namespace's own (the `local` table).
@@ -77,9 +96,9 @@ fn connected(ns: &Namespace) -> impl Iterator<Item = Entry<'_>> {
     })
 }
 
-/// The routes for `dst`. What each would do is found out only for these: a node has as many links as routes.
-fn routes(ns: &Namespace, dst: Ipv4Addr) -> impl Iterator<Item = Entry<'_>> {
-    ns.routes.iter().filter_map(move |route| {
+/// The routes of a table for `dst`. What each would do is found out only for these: a node has as many links as routes.
+fn routes(ns: &Namespace, dst: Ipv4Addr, table: RouteTable) -> impl Iterator<Item = Entry<'_>> {
+    ns.routes.iter().filter(move |route| route.table == table).filter_map(move |route| {
         let IpNet::V4(net) = route.dst else { return None };
         if !net.contains(&dst) {
             return None;

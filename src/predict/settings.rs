@@ -44,6 +44,12 @@ pub fn rp_filter(ns: &Namespace, link: &Link) -> u8 {
     number(all(ns, "rp_filter")).max(number(conf(ns, link, "rp_filter")))
 }
 
+/// Whether IPv4 that passes a bridge of the namespace is shown to iptables (br_netfilter). A plan that wants it says
+/// so: whether it is a kernel's own choice depends on when the module was loaded.
+pub fn bridged_through_iptables(ns: &Namespace) -> bool {
+    is_on(sysctl(ns, "net.bridge.bridge-nf-call-iptables"))
+}
+
 /// Time to live of the packets that the namespace makes.
 pub fn default_ttl(ns: &Namespace) -> u8 {
     sysctl(ns, "net.ipv4.ip_default_ttl").and_then(|value| value.parse().ok()).unwrap_or(DEFAULT_TTL)
@@ -53,8 +59,10 @@ pub fn default_ttl(ns: &Namespace) -> u8 {
 pub fn mtu(link: &Link) -> u32 {
     link.mtu.unwrap_or(match link.kind {
         LinkKind::Loopback => 65536,
-        LinkKind::Ipip => 1480,
-        LinkKind::Bridge | LinkKind::Veth { .. } => 1500,
+        LinkKind::Ipip | LinkKind::IpipPeer { .. } => 1480,
+        LinkKind::Vxlan(_) => 1450,
+        LinkKind::Udp(_) => 1472,
+        LinkKind::Bridge | LinkKind::Veth { .. } | LinkKind::Macvlan { .. } => 1500,
     })
 }
 

@@ -16,9 +16,9 @@ use super::ring::{Ring, Slot};
 use super::{socket, together};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::netns;
-use crate::packet::decode::{self, LinkType};
+use crate::packet::decode::{self, LinkType, Tunnels};
 use crate::packet::{Direction, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_MARK, Frame};
-use crate::plan::Namespace;
+use crate::plan::{LinkKind, Namespace};
 
 /// Bytes kept of each frame: all headers, a quotation in an ICMP error, and the mark in the payload.
 const SNAP_LENGTH: u32 = 256;
@@ -46,6 +46,8 @@ pub struct Sighting {
 #[derive(Debug)]
 pub struct Capture {
     ears: Vec<Ear>,
+    /// Which UDP ports carry packets, by the links that were meant to be there.
+    tunnels: Tunnels,
 }
 
 #[derive(Debug)]
@@ -62,8 +64,10 @@ impl Capture {
     /// # Errors
     /// If a namespace or a socket in it cannot be opened.
     pub fn open<'a>(namespaces: impl IntoIterator<Item = &'a Namespace>) -> Result<Capture> {
+        let namespaces: Vec<&Namespace> = namespaces.into_iter().collect();
+        let tunnels = tunnels(&namespaces);
         let ears = together::each(namespaces, |ns| Ear::open(&ns.netns)).into_iter().collect::<Result<_>>()?;
-        Ok(Capture { ears })
+        Ok(Capture { ears, tunnels })
     }
 
     /// The name of an interface; none if it appeared after the capture was opened.
@@ -93,7 +97,7 @@ impl Capture {
     /// Takes everything that has been captured so far and gives it to `see`, without waiting.
     pub fn drain(&mut self, mut see: impl FnMut(Sighting)) {
         for (namespace, ear) in self.ears.iter_mut().enumerate() {
-            while ear.ring.take(|slot| see(sighting(namespace, &slot))) {}
+            while ear.ring.take(|slot| see(sighting(namespace, &slot, &self.tunnels))) {}
         }
     }
 
@@ -159,7 +163,23 @@ fn interfaces() -> io::Result<BTreeMap<u32, String>> {
     Ok(list.iter().map(|interface| (interface.index(), interface.name().to_string_lossy().into_owned())).collect())
 }
 
-fn sighting(namespace: usize, slot: &Slot) -> Sighting {
+/// The ports of the tunnels over UDP, beside those that VXLAN has by default.
+fn tunnels(namespaces: &[&Namespace]) -> Tunnels {
+    let mut tunnels = Tunnels::default();
+    for link in namespaces.iter().flat_map(|ns| &ns.links) {
+        let (ports, port) = match &link.kind {
+            LinkKind::Vxlan(vxlan) => (&mut tunnels.vxlan, vxlan.port),
+            LinkKind::Udp(tunnel) => (&mut tunnels.bare, tunnel.port),
+            _ => continue,
+        };
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    tunnels
+}
+
+fn sighting(namespace: usize, slot: &Slot, tunnels: &Tunnels) -> Sighting {
     let ethernet = matches!(slot.hardware, ARPHRD_ETHER | ARPHRD_LOOPBACK);
     let link = if ethernet { LinkType::Ethernet } else { LinkType::RawIp };
     Sighting {
@@ -167,7 +187,7 @@ fn sighting(namespace: usize, slot: &Slot) -> Sighting {
         interface: slot.interface,
         direction: if slot.outgoing { Direction::Out } else { Direction::In },
         time: slot.time,
-        frame: decode::frame(link, slot.bytes, slot.length, slot.vlan),
+        frame: decode::frame(link, slot.bytes, slot.length, slot.vlan, tunnels),
     }
 }
 

@@ -104,7 +104,7 @@ pub fn ask(end: &End, patience: Duration) -> Result<Reply> {
 }
 
 /// A raw ICMP socket that takes echo replies alone.
-fn open(ns: &Namespace) -> Result<OwnedFd> {
+pub(super) fn open(ns: &Namespace) -> Result<OwnedFd> {
     let opened = netns::inside(netns::open(&ns.netns)?.file(), || {
         let fd = socket::open(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, libc::IPPROTO_ICMP)?;
         // A set bit keeps that type out.

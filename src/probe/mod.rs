@@ -6,6 +6,7 @@ pub mod matrix;
 pub mod pair;
 mod ring;
 mod socket;
+pub mod steady;
 pub mod together;
 
 pub use socket::{option, set_option};

@@ -18,12 +18,56 @@ pub struct Builtin {
 }
 
 /// Every built-in topology, in the order in which they are listed.
-pub const ALL: &[Builtin] = &[Builtin {
-    name: "calico-ipip",
-    description: "Calico, IP in IP between nodes: 2 nodes, 4 pods, an outside client",
-    text: include_str!("../../topologies/calico-ipip.yaml"),
-    mode: Mode::CalicoIpip,
-}];
+pub const ALL: &[Builtin] = &[
+    Builtin {
+        name: "calico-bgp",
+        description: "Calico without encapsulation: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/calico-bgp.yaml"),
+        mode: Mode::CalicoBgp,
+    },
+    Builtin {
+        name: "calico-ipip",
+        description: "Calico, IP in IP between nodes: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/calico-ipip.yaml"),
+        mode: Mode::CalicoIpip,
+    },
+    Builtin {
+        name: "calico-ipip-crosssubnet",
+        description: "Calico, IP in IP across subnets only: 3 nodes on 2 segments, 4 pods, an outside client",
+        text: include_str!("../../topologies/calico-ipip-crosssubnet.yaml"),
+        mode: Mode::CalicoIpipCrossSubnet,
+    },
+    Builtin {
+        name: "kubenet",
+        description: "kubelet's own plugin: cbr0 and routes between the nodes: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/kubenet.yaml"),
+        mode: Mode::Kubenet,
+    },
+    Builtin {
+        name: "kube-router",
+        description: "kube-router, routes inside a subnet, IP in IP across: 3 nodes on 2 subnets, 5 pods, a client",
+        text: include_str!("../../topologies/kube-router.yaml"),
+        mode: Mode::KubeRouter,
+    },
+    Builtin {
+        name: "bridge",
+        description: "the plain bridge plugin with host-local and ipMasq: 1 node, 3 pods, an outside client",
+        text: include_str!("../../topologies/bridge.yaml"),
+        mode: Mode::Bridge,
+    },
+    Builtin {
+        name: "macvlan",
+        description: "pods on the machines' own Ethernet: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/macvlan.yaml"),
+        mode: Mode::Macvlan,
+    },
+    Builtin {
+        name: "docker",
+        description: "Docker's four network modes: 1 machine, 5 containers, an outside client",
+        text: include_str!("../../topologies/docker.yaml"),
+        mode: Mode::Docker,
+    },
+];
 
 impl Builtin {
     /// Its text as a source, called `calico-ipip.yaml` in errors.

@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::fields::{Ignored, Spanned, Unsupported};
+use super::line::LinkEntry;
+use super::options::{KubeRouterEntry, KubenetEntry};
 
 /// A cluster: its underlay and how its pods are connected.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -55,8 +57,8 @@ pub(super) struct ClusterSpec {
     /// Prefix of the services' addresses, `10.96.0.0/12` if not given.
     #[serde(rename = "serviceCIDR")]
     pub(super) service_cidr: Option<Spanned<String>>,
-    #[serde(default, rename = "proxy")]
-    pub(super) _proxy: Option<Unsupported>,
+    /// kube-proxy on the nodes; with Services and without this, 1.30 in iptables mode.
+    pub(super) proxy: Option<ProxyEntry>,
     #[serde(default, rename = "dns")]
     pub(super) _dns: Option<Unsupported>,
 }
@@ -73,12 +75,12 @@ pub(super) struct SegmentEntry {
     pub(super) router: Option<Spanned<String>>,
     /// MTU of every NIC on it, 1500 if not given.
     pub(super) mtu: Option<Spanned<u32>>,
-    #[serde(default, rename = "delay")]
-    pub(super) _delay: Option<Unsupported>,
-    #[serde(default, rename = "loss")]
-    pub(super) _loss: Option<Unsupported>,
-    #[serde(default, rename = "rate")]
-    pub(super) _rate: Option<Unsupported>,
+    /// Delay of each packet on each line of it, in each direction: `10ms`.
+    pub(super) delay: Option<Spanned<String>>,
+    /// Share of packets that are lost on each line of it, in each direction: `1%`.
+    pub(super) loss: Option<Spanned<String>>,
+    /// Bandwidth of each line of it, in each direction: `100mbit`.
+    pub(super) rate: Option<Spanned<String>>,
 }
 
 /// A node.
@@ -95,13 +97,16 @@ pub(super) struct NodeEntry {
     pub(super) nic: Option<Spanned<String>>,
     /// Ethernet address of the NIC; made from its name if not given.
     pub(super) mac: Option<Spanned<String>>,
+    /// What its line to the switch does.
+    pub(super) link: Option<LinkEntry>,
     /// Labels for `nodeSelector`; `kubernetes.io/hostname` and `kubernetes.io/os` are added.
     #[serde(default)]
     pub(super) labels: BTreeMap<String, Spanned<String>>,
     /// A Calico block to fix for it, `10.100.84.128/26`; chosen by Calico's algorithm if not given.
     pub(super) block: Option<Spanned<String>>,
-    #[serde(default, rename = "podCIDR")]
-    pub(super) _pod_cidr: Option<Unsupported>,
+    /// Its pods' prefix in modes without Calico's IPAM; the next of `clusterCIDR` if not given.
+    #[serde(rename = "podCIDR")]
+    pub(super) pod_cidr: Option<Spanned<String>>,
 }
 
 /// A host outside of the cluster.
@@ -118,6 +123,8 @@ pub(super) struct ClientEntry {
     pub(super) nic: Option<Spanned<String>>,
     /// Ethernet address of the NIC; made from its name if not given.
     pub(super) mac: Option<Spanned<String>>,
+    /// What its line to the switch does.
+    pub(super) link: Option<LinkEntry>,
     /// Routes beside the default route.
     #[serde(default)]
     pub(super) routes: Vec<RouteEntry>,
@@ -137,8 +144,14 @@ pub(super) struct RouteEntry {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct NetworkEntry {
-    /// The CNI mode: `calico-ipip`.
+    /// The CNI mode: `calico-ipip`. Calico's pools decide if it is not given.
     pub(super) cni: Option<Spanned<String>>,
+    /// The prefix of which each node has a `podCIDR`, `10.244.0.0/16` if not given; Calico's IPAM has pools instead.
+    #[serde(rename = "clusterCIDR")]
+    pub(super) cluster_cidr: Option<Spanned<String>>,
+    /// Prefix length of the nodes' `podCIDR`s (`--node-cidr-mask-size`), 24 if not given.
+    #[serde(rename = "nodeCIDRMaskSize")]
+    pub(super) node_cidr_mask_size: Option<Spanned<u32>>,
     /// The IP pool that Calico's installer makes; also given as an `IPPool` object behind the cluster.
     pub(super) pool: Option<Spanned<PoolEntry>>,
     /// Several of them, in the order in which they are tried.
@@ -149,6 +162,42 @@ pub(super) struct NetworkEntry {
     pub(super) mtu: Option<Spanned<u32>>,
     /// Whether masquerade rules say `--random-fully`, which Felix adds where iptables and kernel know it; `false` if
     /// not given.
+    pub(super) random_fully: Option<bool>,
+    /// Options of the mode `kubenet`.
+    pub(super) kubenet: Option<Spanned<KubenetEntry>>,
+    /// Options of the mode `kube-router`.
+    pub(super) kube_router: Option<Spanned<KubeRouterEntry>>,
+}
+
+/// kube-proxy, with the options of its command line.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ProxyEntry {
+    /// `iptables`, `ipvs`, `nftables`, or `none` for nodes without kube-proxy; `iptables` if not given.
+    pub(super) mode: Option<Spanned<String>>,
+    /// Version of Kubernetes, `"1.20"` to `"1.30"`; `"1.30"` if not given.
+    pub(super) version: Option<Spanned<String>>,
+    /// `--cluster-cidr`; the pods' prefix if not given, the empty text for none.
+    #[serde(rename = "clusterCIDR")]
+    pub(super) cluster_cidr: Option<Spanned<String>>,
+    /// `ClusterCIDR`, `NodeCIDR`, `BridgeInterface` or `InterfaceNamePrefix`; `ClusterCIDR` if not given.
+    pub(super) detect_local_mode: Option<Spanned<String>>,
+    /// The bridge of `BridgeInterface`.
+    pub(super) pod_bridge_interface: Option<Spanned<String>>,
+    /// The beginning of the names of `InterfaceNamePrefix`.
+    pub(super) pod_interface_name_prefix: Option<Spanned<String>>,
+    /// Masquerade everything that goes to a Service; `false` if not given.
+    pub(super) masquerade_all: Option<bool>,
+    /// The bit of the mark for packets to masquerade; 14 if not given.
+    pub(super) masquerade_bit: Option<Spanned<u32>>,
+    /// Prefixes of the node addresses that take node ports; every address if not given.
+    #[serde(default)]
+    pub(super) node_port_addresses: Vec<Spanned<String>>,
+    /// Whether node ports answer on 127.0.0.1, from 1.26 on; `true` if not given.
+    pub(super) localhost_node_ports: Option<bool>,
+    /// `--bind-address`.
+    pub(super) bind_address: Option<Spanned<String>>,
+    /// Whether masquerade rules say `--random-fully`, as with an iptables since 1.6.2; `true` if not given.
     pub(super) random_fully: Option<bool>,
 }
 
@@ -166,4 +215,10 @@ pub(super) struct PoolEntry {
     pub(super) nat_outgoing: Option<bool>,
     /// Take no new addresses from it; `false` if not given.
     pub(super) disabled: Option<bool>,
+    /// `Always`, `CrossSubnet` or `Never`; what `cni` says if neither mode is given.
+    pub(super) ipip_mode: Option<Spanned<String>>,
+    /// `Always`, `CrossSubnet` or `Never`; what `cni` says if neither mode is given.
+    pub(super) vxlan_mode: Option<Spanned<String>>,
+    /// Which nodes take addresses from it, as `rack == 'a'`; `all()` if not given.
+    pub(super) node_selector: Option<Spanned<String>>,
 }

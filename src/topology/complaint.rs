@@ -66,6 +66,11 @@ impl Complaint {
         self
     }
 
+    /// The error for a word of the command line, which has no place in a file.
+    pub(super) fn into_usage(self) -> Error {
+        Complaint { at: None, kind: Kind::Usage, ..self }.into_error(&[], &[])
+    }
+
     /// The error for the user: message, excerpt with file, line, column and field path, hint.
     pub(super) fn into_error(self, sources: &[Source], documents: &[(u32, Node)]) -> Error {
         let excerpt = self.excerpt(sources, documents);

@@ -8,6 +8,7 @@ use super::decode::decode;
 use super::manifests::{
     DaemonSetObject, DeploymentObject, IpPoolObject, NamespaceObject, PodObject, ReplicaSetObject, StatefulSetObject,
 };
+use super::service_spec::{EndpointSliceObject, EndpointsObject, ServiceObject};
 use super::source::{Source, Span};
 use super::tree::{self, Node, Value};
 
@@ -22,6 +23,9 @@ pub(super) enum Document {
     DaemonSet(Box<DaemonSetObject>),
     StatefulSet(Box<StatefulSetObject>),
     IpPool(Box<IpPoolObject>),
+    Service(Box<ServiceObject>),
+    Endpoints(Box<EndpointsObject>),
+    EndpointSlice(Box<EndpointSliceObject>),
 }
 
 /// A kind of document that this version reads.
@@ -90,13 +94,28 @@ pub(super) const KINDS: &[DocumentKind] = &[
         decode: |node, source| decode(node, source).map(Document::IpPool),
         schema: schema_of::<IpPoolObject>,
     },
+    DocumentKind {
+        name: "Service",
+        versions: &["v1"],
+        decode: |node, source| decode(node, source).map(Document::Service),
+        schema: schema_of::<ServiceObject>,
+    },
+    DocumentKind {
+        name: "Endpoints",
+        versions: &["v1"],
+        decode: |node, source| decode(node, source).map(Document::Endpoints),
+        schema: schema_of::<EndpointsObject>,
+    },
+    DocumentKind {
+        name: "EndpointSlice",
+        versions: &["discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"],
+        decode: |node, source| decode(node, source).map(Document::EndpointSlice),
+        schema: schema_of::<EndpointSliceObject>,
+    },
 ];
 
 /// Kinds of the domain that this version does not read yet.
 const NOT_YET: &[&str] = &[
-    "Service",
-    "Endpoints",
-    "EndpointSlice",
     "NetworkPolicy",
     "ConfigMap",
     "GlobalNetworkPolicy",
@@ -120,8 +139,8 @@ pub(super) fn read_trees(sources: &[Source], trees: &mut Vec<(u32, Node)>) -> Ch
 }
 
 /// The documents of every source, lists (`kind: List`) opened.
-pub(super) fn decode_all(trees: &[(u32, Node)]) -> Checked<Vec<Document>> {
-    let mut documents = Vec::with_capacity(trees.len());
+pub(super) fn decode_all<'t>(trees: impl Iterator<Item = &'t (u32, Node)>) -> Checked<Vec<Document>> {
+    let mut documents = Vec::new();
     for (source, node) in trees {
         decode_into(node, *source, &mut documents)?;
     }

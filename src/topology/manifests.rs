@@ -271,15 +271,15 @@ pub(super) struct IpPoolSpec {
     pub(super) nat_outgoing: Option<bool>,
     /// Take no new addresses from it; `false` if not given.
     pub(super) disabled: Option<bool>,
-    /// `Always`, `CrossSubnet` or `Never`; must be what the CNI mode is.
+    /// `Always`, `CrossSubnet` or `Never`; `Never` if not given. It decides the CNI mode, or agrees with it.
     pub(super) ipip_mode: Option<Spanned<String>>,
-    /// `Always`, `CrossSubnet` or `Never`; must be what the CNI mode is.
+    /// `Always`, `CrossSubnet` or `Never`; `Never` if not given. It decides the CNI mode, or agrees with it.
     pub(super) vxlan_mode: Option<Spanned<String>>,
-    /// Which nodes take addresses from it; only `all()` is supported.
+    /// Which nodes take addresses from it, as `rack == 'a'`; `all()` if not given.
     pub(super) node_selector: Option<Spanned<String>>,
-    /// What it is for; must have `Workload` and `Tunnel`.
+    /// What it gives addresses to: `Workload`, `Tunnel`; both if not given.
     pub(super) allowed_uses: Option<Spanned<Vec<String>>>,
-    /// Only `Automatic` is supported.
+    /// `Automatic` or `Manual`: whether it gives addresses to who asks for none; `Automatic` if not given.
     pub(super) assignment_mode: Option<Spanned<String>>,
     #[serde(default, rename = "disableBGPExport")]
     pub(super) _disable_bgp_export: Option<Unsupported>,

@@ -8,15 +8,35 @@ mod cluster_file;
 mod complaint;
 mod decode;
 mod documents;
+mod edits;
+mod endpoint_slices;
 mod fields;
+mod flannel;
+mod ip_pool;
+mod line;
+mod manifest;
 mod manifests;
+mod memory;
 mod network;
+mod objects;
+mod options;
 mod parse;
+mod pod;
+mod pod_cidr;
+mod pod_network;
 mod pod_spec;
 mod pods;
+mod pools;
+mod proxy;
 mod rules;
 mod schedule;
 mod schema;
+mod selector;
+mod service;
+mod service_objects;
+mod service_ports;
+mod service_spec;
+mod services;
 mod source;
 mod tree;
 mod underlay;
@@ -24,8 +44,24 @@ mod workloads;
 mod wrong;
 
 pub use complaint::nearest;
-pub use parse::parse;
+pub use edits::{Edit, Reference};
+pub use flannel::Flannel;
+pub use ip_pool::{EncapsulationMode, IpPool};
+pub use line::{Line, LineChange, line_change};
+pub use manifest::{Applied, applied, objects};
+pub use memory::{Kept, Memory};
+pub use objects::{KubeNamespace, Workload, WorkloadKind};
+pub use options::{CloudRoutes, HairpinMode, KubeRouter, Kubenet, ModeOptions, OverlayType};
+pub use parse::{parse, parse_services};
+pub use pod::{Container, ContainerPort, Pod, PodNetwork};
+pub use proxy::{DetectLocal, ProxyConfig, ProxyMode};
 pub use schema::schema;
+pub use selector::{Selector, WrongSelector};
+pub use service::{
+    Endpoint, EndpointPort, EndpointSlice, Service, ServiceKind, ServicePort, ServiceProtocol, TargetPort,
+    TrafficPolicy,
+};
+pub use service_objects::ServiceObjects;
 pub use source::{Overrides, SOURCE_BYTES_MAX, Source};
 
 use std::collections::BTreeMap;
@@ -57,6 +93,17 @@ pub struct Cluster {
     pub workloads: Vec<Workload>,
     /// The pods in creation order, each placed on a node.
     pub pods: Vec<Pod>,
+    /// What was handed out before, if the cluster is live.
+    pub memory: Memory,
+    /// The Services in input order, addresses and node ports given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
+    /// Endpoints that are written by hand; those that selectors find are no input.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<EndpointSlice>,
+    /// kube-proxy, if the file has a `proxy:` or a Service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyConfig>,
 }
 
 /// An Ethernet segment with one switch.
@@ -70,6 +117,8 @@ pub struct Segment {
     pub mtu: u32,
     /// The gateway's address; hosts have their default route through it.
     pub router: Ipv4Addr,
+    /// What its lines do, but for those of hosts that say otherwise.
+    pub line: Line,
 }
 
 /// A node.
@@ -85,10 +134,19 @@ pub struct Node {
     pub nic: String,
     /// The NIC's Ethernet address, if the file fixes it.
     pub mac: Option<Mac>,
+    /// What its line to the switch does.
+    pub line: Line,
+    /// MTU in bytes of its NIC, as the network plugin found it.
+    pub mtu: u32,
+    /// MTU in bytes that was given to its NIC since.
+    pub mtu_now: Option<u32>,
     /// Labels; `kubernetes.io/hostname` is always among them.
     pub labels: BTreeMap<String, String>,
     /// A Calico block that the file fixes for it.
     pub block: Option<Ipv4Net>,
+    /// `spec.podCIDR`, which kube-controller-manager hands out, or the file fixes; none where `cluster_cidr` has none
+    /// left, and no pod needs it.
+    pub pod_cidr: Option<Ipv4Net>,
 }
 
 /// A host outside of the cluster.
@@ -104,6 +162,10 @@ pub struct Client {
     pub nic: String,
     /// The NIC's Ethernet address, if the file fixes it.
     pub mac: Option<Mac>,
+    /// What its line to the switch does.
+    pub line: Line,
+    /// MTU in bytes of its NIC.
+    pub mtu: u32,
     /// Routes beside its default route, as `ip route add TO via VIA`.
     pub routes: Vec<ClientRoute>,
 }
@@ -117,31 +179,195 @@ pub struct ClientRoute {
     pub via: Ipv4Addr,
 }
 
-/// The CNI modes that this minik can build.
+/// The CNI modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Mode {
+    /// Calico without encapsulation: BIRD's routes go through the nodes' NICs.
+    #[serde(rename = "calico-bgp")]
+    CalicoBgp,
     /// Calico with `ipipMode: Always`.
     #[serde(rename = "calico-ipip")]
     CalicoIpip,
+    /// Calico with `ipipMode: CrossSubnet`: bare inside a subnet, IP in IP across.
+    #[serde(rename = "calico-ipip-crosssubnet")]
+    CalicoIpipCrossSubnet,
+    /// Calico with `vxlanMode: Always`, without BIRD.
+    #[serde(rename = "calico-vxlan")]
+    CalicoVxlan,
+    /// Calico with `vxlanMode: CrossSubnet`.
+    #[serde(rename = "calico-vxlan-crosssubnet")]
+    CalicoVxlanCrossSubnet,
+    /// flannel's `vxlan` backend.
+    #[serde(rename = "flannel-vxlan")]
+    FlannelVxlan,
+    /// flannel's `vxlan` backend with `DirectRouting`.
+    #[serde(rename = "flannel-vxlan-directrouting")]
+    FlannelVxlanDirectRouting,
+    /// flannel's `host-gw` backend.
+    #[serde(rename = "flannel-host-gw")]
+    FlannelHostGw,
+    /// flannel's `udp` backend.
+    #[serde(rename = "flannel-udp")]
+    FlannelUdp,
+    /// Calico's pods and rules over flannel's vxlan.
+    #[serde(rename = "canal")]
+    Canal,
+    /// kubelet's own network plugin, gone with Kubernetes 1.24.
+    #[serde(rename = "kubenet")]
+    Kubenet,
+    /// kube-router's routing.
+    #[serde(rename = "kube-router")]
+    KubeRouter,
+    /// The plain bridge plugin of the CNI project with host-local.
+    #[serde(rename = "bridge")]
+    Bridge,
+    /// The macvlan plugin: pods on the node's NIC.
+    #[serde(rename = "macvlan")]
+    Macvlan,
+    /// Docker's own four network modes on one node.
+    #[serde(rename = "docker")]
+    Docker,
+}
+
+/// Who programs ports of nodes that lead to pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostPorts {
+    /// Nobody.
+    None,
+    /// The CNI plugin portmap, in the network of this name.
+    Portmap(&'static str),
+    /// kubelet.
+    Kubelet,
+    /// The mode itself.
+    Own,
+}
+
+/// Where a mode's pods get their addresses from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addressing {
+    /// Calico's IPAM: blocks of IP pools.
+    Pools,
+    /// The node's `podCIDR`, by the host-local plugin.
+    PodCidr,
+    /// Their node's segment: the node's `podCIDR` is a part of its subnet, given away by the host-local plugin.
+    Segment,
+    /// A prefix of the mode's own.
+    Own,
+}
+
+impl Addressing {
+    /// Whether host-local gives addresses out of the node's `podCIDR`.
+    pub fn is_by_node(self) -> bool {
+        matches!(self, Addressing::PodCidr | Addressing::Segment)
+    }
 }
 
 impl Mode {
-    /// Every mode, in the order in which they are listed.
-    pub const ALL: &'static [Mode] = &[Mode::CalicoIpip];
+    /// Every mode that this minik can build, in the order in which they are listed.
+    pub const ALL: &'static [Mode] = &[
+        Mode::CalicoBgp,
+        Mode::CalicoIpip,
+        Mode::CalicoIpipCrossSubnet,
+        Mode::Kubenet,
+        Mode::KubeRouter,
+        Mode::Bridge,
+        Mode::Macvlan,
+        Mode::Docker,
+    ];
 
     /// The mode's one name: command line, file in src/cni/, golden files, built-in topology.
     pub fn name(self) -> &'static str {
         match self {
+            Mode::CalicoBgp => "calico-bgp",
             Mode::CalicoIpip => "calico-ipip",
+            Mode::CalicoIpipCrossSubnet => "calico-ipip-crosssubnet",
+            Mode::CalicoVxlan => "calico-vxlan",
+            Mode::CalicoVxlanCrossSubnet => "calico-vxlan-crosssubnet",
+            Mode::FlannelVxlan => "flannel-vxlan",
+            Mode::FlannelVxlanDirectRouting => "flannel-vxlan-directrouting",
+            Mode::FlannelHostGw => "flannel-host-gw",
+            Mode::FlannelUdp => "flannel-udp",
+            Mode::Canal => "canal",
+            Mode::Kubenet => "kubenet",
+            Mode::KubeRouter => "kube-router",
+            Mode::Bridge => "bridge",
+            Mode::Macvlan => "macvlan",
+            Mode::Docker => "docker",
         }
     }
 
-    /// `ipipMode` and `vxlanMode` of a pool in this mode, in Calico's words.
-    pub fn encapsulation(self) -> (&'static str, &'static str) {
+    /// Where its pods get their addresses from.
+    pub fn addressing(self) -> Addressing {
         match self {
-            Mode::CalicoIpip => ("Always", "Never"),
+            Mode::CalicoBgp
+            | Mode::CalicoIpip
+            | Mode::CalicoIpipCrossSubnet
+            | Mode::CalicoVxlan
+            | Mode::CalicoVxlanCrossSubnet => Addressing::Pools,
+            Mode::FlannelVxlan
+            | Mode::FlannelVxlanDirectRouting
+            | Mode::FlannelHostGw
+            | Mode::FlannelUdp
+            | Mode::Canal
+            | Mode::Kubenet
+            | Mode::KubeRouter
+            | Mode::Bridge => Addressing::PodCidr,
+            Mode::Macvlan => Addressing::Segment,
+            Mode::Docker => Addressing::Own,
         }
     }
+
+    /// Who programs `hostPort`s, and as which CNI network: in the configurations that these projects install, the plugin
+    /// portmap follows.
+    pub fn host_ports(self) -> HostPorts {
+        match self {
+            Mode::CalicoBgp
+            | Mode::CalicoIpip
+            | Mode::CalicoIpipCrossSubnet
+            | Mode::CalicoVxlan
+            | Mode::CalicoVxlanCrossSubnet
+            | Mode::Canal => HostPorts::Portmap("k8s-pod-network"),
+            Mode::FlannelVxlan | Mode::FlannelVxlanDirectRouting | Mode::FlannelHostGw | Mode::FlannelUdp => {
+                HostPorts::Portmap("cbr0")
+            }
+            Mode::Kubenet => HostPorts::Kubelet,
+            Mode::Docker => HostPorts::Own,
+            Mode::KubeRouter | Mode::Bridge | Mode::Macvlan => HostPorts::None,
+        }
+    }
+
+    /// `ipipMode` and `vxlanMode` of a pool in this mode.
+    pub fn encapsulation(self) -> (EncapsulationMode, EncapsulationMode) {
+        use EncapsulationMode::{Always, CrossSubnet, Never};
+        match self {
+            Mode::CalicoIpip => (Always, Never),
+            Mode::CalicoIpipCrossSubnet => (CrossSubnet, Never),
+            Mode::CalicoVxlan => (Never, Always),
+            Mode::CalicoVxlanCrossSubnet => (Never, CrossSubnet),
+            _ => (Never, Never),
+        }
+    }
+
+    /// The mode of Calico's that a pool of these modes has; no pool has both.
+    pub fn of_encapsulation(ipip: EncapsulationMode, vxlan: EncapsulationMode) -> Mode {
+        use EncapsulationMode::{Always, CrossSubnet, Never};
+        match (ipip, vxlan) {
+            (Never, Never) => Mode::CalicoBgp,
+            (Always, _) => Mode::CalicoIpip,
+            (CrossSubnet, _) => Mode::CalicoIpipCrossSubnet,
+            (Never, Always) => Mode::CalicoVxlan,
+            (Never, CrossSubnet) => Mode::CalicoVxlanCrossSubnet,
+        }
+    }
+}
+
+/// Whether these can be a label's key and value.
+///
+/// # Errors
+/// Of `Kind::Usage` if they cannot, with what would be right.
+pub fn check_label(key: &str, value: &str) -> crate::error::Result<()> {
+    let value = fields::Spanned { value: value.to_owned(), span: source::Span::default() };
+    rules::label(key, &value).map_err(|complaint| complaint.into_usage())
 }
 
 impl std::fmt::Display for Mode {
@@ -155,6 +381,8 @@ impl std::fmt::Display for Mode {
 pub struct Network {
     /// The CNI mode.
     pub mode: Mode,
+    /// `--cluster-cidr` of kube-controller-manager: the prefix of which every node has its `podCIDR`.
+    pub cluster_cidr: Ipv4Net,
     /// Calico's IP pools, in the order in which they are tried.
     pub pools: Vec<IpPool>,
     /// Calico IPAM's `strictAffinity`: a node takes addresses from its own blocks only.
@@ -163,118 +391,8 @@ pub struct Network {
     pub mtu: Option<u32>,
     /// Whether Felix finds an iptables and kernel that know `--random-fully`.
     pub random_fully: bool,
-}
-
-/// A Calico IPPool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct IpPool {
-    /// Its name.
-    pub name: String,
-    /// Its prefix.
-    pub cidr: Ipv4Net,
-    /// Prefix length of its blocks, 20 to 32.
-    pub block_size: u8,
-    /// `natOutgoing`: masquerade what leaves all pools.
-    pub nat_outgoing: bool,
-    /// `disabled`: no new addresses from it.
-    pub disabled: bool,
-}
-
-/// A Kubernetes namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct KubeNamespace {
-    /// Its name.
-    pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// A controller of pods.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Workload {
-    /// `Deployment`, `ReplicaSet`, `DaemonSet` or `StatefulSet`.
-    pub kind: WorkloadKind,
-    /// Its Kubernetes namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// How many pods it has (nodes, for a DaemonSet).
-    pub replicas: u32,
-}
-
-/// The kinds of controllers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum WorkloadKind {
-    /// Pods through a ReplicaSet.
-    Deployment,
-    /// Pods with random suffixes.
-    ReplicaSet,
-    /// A pod on every node.
-    DaemonSet,
-    /// Pods with ordinals.
-    StatefulSet,
-}
-
-impl WorkloadKind {
-    /// The kind as manifests spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            WorkloadKind::Deployment => "Deployment",
-            WorkloadKind::ReplicaSet => "ReplicaSet",
-            WorkloadKind::DaemonSet => "DaemonSet",
-            WorkloadKind::StatefulSet => "StatefulSet",
-        }
-    }
-}
-
-/// A pod with its node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Pod {
-    /// Its Kubernetes namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Name of the node it is placed on.
-    pub node: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// `serviceAccountName`, `default` if not given.
-    pub service_account: String,
-    /// The controller that made it, as (kind, name); a Deployment's pods are owned by the Deployment.
-    pub owner: Option<(WorkloadKind, String)>,
-    /// Its containers.
-    pub containers: Vec<Container>,
-}
-
-impl Pod {
-    /// `namespace/name`, which is also the name of its network namespace inside the cluster.
-    pub fn key(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
-    }
-}
-
-/// A container of a pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Container {
-    /// Its name.
-    pub name: String,
-    /// Its image; known names map to built-in apps.
-    pub image: String,
-    /// `command` followed by `args`: a program of the host to run in the pod; empty runs the image's app.
-    pub command: Vec<String>,
-    /// Declared ports.
-    pub ports: Vec<ContainerPort>,
-    /// Literal environment variables.
-    pub env: Vec<(String, String)>,
-}
-
-/// A declared port of a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ContainerPort {
-    /// Its name, if it has one.
-    pub name: Option<String>,
-    /// Number, 1 to 65535.
-    pub port: u16,
-    /// `TCP`, `UDP` or `SCTP`.
-    pub protocol: String,
+    /// flannel's settings.
+    pub flannel: Flannel,
+    /// Options of single modes.
+    pub options: ModeOptions,
 }

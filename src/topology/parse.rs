@@ -2,16 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use super::cluster_file::ProxyEntry;
 use super::complaint::{Checked, Complaint, quote};
 use super::documents::{self, Document};
+use super::edits::{self, Edited};
 use super::network;
+use super::pod_cidr;
+use super::pod_network;
+use super::pools;
+use super::proxy;
 use super::rules;
 use super::schedule::{self, Placed};
+use super::service_objects;
 use super::source::{Overrides, Source, Span};
 use super::tree::Node;
 use super::underlay;
 use super::workloads;
-use super::{Cluster, Segment};
+use super::{Addressing, Cluster, Edit, Network, ProxyConfig, Segment, ServiceObjects};
 use crate::error::Result;
 use crate::names;
 
@@ -24,27 +31,55 @@ const CLUSTER_NAME: &str = "minik";
 /// The first thing that is wrong, of [`Kind::Topology`](crate::error::Kind::Topology), with file, line, column,
 /// field and cure; of `Kind::Usage` if an override is wrong.
 pub fn parse(sources: &[Source], overrides: &Overrides) -> Result<Cluster> {
+    let applied = overrides.edits.iter().filter_map(|edit| match edit {
+        Edit::Apply { name, text, .. } => Some(Source::new(name, text)),
+        _ => None,
+    });
+    let all: Vec<Source> = sources.iter().cloned().chain(applied).collect();
     let mut trees = Vec::new();
-    read(sources, &mut trees, overrides).map_err(|complaint| complaint.into_error(sources, &trees))
+    read(&all, sources.len(), &mut trees, overrides).map_err(|complaint| complaint.into_error(&all, &trees))
 }
 
-fn read(sources: &[Source], trees: &mut Vec<(u32, Node)>, overrides: &Overrides) -> Checked<Cluster> {
+/// Services and their endpoints of manifests without a cluster, as they reach a proxy that watches the API: checked, and
+/// no address or node port chosen.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_services(sources: &[Source]) -> Result<ServiceObjects> {
+    let mut trees = Vec::new();
+    let found = documents::read_trees(sources, &mut trees)
+        .and_then(|()| documents::decode_all(trees.iter()))
+        .and_then(|documents| service_objects::resolve(&documents, &[], None));
+    found.map_err(|complaint| complaint.into_error(sources, &trees))
+}
+
+/// `sources` are `files` files, then the manifests that were applied.
+fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, overrides: &Overrides) -> Checked<Cluster> {
     documents::read_trees(sources, trees)?;
     if trees.is_empty() {
         let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
         return Err(Complaint::anywhere(format!("{} is empty", names.join(", ")))
             .hint("a topology has a document of kind `Cluster`; `minik show calico-ipip` prints an example"));
     }
-    let (file, objects) = documents::take_cluster(documents::decode_all(trees)?)?;
+    let Edited { cluster: file, objects, past } = edits::make(trees, files, &overrides.edits)?;
     let name = cluster_name(file.metadata.name.as_ref().map(|name| (name.as_str(), name.span)), overrides)?;
-    let underlay = underlay::resolve(&file.spec)?;
-    let pools: Vec<_> =
+    let mut underlay = underlay::resolve(&file.spec, &past.lines)?;
+    let pool_objects: Vec<_> =
         objects.iter().filter_map(|o| if let Document::IpPool(pool) = o { Some(&**pool) } else { None }).collect();
-    let (network, service_cidr) = network::resolve(&file.spec, &pools, &underlay, overrides.cni.as_deref())?;
+    let chosen = network::resolve_mode(&file.spec, &pool_objects, overrides.cni.as_deref())?;
+    let cluster_cidr = pod_cidr::hand_out(&file.spec, &mut underlay.nodes, chosen.mode)?;
+    if chosen.mode.addressing() == Addressing::Segment {
+        pod_cidr::check_segments(&file.spec, &underlay)?;
+    }
+    let (network, service_cidr) = network::resolve(&file.spec, &pool_objects, &underlay, cluster_cidr, chosen)?;
     let namespaces = workloads::namespaces(&objects)?;
     let orders = workloads::orders(&objects, &namespaces)?;
-    let (workloads, placed) = schedule::place(&orders, &underlay.nodes)?;
-    network::check_room(&network, &file.spec, &pools, &underlay.nodes, &placed)?;
+    let (workloads, placed) = schedule::place(&orders, &underlay.nodes, &past, &overrides.memory)?;
+    pod_network::check(&placed, chosen.mode)?;
+    pod_network::check_host_ports(&placed, chosen.mode)?;
+    pools::check_room(&network, &file.spec, &pool_objects, &underlay.nodes, &placed)?;
+    let found = service_objects::resolve(&objects, &namespaces, Some(service_cidr))?;
+    let proxy = proxy_config(file.spec.proxy.as_ref(), &network, !found.services.is_empty())?;
     let hosts = file.spec.nodes.iter().map(|n| &n.name).chain(file.spec.clients.iter().map(|c| &c.name));
     let hosts: Vec<(&str, Span)> = hosts.map(|name| (name.as_str(), name.span)).collect();
     let segments: Vec<Span> = file.spec.segments.iter().map(|segment| segment.name.span).collect();
@@ -58,9 +93,25 @@ fn read(sources: &[Source], trees: &mut Vec<(u32, Node)>, overrides: &Overrides)
         namespaces,
         workloads,
         pods: Vec::new(),
+        memory: overrides.memory.clone(),
+        services: found.services,
+        slices: found.slices,
+        proxy,
     };
     check_netns_names(&cluster, &segments, &hosts, &placed)?;
     Ok(Cluster { pods: placed.into_iter().map(|(pod, _)| pod).collect(), ..cluster })
+}
+
+/// kube-proxy, if the file asks for it or there is something for it to do; it is told the pods' prefix.
+fn proxy_config(entry: Option<&ProxyEntry>, network: &Network, wanted: bool) -> Checked<Option<ProxyConfig>> {
+    let pods = match network.mode.addressing() {
+        Addressing::Pools => network.pools.first().map_or(network.cluster_cidr, |pool| pool.cidr),
+        Addressing::PodCidr | Addressing::Segment | Addressing::Own => network.cluster_cidr,
+    };
+    match entry {
+        Some(entry) => proxy::resolve(entry, pods.into()).map(Some),
+        None => Ok(wanted.then(|| ProxyConfig::new(vec![pods.into()]))),
+    }
 }
 
 fn cluster_name(written: Option<(&str, Span)>, overrides: &Overrides) -> Checked<String> {

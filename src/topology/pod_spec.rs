@@ -65,8 +65,8 @@ pub(super) struct PodSpec {
     pub(super) _init_containers: Option<Unsupported>,
     #[serde(default, rename = "ephemeralContainers")]
     pub(super) _ephemeral_containers: Option<Unsupported>,
-    #[serde(default, rename = "hostNetwork")]
-    pub(super) _host_network: Option<Unsupported>,
+    /// Whether it lives in its node's network namespace.
+    pub(super) host_network: Option<Spanned<bool>>,
     #[serde(default, rename = "hostname")]
     pub(super) _hostname: Option<Unsupported>,
     #[serde(default, rename = "subdomain")]
@@ -231,10 +231,11 @@ pub(super) struct PortEntry {
     pub(super) name: Option<Spanned<String>>,
     /// `TCP`, `UDP` or `SCTP`; `TCP` if not given.
     pub(super) protocol: Option<Spanned<String>>,
-    #[serde(default, rename = "hostPort")]
-    pub(super) _host_port: Option<Unsupported>,
-    #[serde(default, rename = "hostIP")]
-    pub(super) _host_ip: Option<Unsupported>,
+    /// The node's port by which it is published.
+    pub(super) host_port: Option<Spanned<u32>>,
+    /// The node's address to which that is limited.
+    #[serde(rename = "hostIP")]
+    pub(super) host_ip: Option<Spanned<String>>,
 }
 
 /// An environment variable.

@@ -8,7 +8,7 @@ use super::manifests::{Labels, Metadata};
 use super::pod_spec::{ContainerEntry, EnvEntry, Expression, PodSpec, PortEntry, Selector};
 use super::rules;
 use super::source::Span;
-use super::{Container, ContainerPort};
+use super::{Container, ContainerPort, PodNetwork, pod_network};
 
 /// What every pod of a controller has in common.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub(super) struct PodTemplate {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) service_account: String,
     pub(super) containers: Vec<Container>,
+    pub(super) network: PodNetwork,
     /// `nodeName` with its place.
     pub(super) node_name: Option<(String, Span)>,
     /// `nodeSelector` with the places of its values.
@@ -51,6 +52,7 @@ pub(super) fn template(metadata: &Metadata, spec: &PodSpec) -> Checked<PodTempla
         labels: labels(&metadata.labels)?,
         service_account,
         containers: spec.containers.iter().map(container).collect::<Checked<_>>()?,
+        network: pod_network::wanted(&metadata.annotations, spec)?,
         node_name: node_name.map(|name| (name.value.clone(), name.span)),
         node_selector: spec.node_selector.iter().map(wish).collect(),
         span: spec.containers.span,
@@ -126,11 +128,16 @@ fn port(entry: &PortEntry, names: &mut BTreeSet<String>) -> Checked<ContainerPor
                 .hint(rules::one_of(protocol, &["TCP", "UDP", "SCTP"])));
         }
     };
+    // 0 is what the API server fills in for a port that is not published.
+    let written = entry.host_port.as_ref().filter(|port| port.value != 0);
+    let host_port = written.map(|port| rules::in_range("a port", port, 1..=65535)).transpose()?;
+    let written = entry.host_ip.as_ref().filter(|ip| !ip.is_empty() && ip.value != "0.0.0.0");
+    let host_ip = written.map(rules::address).transpose()?;
     if let Some(name) = &entry.name {
-        let letter = name.bytes().any(|b| b.is_ascii_lowercase());
-        if name.len() > 15 || !rules::is_dns_label(name) || !letter || name.contains("--") {
-            return Err(Complaint::at(name.span, format!("{} is no name for a port", quote(name)))
-                .hint("a port's name has up to 15 lower case letters, digits and `-`, at least one of them a letter"));
+        if !rules::is_port_name(name) {
+            return Err(
+                Complaint::at(name.span, format!("{} is no name for a port", quote(name))).hint(rules::PORT_NAME_CURE)
+            );
         }
         if !names.insert(name.value.clone()) {
             return Err(Complaint::at(name.span, format!("the port `{}` is given twice", name.value))
@@ -141,6 +148,8 @@ fn port(entry: &PortEntry, names: &mut BTreeSet<String>) -> Checked<ContainerPor
         name: entry.name.as_ref().map(|name| name.value.clone()),
         port: u16::try_from(number).unwrap_or(u16::MAX),
         protocol,
+        host_port: host_port.map(|port| u16::try_from(port).unwrap_or(u16::MAX)),
+        host_ip,
     })
 }
 

@@ -45,6 +45,14 @@ pub(super) fn host_name(what: &str, name: &Spanned<String>) -> Checked<()> {
     }
 }
 
+/// Whether `name` can be a container port's: an IANA service name (apimachinery, `IsValidPortName`).
+pub(super) fn is_port_name(name: &str) -> bool {
+    name.len() <= 15 && is_dns_label(name) && name.bytes().any(|b| b.is_ascii_lowercase()) && !name.contains("--")
+}
+
+pub(super) const PORT_NAME_CURE: &str =
+    "a port's name has up to 15 lower case letters, digits and `-`, at least one of them a letter";
+
 fn is_qualified_part(text: &str) -> bool {
     let ends = |c: char| c.is_ascii_alphanumeric();
     (1..=LABEL_MAX).contains(&text.len())

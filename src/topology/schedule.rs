@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::complaint::{Checked, Complaint, quote};
+use super::edits::Past;
 use super::pods::PodTemplate;
 use super::rules;
 use super::source::Span;
 use super::workloads::{Order, PODS_MAX};
-use super::{Node, Pod, Workload, WorkloadKind};
+use super::{Memory, Node, Pod, Workload, WorkloadKind};
 
 /// The letters and digits of generated names: no vowels and nothing that looks like another.
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -27,8 +28,15 @@ pub(super) type Placed = (Pod, Span);
 
 /// Turns every order into pods on nodes. Placement is round robin over the nodes in input order with one
 /// counter for the whole cluster; pods that name their node and DaemonSets do not move it.
-pub(super) fn place(orders: &[Order], nodes: &[Node]) -> Checked<(Vec<Workload>, Vec<Placed>)> {
-    let mut schedule = Schedule { nodes, next: 0, names: BTreeSet::new(), pods: Vec::new() };
+///
+/// A pod of `memory` stays where it is. One whose node is gone is gone too, with its name, if a controller made it.
+pub(super) fn place(
+    orders: &[Order],
+    nodes: &[Node],
+    past: &Past,
+    memory: &Memory,
+) -> Checked<(Vec<Workload>, Vec<Placed>)> {
+    let mut schedule = Schedule { nodes, past, memory, next: 0, names: BTreeSet::new(), pods: Vec::new() };
     let mut workloads = Vec::new();
     // Names that are given are taken before any is generated.
     for order in orders.iter().filter(|order| order.kind.is_none()) {
@@ -56,6 +64,8 @@ pub(super) fn place(orders: &[Order], nodes: &[Node]) -> Checked<(Vec<Workload>,
 /// The pods so far, and which node is next.
 struct Schedule<'c> {
     nodes: &'c [Node],
+    past: &'c Past,
+    memory: &'c Memory,
     next: usize,
     names: BTreeSet<(String, String)>,
     pods: Vec<Placed>,
@@ -66,6 +76,7 @@ impl Schedule<'_> {
         let candidates = candidates(&order.template, self.nodes)?;
         let hash = template_hash(&order.template);
         match order.kind {
+            None if self.died(&order.namespace, &order.name) => {}
             None => {
                 let node = self.turn(order, &candidates);
                 self.add(order, order.name.clone(), node, &[]);
@@ -86,7 +97,8 @@ impl Schedule<'_> {
                 }
             }
             Some(WorkloadKind::DaemonSet) => {
-                for (index, node) in (0u32..).zip(&candidates) {
+                for node in &candidates {
+                    let index = fnv1a(&[self.nodes[*node].name.as_bytes()]);
                     let name = self.generate(&order.namespace, &order.name, index);
                     self.add(
                         order,
@@ -146,17 +158,35 @@ impl Schedule<'_> {
         let mut attempt = 0u32;
         loop {
             let name = format!("{base}{}", suffix(&[namespace, owner], index, attempt));
-            if self.names.insert((namespace.to_owned(), name.clone())) {
-                return name;
+            let id = (namespace.to_owned(), name);
+            let used_up = self.past.deleted.contains(&id) || self.died(namespace, &id.1);
+            if !used_up && self.names.insert(id.clone()) {
+                return id.1;
             }
             attempt += 1;
         }
+    }
+
+    /// Whether a pod of this name was there and went with its node.
+    fn died(&self, namespace: &str, name: &str) -> bool {
+        let kept = self.memory.pods.get(&format!("{namespace}/{name}"));
+        kept.is_some_and(|kept| !self.nodes.iter().any(|node| node.name == kept.node))
     }
 
     fn add(&mut self, order: &Order, name: String, node: usize, labels: &[(&str, &str)]) {
         let template = &order.template;
         let mut all = template.labels.clone();
         all.extend(labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let id = (order.namespace.clone(), name.clone());
+        for (key, value) in self.past.labels.get(&id).into_iter().flatten() {
+            match value {
+                Some(value) => drop(all.insert(key.clone(), value.clone())),
+                None => drop(all.remove(key)),
+            }
+        }
+        let kept = self.memory.pods.get(&format!("{}/{name}", order.namespace));
+        let kept = kept.and_then(|kept| self.nodes.iter().position(|node| node.name == kept.node));
+        let node = kept.unwrap_or(node);
         let pod = Pod {
             namespace: order.namespace.clone(),
             name,
@@ -164,6 +194,7 @@ impl Schedule<'_> {
             labels: all,
             service_account: template.service_account.clone(),
             owner: order.kind.map(|kind| (kind, order.name.clone())),
+            network: template.network.clone(),
             containers: template.containers.clone(),
         };
         self.pods.push((pod, order.name_span));

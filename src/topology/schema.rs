@@ -43,7 +43,7 @@ mod tests {
     use serde::de::value::Error as PlainError;
     use serde::de::{self, Deserializer, Visitor};
 
-    use super::super::{cluster_file, manifests, pod_spec};
+    use super::super::{cluster_file, line, manifests, options, pod_spec, service_spec};
 
     /// Asks a type for the names of its fields: the list that `deny_unknown_fields` checks against.
     struct FieldNames<'a>(&'a mut Option<(&'static str, &'static [&'static str])>);
@@ -92,8 +92,12 @@ mod tests {
             cluster_file::NodeEntry,
             cluster_file::ClientEntry,
             cluster_file::RouteEntry,
+            line::LinkEntry,
             cluster_file::NetworkEntry,
             cluster_file::PoolEntry,
+            options::KubenetEntry,
+            options::KubeRouterEntry,
+            cluster_file::ProxyEntry,
             manifests::Metadata,
             manifests::NamespaceObject,
             manifests::PodObject,
@@ -115,6 +119,24 @@ mod tests {
             pod_spec::ContainerEntry,
             pod_spec::PortEntry,
             pod_spec::EnvEntry,
+            service_spec::ServiceObject,
+            service_spec::ServiceSpec,
+            service_spec::ServicePortEntry,
+            service_spec::SessionAffinityConfig,
+            service_spec::ClientIpConfig,
+            service_spec::ServiceStatus,
+            service_spec::LoadBalancerStatus,
+            service_spec::IngressEntry,
+            service_spec::EndpointsObject,
+            service_spec::SubsetEntry,
+            service_spec::SubsetAddress,
+            service_spec::EndpointSliceObject,
+            service_spec::SlicePortEntry,
+            service_spec::EndpointEntry,
+            service_spec::EndpointConditions,
+            service_spec::TargetRef,
+            service_spec::EndpointHints,
+            service_spec::ForZone,
         );
         let schema = super::schema();
         let mut described = BTreeMap::new();

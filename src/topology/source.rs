@@ -1,5 +1,6 @@
 //! Input text, where it came from, and positions in it.
 
+use super::{Edit, Memory};
 use crate::error::{Error, Kind, Result};
 
 /// One input text. The name is what errors call it: a file's name, `<stdin>`, or `calico-ipip.yaml` for a
@@ -52,6 +53,10 @@ pub struct Overrides {
     pub cluster_name: Option<String>,
     /// `--cni MODE`: instead of `spec.network.cni`.
     pub cni: Option<String>,
+    /// What was changed since, on the live cluster.
+    pub edits: Vec<Edit>,
+    /// What the live cluster has handed out.
+    pub memory: Memory,
 }
 
 /// A range of bytes in one of the sources.

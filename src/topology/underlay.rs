@@ -9,9 +9,10 @@ use ipnet::Ipv4Net;
 use super::cluster_file::{ClientEntry, ClusterSpec, NodeEntry, RouteEntry, SegmentEntry};
 use super::complaint::{Checked, Complaint, quote};
 use super::fields::Spanned;
+use super::line::{self, LinkEntry};
 use super::rules;
 use super::source::Span;
-use super::{Client, ClientRoute, Node, Segment};
+use super::{Client, ClientRoute, Line, LineChange, Node, Segment};
 use crate::plan::Mac;
 
 /// MTU of a segment if the file does not say it.
@@ -29,7 +30,7 @@ pub(super) struct Underlay {
 }
 
 /// Resolves the segments, nodes and clients of a Cluster document.
-pub(super) fn resolve(spec: &ClusterSpec) -> Checked<Underlay> {
+pub(super) fn resolve(spec: &ClusterSpec, changed: &BTreeMap<String, LineChange>) -> Checked<Underlay> {
     if spec.segments.is_empty() {
         return Err(Complaint::at(spec.segments.span, "the cluster has no segment")
             .hint("nodes need an Ethernet to be on: add `- {name: lan, subnet: 10.1.10.0/24, router: 10.1.10.2}`"));
@@ -40,8 +41,17 @@ pub(super) fn resolve(spec: &ClusterSpec) -> Checked<Underlay> {
     }
     let mut hosts = Hosts::default();
     let segments = segments(&spec.segments, &mut hosts)?;
-    let nodes = spec.nodes.iter().map(|entry| node(entry, &segments, &mut hosts)).collect::<Checked<_>>()?;
-    let clients = spec.clients.iter().map(|entry| client(entry, &segments, &mut hosts)).collect::<Checked<Vec<_>>>()?;
+    let mut nodes = spec.nodes.iter().map(|entry| node(entry, &segments, &mut hosts)).collect::<Checked<Vec<_>>>()?;
+    let mut clients =
+        spec.clients.iter().map(|entry| client(entry, &segments, &mut hosts)).collect::<Checked<Vec<_>>>()?;
+    for (host, change) in changed {
+        for node in nodes.iter_mut().filter(|node| node.name == *host) {
+            (node.line, node.mtu_now) = (change.of(node.line), change.mtu);
+        }
+        for client in clients.iter_mut().filter(|client| client.name == *host) {
+            (client.line, client.mtu) = (change.of(client.line), change.mtu.unwrap_or(client.mtu));
+        }
+    }
     for (entry, client) in spec.clients.iter().zip(&clients) {
         check_routes(entry, client, &segments, &hosts)?;
     }
@@ -114,7 +124,9 @@ fn segments(entries: &[SegmentEntry], hosts: &mut Hosts) -> Checked<Vec<Segment>
         }
         let router = router(entry, subnet, hosts)?;
         let mtu = entry.mtu.as_ref().map_or(Ok(MTU), |mtu| rules::in_range("an MTU", mtu, MTU_RANGE))?;
-        segments.push(Segment { name: entries[index].name.value.clone(), subnet, mtu, router });
+        let change = line::read(entry.delay.as_ref(), entry.loss.as_ref(), entry.rate.as_ref(), None)?;
+        let line = change.of(Line::default());
+        segments.push(Segment { name: entries[index].name.value.clone(), subnet, mtu, router, line });
     }
     Ok(segments)
 }
@@ -154,10 +166,21 @@ struct Nic<'e> {
     address: &'e Spanned<String>,
     segment: Option<&'e Spanned<String>>,
     mac: Option<&'e Spanned<String>>,
+    link: Option<&'e LinkEntry>,
 }
 
-/// A host's name, address, segment and MAC, all checked.
-fn attach(nic: &Nic<'_>, segments: &[Segment], hosts: &mut Hosts) -> Checked<(String, Ipv4Addr, String, Option<Mac>)> {
+/// What a host has, all checked.
+struct Attached {
+    name: String,
+    address: Ipv4Addr,
+    segment: String,
+    mac: Option<Mac>,
+    line: Line,
+    mtu: u32,
+}
+
+/// Checks what is written of a host.
+fn attach(nic: &Nic<'_>, segments: &[Segment], hosts: &mut Hosts) -> Checked<Attached> {
     let name = hosts.name(&format!("a {}", nic.what), nic.name)?;
     let address = rules::address(nic.address)?;
     let segment = match nic.segment {
@@ -175,7 +198,9 @@ fn attach(nic: &Nic<'_>, segments: &[Segment], hosts: &mut Hosts) -> Checked<(St
     check_host_address(address, nic.address.span, segment.subnet, &segment.name)?;
     hosts.address(format!("{} `{name}`", nic.what), address, nic.address.span)?;
     let mac = hosts.mac(&segment.name, nic.mac)?;
-    Ok((name, address, segment.name.clone(), mac))
+    let change = line::change(nic.link)?;
+    let (line, mtu) = (change.of(segment.line), change.mtu.unwrap_or(segment.mtu));
+    Ok(Attached { name, address, segment: segment.name.clone(), mac, line, mtu })
 }
 
 fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<Node> {
@@ -185,8 +210,9 @@ fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<N
         address: &entry.address,
         segment: entry.segment.as_ref(),
         mac: entry.mac.as_ref(),
+        link: entry.link.as_ref(),
     };
-    let (name, address, segment, mac) = attach(&nic, segments, hosts)?;
+    let Attached { name, address, segment, mac, line, mtu } = attach(&nic, segments, hosts)?;
     let mut labels = BTreeMap::new();
     for (key, value) in &entry.labels {
         rules::label(key, value)?;
@@ -199,7 +225,19 @@ fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<N
     labels.insert("kubernetes.io/hostname".to_owned(), name.clone());
     labels.entry("kubernetes.io/os".to_owned()).or_insert_with(|| "linux".to_owned());
     let block = entry.block.as_ref().map(rules::prefix).transpose()?;
-    Ok(Node { name, address, segment, nic: rules::nic_name(entry.nic.as_ref())?, mac, labels, block })
+    Ok(Node {
+        name,
+        address,
+        segment,
+        nic: rules::nic_name(entry.nic.as_ref())?,
+        mac,
+        line,
+        mtu,
+        mtu_now: None,
+        labels,
+        block,
+        pod_cidr: None,
+    })
 }
 
 fn client(entry: &ClientEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<Client> {
@@ -209,12 +247,13 @@ fn client(entry: &ClientEntry, segments: &[Segment], hosts: &mut Hosts) -> Check
         address: &entry.address,
         segment: entry.segment.as_ref(),
         mac: entry.mac.as_ref(),
+        link: entry.link.as_ref(),
     };
-    let (name, address, segment, mac) = attach(&nic, segments, hosts)?;
+    let Attached { name, address, segment, mac, line, mtu } = attach(&nic, segments, hosts)?;
     let route =
         |route: &RouteEntry| Ok(ClientRoute { to: rules::prefix(&route.to)?, via: rules::address(&route.via)? });
     let routes = entry.routes.iter().map(route).collect::<Checked<_>>()?;
-    Ok(Client { name, address, segment, nic: rules::nic_name(entry.nic.as_ref())?, mac, routes })
+    Ok(Client { name, address, segment, nic: rules::nic_name(entry.nic.as_ref())?, mac, line, mtu, routes })
 }
 
 /// Checks a client's routes when all hosts are known.

@@ -95,7 +95,12 @@ pub(super) fn orders(documents: &[Document], namespaces: &[KubeNamespace]) -> Ch
 
 fn order(document: &Document, namespaces: &[KubeNamespace]) -> Checked<Option<Order>> {
     let (kind, metadata) = match document {
-        Document::Cluster(_) | Document::Namespace(_) | Document::IpPool(_) => return Ok(None),
+        Document::Cluster(_)
+        | Document::Namespace(_)
+        | Document::IpPool(_)
+        | Document::Service(_)
+        | Document::Endpoints(_)
+        | Document::EndpointSlice(_) => return Ok(None),
         Document::Pod(object) => (None, &object.metadata),
         Document::Deployment(object) => (Some(WorkloadKind::Deployment), &object.metadata),
         Document::ReplicaSet(object) => (Some(WorkloadKind::ReplicaSet), &object.metadata),
@@ -117,7 +122,7 @@ fn order(document: &Document, namespaces: &[KubeNamespace]) -> Checked<Option<Or
             (replicas(&spec.replicas)?, controlled("StatefulSet", &spec.selector, &spec.template)?)
         }
         Document::DaemonSet(object) => (0, controlled("DaemonSet", &object.spec.selector, &object.spec.template)?),
-        Document::Cluster(_) | Document::Namespace(_) | Document::IpPool(_) => return Ok(None),
+        _ => return Ok(None),
     };
     let what = kind.map_or("Pod", WorkloadKind::name);
     let (name, namespace) = identity(what, metadata, template.span, namespaces)?;
@@ -125,8 +130,8 @@ fn order(document: &Document, namespaces: &[KubeNamespace]) -> Checked<Option<Or
     Ok(Some(Order { kind, namespace, name: name.value.clone(), name_span: name.span, replicas, template }))
 }
 
-/// An object's name and namespace, both checked.
-fn identity(
+/// An object's name and namespace, both checked; with no namespaces known, any will do.
+pub(super) fn identity(
     what: &str,
     metadata: &Metadata,
     place: Span,
@@ -139,7 +144,7 @@ fn identity(
     let Some(namespace) = metadata.namespace.as_ref().filter(|namespace| !namespace.is_empty()) else {
         return Ok((name.clone(), "default".to_owned()));
     };
-    if !known.iter().any(|existing| existing.name == namespace.value) {
+    if !known.is_empty() && !known.iter().any(|existing| existing.name == namespace.value) {
         let names: Vec<&str> = known.iter().map(|existing| existing.name.as_str()).collect();
         let complaint = Complaint::at(namespace.span, format!("namespaces {} not found", quote(namespace)));
         return Err(match super::complaint::nearest(namespace, names.iter().copied()) {

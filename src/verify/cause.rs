@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::checks::Check;
 use super::compare::Divergence;
 use crate::kernel::drift;
-use crate::packet::{Body, Direction, PROTOCOL_IPIP};
+use crate::packet::{Body, Direction};
 use crate::plan::{Datapath, LinkKind, Namespace, Plan};
 use crate::predict::{Hop, Purpose};
 
@@ -96,7 +96,7 @@ fn nothing_sent(check: &Check, hop: &Hop, purpose: Purpose) -> String {
     match purpose {
         Purpose::Request => format!("{}: is {} up, is it there?", check.from, hop.interface),
         Purpose::Answer if check.protocol == "arp" => format!(
-            "{}: `sysctl net.ipv4.conf.{}.proxy_arp` must be 1, with a route to the address elsewhere",
+            "{}: the address must be its own, or `sysctl net.ipv4.conf.{}.proxy_arp` 1, with a route to the address elsewhere",
             hop.namespace, hop.interface
         ),
         Purpose::Answer | Purpose::Error => {
@@ -107,29 +107,60 @@ fn nothing_sent(check: &Check, hop: &Hop, purpose: Purpose) -> String {
 
 /// What stands between the last frame that was seen and the first one that was not.
 fn between(plan: &Plan, ns: &Namespace, after: &Hop, hop: &Hop) -> String {
-    let is_tunnel = |name: &str| ns.link(name).is_some_and(|link| link.kind == LinkKind::Ipip);
-    let encapsulated =
-        matches!(&after.frame.body, Body::Ip(packet) if packet.outer().is_some_and(|ip| ip.protocol == PROTOCOL_IPIP));
+    let tunnel = |name: &str| ns.link(name).map(|link| &link.kind).filter(|kind| kind.is_tunnel());
     if after.namespace != hop.namespace {
         return format!("is the other end of {} up?", after.interface);
     }
-    let serving = match plan.datapath {
-        Datapath::Userspace => "; does the agent run (`minik status`, `minik agent restart`)?",
-        Datapath::Kernel => "",
-    };
-    if encapsulated && is_tunnel(&hop.interface) {
+    if let (true, Some(kind)) = (encapsulated(after), tunnel(&hop.interface)) {
+        let what = what(kind);
         return format!(
-            "INPUT drops IP in IP (`iptables -vS INPUT`, `iptables -vS cali-INPUT`), a node is missing in the set (`ipset list`), or {} is down{serving}",
-            hop.interface
+            "INPUT drops {what} (`iptables -vS INPUT`, `iptables -vS cali-INPUT`), a node is missing in the set (`ipset list`), or {} is down{}",
+            hop.interface,
+            serving(plan, kind)
         );
     }
-    if is_tunnel(&after.interface) && after.direction == Direction::Out {
-        return format!("OUTPUT drops IP in IP (`iptables -vS OUTPUT`), or no neighbour for the gateway{serving}");
+    if let (Direction::Out, Some(kind)) = (after.direction, tunnel(&after.interface)) {
+        let entries = match kind {
+            LinkKind::Vxlan(_) => format!("no FDB entry for it (`bridge fdb show dev {}`)", after.interface),
+            _ => "no neighbour for the gateway".to_owned(),
+        };
+        return format!("OUTPUT drops {} (`iptables -vS OUTPUT`), or {entries}{}", what(kind), serving(plan, kind));
     }
-    format!(
-        "dropped between {} and {}: FORWARD (`iptables -vS FORWARD`), raw PREROUTING's rpfilter, `ip route get`, `ip neigh`",
-        after.interface, hop.interface
-    )
+    if let (Direction::Out, Some(kind)) = (hop.direction, tunnel(&hop.interface))
+        && !serving(plan, kind).is_empty()
+    {
+        return format!("{} takes nothing while nobody serves it{}", hop.interface, serving(plan, kind));
+    }
+    let bridge = |name: &str| ns.link(name).and_then(|link| link.master.clone());
+    match (bridge(&after.interface), bridge(&hop.interface)) {
+        (Some(from), Some(to)) if from == to => format!(
+            "not passed on by the bridge {to}: FORWARD by br_netfilter (`iptables -vS FORWARD`), `bridge fdb show br {to}`, hairpin (`bridge -d link show`)"
+        ),
+        _ => format!(
+            "dropped between {} and {}: FORWARD (`iptables -vS FORWARD`), raw PREROUTING's rpfilter, `ip route get`, `ip neigh`",
+            after.interface, hop.interface
+        ),
+    }
+}
+
+/// Whether a frame carries a packet in a packet.
+fn encapsulated(hop: &Hop) -> bool {
+    matches!(&hop.frame.body, Body::Ip(packet) if packet.headers().count() > 1)
+}
+
+/// What a tunnel device sends and takes.
+fn what(kind: &LinkKind) -> String {
+    match kind {
+        LinkKind::Vxlan(vxlan) => format!("UDP to port {}", vxlan.port),
+        LinkKind::Udp(tunnel) => format!("UDP to port {}", tunnel.port),
+        _ => "IP in IP".to_owned(),
+    }
+}
+
+/// Who else may be at fault where the agent carries a tunnel's packets.
+fn serving(plan: &Plan, kind: &LinkKind) -> &'static str {
+    let by_agent = matches!(kind, LinkKind::Udp(_)) || kind.is_ipip() && plan.datapath == Datapath::Userspace;
+    if by_agent { "; does the agent run (`minik status`, `minik agent restart`)?" } else { "" }
 }
 
 fn field_hint(field: &str) -> &'static str {
@@ -137,7 +168,9 @@ fn field_hint(field: &str) -> &'static str {
         "TTL" => "a TTL target (`iptables -t mangle -S`), or one router more or less on the way",
         "source" => "masquerade (`iptables -t nat -vS`, `ipset list`), or another source address (`ip route get`)",
         "destination" => "a DNAT rule (`iptables -t nat -vS`), or another gateway (`ip route`)",
+        "DF" => "`ip -d link`: pmtudisc of the tunnel",
         "destination MAC" | "source MAC" => "`ip neigh` and `ip link`: another Ethernet address",
+        "VNI" => "another network's identifier (`ip -d link`)",
         "length" | "IP length" | "MF" | "fragment offset" | "next-hop MTU" => "MTU (`ip link`, `ip route show cache`)",
         _ => "rules that change packets (`iptables -t mangle -S`)",
     }

@@ -1,5 +1,6 @@
 //! Which checks a plan gives rise to, each with the journey that the plan predicts. PURE.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::error::{Error, Kind, Result};
@@ -16,6 +17,8 @@ const SYN: u16 = 48;
 const TTL: u8 = 64;
 /// Nodes up to which every ordered pair of them is checked; above, each node and the next one.
 const NODES_ALL_PAIRS: usize = 6;
+/// Places where a broadcast may be seen, for one from each pod; beyond, one from each node.
+const FLOOD_MAX: usize = 64;
 /// First port of probes; below the range of ports that the kernel gives out.
 const FIRST_PORT: u16 = 20_000;
 const PORTS_PER_RUN: u16 = 512;
@@ -74,7 +77,7 @@ pub enum Act {
 /// # Errors
 /// If the plan names what it does not have, or makes a packet do what [`predict`] has no model of.
 pub fn checks(plan: &Plan, seed: u16) -> Result<Vec<Check>> {
-    let mut list = List { plan, seed, checks: Vec::new() };
+    let mut list = List { plan, seed, checks: Vec::new(), flooded: BTreeSet::new() };
     let pods: Vec<Vec<&Namespace>> = plan.nodes().map(|node| pods_on(plan, node)).collect();
     let nodes: Vec<&Namespace> = plan.nodes().collect();
     for pod in plan.pods() {
@@ -82,6 +85,9 @@ pub fn checks(plan: &Plan, seed: u16) -> Result<Vec<Check>> {
     }
     for on_node in &pods {
         list.same_node(on_node)?;
+        if let Some(pod) = on_node.first() {
+            list.hairpin(pod)?;
+        }
     }
     for (a, b) in node_pairs(nodes.len()) {
         let (Some(from), Some(to)) = (first(&pods, a), first(&pods, b)) else { continue };
@@ -119,6 +125,8 @@ struct List<'a> {
     plan: &'a Plan,
     seed: u16,
     checks: Vec<Check>,
+    /// Nodes with a pod whose broadcast is checked although many hear it.
+    flooded: BTreeSet<&'a str>,
 }
 
 impl<'a> List<'a> {
@@ -177,6 +185,13 @@ impl<'a> List<'a> {
         };
         let (Some(mac), Some(own)) = (link.mac, pod.address()) else { return Ok(()) };
         let expected = predict::arp(self.plan, &pod.name, &link.name, own, gateway)?;
+        // A broadcast is seen by everybody on the segment; what all pods send is seen as often as there are pairs.
+        if expected.hops().count() > FLOOD_MAX
+            && let Role::Pod { node, .. } = &pod.role
+            && !self.flooded.insert(node)
+        {
+            return Ok(());
+        }
         let frames = vec![build::arp_request(mac, own, gateway, self.mark()?)?];
         let act = Act::Wire { interface: link.name.clone(), frames, probe: None };
         self.push(&format!("gateway-{gateway}/arp"), pod, &gateway.to_string(), act, expected)
@@ -190,6 +205,28 @@ impl<'a> List<'a> {
         let [from, to, ..] = pods else { return Ok(()) };
         self.udp("pod-to-pod-same-node/udp", from, to)?;
         self.tcp("pod-to-pod-same-node/tcp", from, to)
+    }
+
+    /// A bridge port in hairpin mode gives a frame back to whom it came from: the way of a pod to itself by a service.
+    /// The packet seems to come from the pod's gateway, as a masqueraded one does.
+    fn hairpin(&mut self, pod: &'a Namespace) -> Result<()> {
+        let behind = |link: &&Link| match &link.kind {
+            LinkKind::Veth { peer_namespace, peer } => {
+                let port = self.plan.namespace(peer_namespace).and_then(|ns| ns.link(peer));
+                port.is_some_and(|port| port.hairpin && port.master.is_some())
+            }
+            _ => false,
+        };
+        let gateway = pod.routes.iter().find(|route| route.dst.prefix_len() == 0).and_then(|route| route.via);
+        let link = pod.links.iter().find(behind);
+        let (Some(link), Some(IpAddr::V4(src)), Some(dst)) = (link, gateway, pod.address()) else { return Ok(()) };
+        let Some(mac) = link.mac else { return Ok(()) };
+        let probe = Probe { src, ..self.echo(dst, PING)? };
+        let origin = Origin::Wire { interface: link.name.clone(), dst: mac };
+        let expected = predict::predict(self.plan, &flow(pod, origin, probe, None)?)?;
+        let frames = vec![build::ethernet(mac, mac, &build::ip(&probe)?)];
+        let act = Act::Wire { interface: link.name.clone(), frames, probe: Some(probe) };
+        self.push("hairpin/icmp", pod, &pod.name, act, expected)
     }
 
     fn all_protocols(&mut self, name: &str, from: &'a Namespace, to: &'a Namespace) -> Result<()> {
@@ -282,6 +319,10 @@ impl<'a> List<'a> {
         let journey = predict::predict(self.plan, &flow(from, Origin::Stack, probe, None)?)?;
         let Some(hop) = journey.hops().next() else { return Ok(None) };
         let (Some(link), Some(ethernet)) = (from.link(&hop.interface), hop.frame.ethernet) else { return Ok(None) };
+        // On lo is only what the stack says to itself: nobody answered ARP.
+        if link.kind == LinkKind::Loopback {
+            return Ok(None);
+        }
         let Body::Ip(packet) = &hop.frame.body else { return Ok(None) };
         Ok(packet.outer().map(|ip| FirstHop { link, ethernet, src: ip.src }))
     }
@@ -296,8 +337,8 @@ impl<'a> List<'a> {
         fragments: Option<u16>,
     ) -> Result<()> {
         let Some(first) = self.first_hop(from, probe)? else {
-            let text = format!("{name}: by the plan {} cannot send to {}", from.name, to.name);
-            return Err(Error::new(Kind::Check, text).hint("compare `minik plan` with what was meant"));
+            // Nothing that could be put on a link: the sender's own stack must find that there is no way.
+            return self.stack(name, from, to, probe);
         };
         let probe = Probe { src: first.src, ..probe };
         let bytes = build::ip(&probe)?;
@@ -340,7 +381,7 @@ struct FirstHop<'a> {
 
 fn flow(from: &Namespace, origin: Origin, probe: Probe, fragments: Option<u16>) -> Result<Flow> {
     // What is predicted is what is sent: the packet is read from the very bytes.
-    let packet = decode::ip(&build::ip(&probe)?, 1);
+    let packet = decode::ip(&build::ip(&probe)?, &decode::Tunnels::default());
     let packet =
         packet.ok_or_else(|| Error::new(Kind::Check, format!("a probe of {} bytes has no header", IP_HEADER)))?;
     let port = match probe.message {

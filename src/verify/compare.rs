@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::packet::{Body, Direction, Frame, Icmp, Ip, Packet, Transport};
-use crate::predict::{Hop, Journey, Leg, Purpose};
+use crate::packet::{Body, Direction, Frame, Icmp, Inside, Ip, Packet, Transport};
+use crate::predict::{Hop, Journey, Leg, Purpose, Turn};
 
 /// ICMP code of "destination unreachable": longer than the MTU, and not to be fragmented.
 const FRAGMENTATION_NEEDED: u8 = 4;
@@ -148,10 +148,38 @@ fn compare_leg(leg: &Leg, seen: &[Seen]) -> Option<Divergence> {
 
 /// Where in its datagram the fragment begins that a frame carries; 0 for a whole packet.
 fn offset(frame: &Frame) -> u16 {
-    frame.packet().and_then(|packet| packet.layers.iter().map(|ip| ip.offset).max()).unwrap_or(0)
+    frame.packet().and_then(|packet| packet.headers().map(|ip| ip.offset).max()).unwrap_or(0)
 }
 
 fn compare_way(purpose: Purpose, hops: &[&Hop], seen: &[&Seen]) -> Option<Divergence> {
+    let (aside, way): (Vec<&Hop>, Vec<&Hop>) = hops.iter().partition(|hop| hop.turn != Turn::InOrder);
+    // Copies are taken out first, as they come in no order; what differs in one is named after what differs on the way.
+    let mut seen = seen.to_vec();
+    let mut beside = None;
+    for hop in aside {
+        let same = seen.iter().position(|seen| is_seen_as(hop, seen));
+        let near = || seen.iter().position(|seen| is_at(hop, seen)).filter(|_| hop.turn == Turn::Aside);
+        let difference = match same.or_else(near) {
+            Some(at) => field_difference(hop, seen.remove(at)),
+            None if hop.turn == Turn::Perhaps => None,
+            None => Some(Divergence::Missing { purpose, hop: Box::new(hop.clone()), after: None, instead: None }),
+        };
+        beside = beside.or(difference);
+    }
+    compare_in_order(purpose, &way, &seen).or(beside)
+}
+
+/// Whether a frame is just what was predicted.
+pub(super) fn is_seen_as(hop: &Hop, seen: &Seen) -> bool {
+    is_at(hop, seen) && first_difference(&hop.frame, &seen.frame).is_none()
+}
+
+fn field_difference(hop: &Hop, seen: &Seen) -> Option<Divergence> {
+    let (field, expected, seen) = first_difference(&hop.frame, &seen.frame)?;
+    Some(Divergence::Field { hop: Box::new(hop.clone()), field, expected, seen })
+}
+
+fn compare_in_order(purpose: Purpose, hops: &[&Hop], seen: &[&Seen]) -> Option<Divergence> {
     let mut after: Option<&Hop> = None;
     let mut rest = seen.iter();
     for hop in hops {
@@ -159,8 +187,9 @@ fn compare_way(purpose: Purpose, hops: &[&Hop], seen: &[&Seen]) -> Option<Diverg
         match next {
             Some(found) if is_at(hop, found) => {
                 rest.next();
-                if let Some((field, expected, seen)) = first_difference(&hop.frame, &found.frame) {
-                    return Some(Divergence::Field { hop: Box::new((*hop).clone()), field, expected, seen });
+                let difference = field_difference(hop, found);
+                if difference.is_some() {
+                    return difference;
                 }
                 after = Some(hop);
             }
@@ -203,16 +232,22 @@ fn differ_known<T: PartialEq + fmt::Display + Default>(
 
 /// The first field in which a frame is not as predicted.
 fn first_difference(expected: &Frame, seen: &Frame) -> Option<Difference> {
-    let ethernet = match (&expected.ethernet, &seen.ethernet) {
-        (Some(expected), Some(seen)) => differ("destination MAC", expected.dst, seen.dst)
-            .or_else(|| differ("source MAC", expected.src, seen.src))
-            .or_else(|| differ("VLAN", expected.vlan.unwrap_or(0), seen.vlan.unwrap_or(0))),
+    ethernet("", expected, seen)
+        .or_else(|| body(&expected.body, &seen.body))
+        .or_else(|| differ("length", expected.length, seen.length))
+}
+
+fn ethernet(name: &str, expected: &Frame, seen: &Frame) -> Option<Difference> {
+    let field = |field: &str| format!("{name}{field}");
+    match (&expected.ethernet, &seen.ethernet) {
+        (Some(expected), Some(seen)) => differ(&field("destination MAC"), expected.dst, seen.dst)
+            .or_else(|| differ(&field("source MAC"), expected.src, seen.src))
+            .or_else(|| differ(&field("VLAN"), expected.vlan.unwrap_or(0), seen.vlan.unwrap_or(0))),
         (expected, seen) => {
             let word = |present| if present { "an Ethernet header" } else { "bare IP" };
-            differ("frame", word(expected.is_some()), word(seen.is_some()))
+            differ(&field("frame"), word(expected.is_some()), word(seen.is_some()))
         }
-    };
-    ethernet.or_else(|| body(&expected.body, &seen.body)).or_else(|| differ("length", expected.length, seen.length))
+    }
 }
 
 fn body(expected: &Body, seen: &Body) -> Option<Difference> {
@@ -235,20 +270,19 @@ fn kind(body: &Body) -> &'static str {
 }
 
 fn packet(expected: &Packet, seen: &Packet) -> Option<Difference> {
-    let depth = expected.layers.len();
-    differ("number of IP headers", depth, seen.layers.len())
-        .or_else(|| {
-            let layers = expected.layers.iter().zip(&seen.layers).enumerate();
-            layers.into_iter().find_map(|(index, (expected, seen))| {
-                let name = match (depth, index) {
-                    (1, _) => "",
-                    (_, 0) => "outer ",
-                    _ => "inner ",
-                };
-                header(name, expected, seen)
-            })
-        })
-        .or_else(|| transport(&expected.transport, &seen.transport))
+    let depth = |packet: &Packet| packet.headers().count();
+    differ("number of IP headers", depth(expected), depth(seen)).or_else(|| {
+        let name = if depth(expected) > 1 { "outer " } else { "" };
+        below(name, expected, seen)
+    })
+}
+
+/// The headers of a packet and what they carry; `name` tells the first header from those inside of it.
+fn below(name: &str, expected: &Packet, seen: &Packet) -> Option<Difference> {
+    let layers = expected.layers.iter().zip(&seen.layers).enumerate();
+    let mut layers = layers.map(|(index, two)| (if index == 0 { name } else { "inner " }, two));
+    let headers = layers.find_map(|(name, (expected, seen))| header(name, expected, seen));
+    headers.or_else(|| transport(&expected.transport, &seen.transport))
 }
 
 fn header(name: &str, expected: &Ip, seen: &Ip) -> Option<Difference> {
@@ -277,9 +311,31 @@ fn transport(expected: &Transport, seen: &Transport) -> Option<Difference> {
                 .or_else(|| differ_known("TCP sequence number", *d, *seq))
                 .or_else(|| differ("TCP acknowledgement", *e, *ack))
         }
+        (Transport::Tunnel { src: a, dst: b, inside: c }, Transport::Tunnel { src, dst, inside }) => {
+            differ_known("outer source port", *a, *src)
+                .or_else(|| differ_known("outer destination port", *b, *dst))
+                .or_else(|| within(c, inside))
+        }
         (expected, seen) => {
             let same = std::mem::discriminant(expected) == std::mem::discriminant(seen);
             (!same).then(|| ("transport".to_owned(), word(expected).to_owned(), word(seen).to_owned()))
+        }
+    }
+}
+
+/// What tunnels over UDP carry.
+fn within(expected: &Inside, seen: &Inside) -> Option<Difference> {
+    match (expected, seen) {
+        (Inside::Vxlan { vni: a, frame: b }, Inside::Vxlan { vni, frame }) => {
+            differ("VNI", *a, *vni).or_else(|| ethernet("inner ", b, frame)).or_else(|| match (&b.body, &frame.body) {
+                (Body::Ip(expected), Body::Ip(seen)) => below("inner ", expected, seen),
+                (expected, seen) => body(expected, seen),
+            })
+        }
+        (Inside::Bare(expected), Inside::Bare(seen)) => below("inner ", expected, seen),
+        (expected, seen) => {
+            let word = |inside: &Inside| if matches!(inside, Inside::Bare(_)) { "bare IP" } else { "VXLAN" };
+            differ("tunnel", word(expected), word(seen))
         }
     }
 }
@@ -288,6 +344,7 @@ fn word(transport: &Transport) -> &'static str {
     match transport {
         Transport::Icmp(_) => "ICMP",
         Transport::Udp { .. } => "UDP",
+        Transport::Tunnel { .. } => "a tunnel over UDP",
         Transport::Tcp { .. } => "TCP",
         Transport::Fragment => "a later fragment",
         Transport::Other => "another protocol",
@@ -341,6 +398,7 @@ mod tests {
             interface: name.to_string(),
             direction: Direction::In,
             frame: frame(64, 0),
+            turn: if name.starts_with('+') { Turn::Aside } else { Turn::InOrder },
         };
         let end = End::Delivered { namespace: "n".into() };
         Journey { legs: vec![Leg { purpose: Purpose::Request, hops: names.iter().map(hop).collect(), end }] }
@@ -376,6 +434,16 @@ mod tests {
         assert!(text(&["a", "b"], &["a", "b", "b"]).starts_with("n/b in: seen where nothing should be"));
         assert!(text(&["a", "b"], &["b", "a"]).starts_with("n/b in: seen where nothing should be"));
         assert!(text(&[], &["a"]).starts_with("n/a in: seen where nothing should be"));
+    }
+
+    #[test]
+    fn a_copy_may_be_seen_at_any_time_but_must_be_seen() {
+        for order in [["a", "+", "b"], ["+", "a", "b"], ["a", "b", "+"]] {
+            assert_eq!(text(&["a", "+", "b"], &order), "");
+        }
+        assert_eq!(text(&["a", "+", "b"], &["a", "b"]), "n/+ in: the request not seen; never sent");
+        assert!(text(&["a", "+", "b"], &["a", "b", "+", "+"]).starts_with("n/+ in: seen where nothing should be"));
+        assert!(text(&["a", "+", "b"], &["a", "+"]).starts_with("n/b in: the request not seen; last seen n/a in"));
     }
 
     #[test]

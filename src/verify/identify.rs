@@ -82,10 +82,10 @@ impl Identify {
     }
 
     fn of_packet(&mut self, packet: &Packet) -> Option<(Mark, Purpose)> {
-        let ip = *packet.inner()?;
-        let key = (ip.src, ip.dst, ip.id);
+        let fragment = packet.headers().find(|ip| ip.is_fragment()).map(|ip| (ip.src, ip.dst, ip.id));
+        let packet = packet.innermost();
         if packet.transport == Transport::Fragment {
-            return self.fragments.get(&key).copied();
+            return self.fragments.get(&fragment?).copied();
         }
         let marked = packet.any_mark().filter(|mark| self.marks.contains(mark));
         let mark = marked.or_else(|| match &packet.transport {
@@ -93,7 +93,7 @@ impl Identify {
             _ => None,
         })?;
         let found = (mark, self.purpose(mark, &packet.transport));
-        if ip.more_fragments {
+        if let Some(key) = fragment {
             self.fragments.insert(key, found);
         }
         Some(found)

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
     use crate::packet::{Arp, ArpOperation, Direction, Frame};
     use crate::plan::Mac;
-    use crate::predict::{End, Hop, Leg};
+    use crate::predict::{End, Hop, Leg, Turn};
 
     fn frame(operation: ArpOperation) -> Frame {
         let arp = Arp {
@@ -59,6 +59,7 @@ mod tests {
                     interface: interface.into(),
                     direction,
                     frame: frame(operation),
+                    turn: Turn::InOrder,
                 })
                 .to_vec(),
             end: End::Delivered { namespace: "n".into() },

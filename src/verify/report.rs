@@ -10,7 +10,7 @@ use super::compare::Seen;
 use crate::error::{Error, Kind, Result};
 use crate::packet::Direction;
 use crate::plan::{Datapath, Plan};
-use crate::predict::{Journey, Purpose};
+use crate::predict::{End, Journey, Purpose};
 
 /// The outcome of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -64,6 +64,9 @@ pub struct Observation {
     pub reachable: bool,
     /// Every frame in order.
     pub path: Vec<Step>,
+    /// Where and why the packet is not sent on, where a prediction says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<String>,
 }
 
 /// One frame at one interface.
@@ -107,12 +110,28 @@ impl CheckReport {
             from: check.from.clone(),
             to: check.to.clone(),
             protocol: check.protocol.to_owned(),
-            expected: Observation { reachable: check.expected.answered(), path: predicted(&check.expected) },
-            observed: Observation { reachable: reached(&check.expected, seen), path: seen.iter().map(step).collect() },
+            expected: Observation {
+                reachable: check.expected.answered(),
+                path: predicted(&check.expected),
+                dropped: dropped(&check.expected),
+            },
+            observed: Observation {
+                reachable: reached(&check.expected, seen),
+                path: seen.iter().map(step).collect(),
+                dropped: None,
+            },
             result,
             reason,
         }
     }
+}
+
+/// Where and why the request, or the answer to it, is not sent on.
+fn dropped(journey: &Journey) -> Option<String> {
+    journey.legs.iter().find_map(|leg| match &leg.end {
+        End::Dropped { namespace, reason } => Some(format!("{namespace}: {reason}")),
+        End::Delivered { .. } => None,
+    })
 }
 
 /// Whether the answer was seen to come back to where the request began.
@@ -177,7 +196,11 @@ impl Report {
         for check in &self.checks {
             // Writing to a string cannot fail.
             let _ =
-                writeln!(text, "{:<name$}   {:<from$}   {:<to$}   {}", check.name, check.from, check.to, check.result);
+                write!(text, "{:<name$}   {:<from$}   {:<to$}   {}", check.name, check.from, check.to, check.result);
+            let _ = match &check.expected.dropped {
+                Some(place) if check.result == "pass" => writeln!(text, " (no answer, as it must be: {place})"),
+                _ => writeln!(text),
+            };
             if let Some(reason) = &check.reason {
                 let _ = writeln!(text, "  {}", reason.replace('\n', "\n  "));
             }
@@ -193,7 +216,7 @@ impl Report {
 
     /// The report of a mode that was not verified at all, because this machine cannot run it.
     pub fn skipped(mode: &str, datapath: Datapath, reason: String) -> Report {
-        let nothing = || Observation { reachable: false, path: Vec::new() };
+        let nothing = || Observation { reachable: false, path: Vec::new(), dropped: None };
         let check = CheckReport {
             name: "up".to_owned(),
             from: "-".to_owned(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::poll::{PollFd, PollFlags};
 
 use super::checks::{Act, Check, SENTINEL, checks};
-use super::compare::{Divergence, Seen, compare};
+use super::compare::{Divergence, Seen, compare, is_seen_as};
 use super::endpoints::{Endpoints, Refusal, too_long};
 use super::identify::Identify;
 use super::others::{is_again, without_others_answers};
@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::packet::Mark;
 use crate::packet::build::{self, Message, Probe};
 use crate::plan::{LinkKind, Namespace, Plan};
-use crate::predict::{self, End, Journey, Purpose};
+use crate::predict::{self, End, Hop, Journey, Purpose, Turn};
 use crate::probe::capture::{self, Capture, Sighting};
 
 /// Checks that are under way at a time: few enough that no queue of the kernel (1,000 frames) overflows.
@@ -109,8 +109,7 @@ impl<'a> Run<'a> {
             outcomes.push(Outcome { refused, refusal });
             self.gather()?;
         }
-        let wanted: Vec<(Mark, usize)> =
-            checks.iter().map(|check| (check.mark, check.expected.hops().count())).collect();
+        let wanted: Vec<Wanted> = checks.iter().map(|check| Wanted::of(check.mark, &check.expected)).collect();
         self.gather_until(Instant::now() + patience, &wanted)?;
         let sentinels = self.send_sentinels(checks)?;
         self.gather_until(Instant::now() + SETTLE.min(patience), &sentinels)?;
@@ -124,27 +123,25 @@ impl<'a> Run<'a> {
 
     /// Sends a ping after each check that went through, on the same way. Queues keep their order, so when its answer
     /// has passed everywhere, whatever the check itself caused has passed, too. Gives what to wait for.
-    fn send_sentinels(&mut self, checks: &[Check]) -> Result<Vec<(Mark, usize)>> {
+    fn send_sentinels<'c>(&mut self, checks: &'c [Check]) -> Result<Vec<Wanted<'c>>> {
         let mut wanted = Vec::new();
         for check in checks {
-            let hops = check.expected.hops().count();
-            let complete = self.sightings(check.mark) >= hops;
-            let Some((act, hops)) = complete.then(|| sentinel(check)).transpose()?.flatten() else { continue };
+            let complete = self.has(&Wanted::of(check.mark, &check.expected));
+            let Some(act) = complete.then(|| sentinel(check)).transpose()?.flatten() else { continue };
             let mark = Mark(check.mark.0 | SENTINEL);
             let follower = Check { mark, act, ..check.clone() };
             if self.endpoints.send(&follower).is_ok() {
-                wanted.push((mark, hops));
+                wanted.push(Wanted::of(mark, &check.expected));
             }
             self.gather()?;
         }
         Ok(wanted)
     }
 
-    fn gather_until(&mut self, deadline: Instant, wanted: &[(Mark, usize)]) -> Result<()> {
+    fn gather_until(&mut self, deadline: Instant, wanted: &[Wanted]) -> Result<()> {
         loop {
             self.gather()?;
-            let complete = |(mark, count): &(Mark, usize)| self.sightings(*mark) >= *count;
-            if wanted.iter().all(complete) {
+            if wanted.iter().all(|wanted| self.has(wanted)) {
                 return Ok(());
             }
             let sockets = self.capture.sockets().map(AsFd::as_fd).chain(self.endpoints.polled());
@@ -186,6 +183,13 @@ impl<'a> Run<'a> {
         self.seen.entry(mark).or_default().push(seen);
     }
 
+    /// Whether all that is certain to come has come.
+    fn has(&self, wanted: &Wanted) -> bool {
+        let seen = self.seen.get(&wanted.mark).map_or(&[][..], Vec::as_slice);
+        let came = |hop: &&&Hop| seen.iter().any(|seen| is_seen_as(hop, seen));
+        self.sightings(wanted.mark) >= wanted.certain + wanted.perhaps.iter().filter(came).count()
+    }
+
     /// How many sightings there are of a check's packets, ARP answers at one place counted once.
     fn sightings(&self, mark: Mark) -> usize {
         let seen = self.seen.get(&mark).map_or(&[][..], Vec::as_slice);
@@ -193,25 +197,41 @@ impl<'a> Run<'a> {
     }
 }
 
-fn is_fragment(sighting: &Sighting) -> bool {
-    sighting.frame.packet().is_some_and(|packet| packet.layers.iter().any(|ip| ip.offset > 0))
+/// How much is to come of a check's packets.
+struct Wanted<'c> {
+    mark: Mark,
+    certain: usize,
+    perhaps: Vec<&'c Hop>,
 }
 
-/// The links into switches, with their namespaces.
+impl<'c> Wanted<'c> {
+    fn of(mark: Mark, expected: &'c Journey) -> Wanted<'c> {
+        let (perhaps, certain): (Vec<&Hop>, Vec<&Hop>) = expected.hops().partition(|hop| hop.turn == Turn::Perhaps);
+        Wanted { mark, certain: certain.len(), perhaps }
+    }
+}
+
+fn is_fragment(sighting: &Sighting) -> bool {
+    sighting.frame.packet().is_some_and(|packet| packet.headers().any(|ip| ip.offset > 0))
+}
+
+/// The links into switches, with their namespaces: those whose other end is a port of a bridge, and macvlan devices,
+/// which speak through such a link.
 fn ways_to_switches(plan: &Plan) -> Vec<(&Namespace, &crate::plan::Link)> {
     let into_switch = |link: &crate::plan::Link| match &link.kind {
         LinkKind::Veth { peer_namespace, peer } => {
             let other = plan.namespace(peer_namespace).and_then(|ns| ns.link(peer));
             link.master.is_none() && link.up && other.is_some_and(|other| other.master.is_some())
         }
+        LinkKind::Macvlan { .. } => link.up,
         _ => false,
     };
     let all = plan.namespaces.iter().flat_map(|ns| ns.links.iter().map(move |link| (ns, link)));
     all.filter(|(_, link)| into_switch(link)).collect()
 }
 
-/// A default ping on the way of a check that is answered, and the number of frames that it makes.
-fn sentinel(check: &Check) -> Result<Option<(Act, usize)>> {
+/// A default ping on the way of a check that is answered.
+fn sentinel(check: &Check) -> Result<Option<Act>> {
     let delivered = |journey: &Journey| {
         journey.legs.len() == 2 && journey.legs.iter().all(|leg| matches!(leg.end, End::Delivered { .. }))
     };
@@ -222,14 +242,13 @@ fn sentinel(check: &Check) -> Result<Option<(Act, usize)>> {
     }
     let follower = Probe { message: Message::Echo { id, seq: 2 }, mark: Mark(check.mark.0 | SENTINEL), ..*probe };
     let packet = build::ip(&follower)?;
-    let hops = check.expected.hops().count();
     Ok(match &check.act {
         Act::Wire { interface, frames, .. } => {
             let header = frames.first().and_then(|frame| frame.get(..crate::packet::ETHERNET_HEADER)).unwrap_or(&[]);
             let frames = vec![[header, &packet].concat()];
-            Some((Act::Wire { interface: interface.clone(), frames, probe: Some(follower) }, hops))
+            Some(Act::Wire { interface: interface.clone(), frames, probe: Some(follower) })
         }
-        _ => Some((Act::Stack { packet, probe: follower }, hops)),
+        _ => Some(Act::Stack { packet, probe: follower }),
     })
 }
 

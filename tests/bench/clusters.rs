@@ -65,7 +65,7 @@ spec:
 /// The plan of such a topology, as `up` would carry it out here.
 pub fn plan(nodes: usize, pods: usize) -> Result<Plan> {
     let source = Source::new("bench.yaml", topology(nodes, pods));
-    let overrides = Overrides { cluster_name: Some(CLUSTER.to_owned()), cni: None };
+    let overrides = Overrides { cluster_name: Some(CLUSTER.to_owned()), ..Default::default() };
     let cluster = topology::parse(&[source], &overrides).map_err(Error::other)?;
     let ipip = features::has_ipip().map_err(Error::other)?;
     cni::plan(&cluster, if ipip { Datapath::Kernel } else { Datapath::Userspace }).map_err(Error::other)

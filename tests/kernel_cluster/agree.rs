@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use minik::kernel::{drift, netns, read};
 use minik::plan::Plan;
 
+use crate::fields::{differing_rules, rules};
 use crate::lab::{Cluster, Outcome, equal, shell};
 
 /// What the kernel holds after `up` is what the plan says, by our own reading and by the tools'.
@@ -21,13 +22,10 @@ pub fn up_and_plan() -> Outcome {
     for node in plan.nodes() {
         let dump = cluster.exec(&node.name, "iptables-save")?;
         let planned = minik::plan::restore::iptables_restore(&node.tables);
-        let sorted = |text: &str| -> String {
-            let mut tables: Vec<String> = text.split("COMMIT\n").map(|t| t.trim().to_owned()).collect();
-            tables.sort();
-            tables.join("\n")
-        };
-        let normal = minik::plan::restore::normalised;
-        equal(&format!("iptables-save in {}", node.name), &sorted(&normal(&planned)), &sorted(&normal(&dump)))?;
+        match differing_rules(&rules(&planned)?, &rules(&dump)?) {
+            same if same.is_empty() => {}
+            lines => return Err(format!("iptables-save in {}:\n{lines}", node.name)),
+        }
         let sets = cluster.exec(&node.name, "ipset save")?;
         let seen: BTreeSet<&str> = sets.lines().filter(|line| line.starts_with("add ")).collect();
         let planned = minik::plan::restore::ipset_restore(&node.sets);

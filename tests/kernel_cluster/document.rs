@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use crate::fields::{self, Route, Seen, differing_routes, documented_route};
 use crate::lab::{Cluster, Outcome, contains, equal, shell, until};
 
 /// `ip route` in both nodes.
@@ -17,27 +18,32 @@ pub fn routes() -> Outcome {
         let mut expected = vec![
             "default via 10.1.10.2 dev ens33".to_owned(),
             format!("10.1.10.0/24 dev ens33 proto kernel scope link src {own}"),
+            format!("blackhole {block} proto bird"),
+            format!("{remote} via {via} dev tunl0 proto bird onlink"),
         ];
-        let mut blocks = vec![format!("blackhole {block} proto bird")];
         for link in plan.namespace(node).ok_or("no node")?.links.iter().filter(|l| l.name.starts_with("cali")) {
             let minik::plan::LinkKind::Veth { peer_namespace, .. } = &link.kind else { continue };
-            blocks.push(format!("{} dev {} scope link", cluster.address(peer_namespace)?, link.name));
+            expected.push(format!("{} dev {} scope link", cluster.address(peer_namespace)?, link.name));
         }
-        blocks.push(format!("{remote} via {via} dev tunl0 proto bird onlink"));
-        expected.extend(blocks);
-        let seen = cluster.exec(node, "ip route")?;
-        let mut seen: Vec<&str> = seen.lines().map(str::trim_end).collect();
-        let printed_order = seen.clone();
-        expected.sort();
-        seen.sort();
-        equal(&format!("ip route in {node}"), &expected.join("\n"), &seen.join("\n"))?;
-        let place = |start: &str| printed_order.iter().position(|line| line.starts_with(start));
-        let hosts = block.rsplit_once('.').map_or(block, |(net, _)| net);
-        if place("blackhole") > place(hosts) || place(hosts).is_none() {
-            return Err(format!("the /26 stands before its /32s on a real node: {printed_order:?}"));
+        let seen = cluster.routes(node)?;
+        same_routes(node, &expected, &seen)?;
+        let place = |wanted: &dyn Fn(&Route) -> bool| seen.iter().position(wanted);
+        let blackhole = place(&|route| route.get("type").is_some_and(|kind| kind == "blackhole"));
+        let pod = place(&|route| route.get("dev").is_some_and(|dev| dev.starts_with("cali")));
+        if blackhole > pod || pod.is_none() {
+            return Err(format!("the /26 stands before its /32s on a real node: {seen:?}"));
         }
     }
     Ok(())
+}
+
+/// Fails unless these are the routes in `place`, in any order.
+fn same_routes(place: &str, expected: &[String], seen: &[Route]) -> Outcome {
+    let expected: Vec<Route> = expected.iter().map(|line| documented_route(line)).collect();
+    match differing_routes(&expected, seen) {
+        same if same.is_empty() && expected.len() == seen.len() => Ok(()),
+        lines => Err(format!("ip route in {place}:\n{lines}{} expected, {} seen", expected.len(), seen.len())),
+    }
 }
 
 /// `ip address`, `ip route` and `arping` in a pod.
@@ -45,37 +51,42 @@ pub fn pod() -> Outcome {
     let cluster = Cluster::up("pod")?;
     let pod = cluster.pods()?.here;
     let address = cluster.address(&pod)?;
-    let seen = cluster.exec(&pod, "ip address show dev eth0")?;
-    contains(&seen, &format!("inet {address}/32 brd {address} scope global eth0"))?;
-    contains(&seen, "mtu 1480 qdisc noqueue")?;
-    if seen.contains("inet6") {
-        return Err(format!("the document's pods have no IPv6 address:\n{seen}"));
+    let eth0 = cluster.link(&pod, "eth0")?;
+    eth0.expect(&[("mtu", "1480"), ("qdisc", "noqueue"), ("link_type", "ether")])?;
+    if eth0.addresses("inet") != [(format!("{address}/32"), Some(address.as_str()), "global")] {
+        return Err(format!("addresses of eth0: {:?}", eth0.addresses("inet")));
     }
-    let routes = cluster.exec(&pod, "ip route")?;
-    let routes: Vec<&str> = routes.lines().map(str::trim_end).collect();
-    equal(
-        "ip route in a pod",
-        "default via 169.254.1.1 dev eth0\n169.254.1.1 dev eth0 scope link",
-        &routes.join("\n"),
-    )?;
+    if !eth0.addresses("inet6").is_empty() {
+        return Err(format!("the document's pods have no IPv6 address: {:?}", eth0.addresses("inet6")));
+    }
+    let gateway = ["default via 169.254.1.1 dev eth0", "169.254.1.1 dev eth0 scope link"].map(str::to_owned);
+    same_routes("a pod", &gateway, &cluster.routes(&pod)?)?;
     let answer = cluster.exec(&pod, "arping -c 2 -I eth0 169.254.1.1")?;
     contains(&answer.to_lowercase(), "ee:ee:ee:ee:ee:ee")?;
-    let node = cluster.exec("node-1", "ip link show")?;
-    contains(&node, "link/ether ee:ee:ee:ee:ee:ee brd ff:ff:ff:ff:ff:ff")
+    let links = fields::links(&cluster.exec("node-1", "ip -j link show")?)?;
+    let cali: Vec<_> = links.iter().filter(|link| link.field("ifname").starts_with("cali")).collect();
+    if cali.len() != 2 {
+        return Err(format!("{} cali interfaces on node-1", cali.len()));
+    }
+    let macs = [("link_type", "ether"), ("address", "ee:ee:ee:ee:ee:ee"), ("broadcast", "ff:ff:ff:ff:ff:ff")];
+    cali.iter().try_for_each(|link| link.expect(&macs))
 }
 
 /// tunl0 in both nodes.
 pub fn tunnel() -> Outcome {
     let cluster = Cluster::up("tunnel")?;
     for (node, address) in [("node-1", "10.100.84.128"), ("node-2", "10.100.247.0")] {
-        let seen = cluster.exec(node, "ip address show dev tunl0")?;
-        contains(&seen, "mtu 1480 qdisc noqueue")?;
-        contains(&seen, "qlen 1000")?;
-        contains(&seen, "link/ipip")?;
-        contains(&seen, "NOARP,UP,LOWER_UP>")?;
-        contains(&seen, &format!("inet {address}/32 scope global tunl0"))?;
-        if seen.contains("MULTICAST") || seen.contains("inet6") {
-            return Err(format!("the document's tunl0 has no MULTICAST flag and no IPv6 address:\n{seen}"));
+        let tunl0 = cluster.link(node, "tunl0")?;
+        tunl0.expect(&[("mtu", "1480"), ("qdisc", "noqueue"), ("txqlen", "1000"), ("link_type", "ipip")])?;
+        if !["NOARP", "UP", "LOWER_UP"].iter().all(|flag| tunl0.flags().contains(flag)) {
+            return Err(format!("flags of tunl0: {:?}", tunl0.flags()));
+        }
+        let addresses = tunl0.addresses("inet");
+        if addresses != [(format!("{address}/32"), None, "global")] {
+            return Err(format!("addresses of tunl0: {addresses:?}"));
+        }
+        if tunl0.flags().contains("MULTICAST") || !tunl0.addresses("inet6").is_empty() {
+            return Err("the document's tunl0 has no MULTICAST flag and no IPv6 address".to_owned());
         }
     }
     Ok(())
@@ -86,22 +97,23 @@ pub fn captures() -> Outcome {
     let cluster = Cluster::up("captures")?;
     let pods = cluster.pods()?;
     let (from, to) = (cluster.address(&pods.here)?, cluster.address(&pods.there)?);
-    let echo = format!("{from} > {to}: ICMP echo request");
+    let parse = |address: &str| address.parse().map_err(|e| format!("{address}: {e}"));
+    let inner = (parse(&from)?, parse(&to)?);
+    let outer = (parse("10.1.10.9")?, parse("10.1.10.10")?);
     let cali = |pod: &str, node: &str| -> Result<String, String> {
-        let route = cluster.exec(node, &format!("ip route get {}", cluster.address(pod)?))?;
-        let dev = route.split_whitespace().skip_while(|word| *word != "dev").nth(1);
-        dev.map(str::to_owned).ok_or(route.clone())
+        let routes = fields::routes(&cluster.exec(node, &format!("ip -j route get {}", cluster.address(pod)?))?)?;
+        routes.first().and_then(|route| route.get("dev")).cloned().ok_or(format!("{routes:?}"))
     };
     let places = [
-        ("node-1", cali(&pods.here, "node-1")?, "icmp", format!("length 98: {echo}")),
-        ("node-1", "tunl0".to_owned(), "icmp", format!("ip: {echo}")),
-        ("node-1", "ens33".to_owned(), "ip proto 4", format!("length 118: 10.1.10.9 > 10.1.10.10: IP {echo}")),
-        ("node-2", "ens33".to_owned(), "ip proto 4", format!("length 118: 10.1.10.9 > 10.1.10.10: IP {echo}")),
-        ("node-2", "tunl0".to_owned(), "icmp", format!("ip: {echo}")),
-        ("node-2", cali(&pods.there, "node-2")?, "icmp", format!("length 98: {echo}")),
+        ("node-1", cali(&pods.here, "node-1")?, "icmp", Some(98), vec![inner]),
+        ("node-1", "tunl0".to_owned(), "icmp", None, vec![inner]),
+        ("node-1", "ens33".to_owned(), "ip proto 4", Some(118), vec![outer, inner]),
+        ("node-2", "ens33".to_owned(), "ip proto 4", Some(118), vec![outer, inner]),
+        ("node-2", "tunl0".to_owned(), "icmp", None, vec![inner]),
+        ("node-2", cali(&pods.there, "node-2")?, "icmp", Some(98), vec![inner]),
     ];
     let mut dumps = Vec::new();
-    for (node, device, filter, _) in &places {
+    for (node, device, filter, ..) in &places {
         let netns = cluster.netns(node);
         let mut dump = Command::new("ip")
             .args(["netns", "exec", &netns, "timeout", "20", "tcpdump", "-lnnei", device, "-c", "4"])
@@ -124,10 +136,13 @@ pub fn captures() -> Outcome {
     contains(&answers, "ttl=62")?;
     let beside = cluster.address(&pods.beside)?;
     contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 20 {beside}"))?, "ttl=63")?;
-    for ((dump, _errors), (node, device, _, line)) in dumps.into_iter().zip(&places) {
+    for ((dump, _errors), (node, device, _, length, hops)) in dumps.into_iter().zip(places) {
         let output = dump.wait_with_output().map_err(|e| e.to_string())?;
-        let text = String::from_utf8_lossy(&output.stdout).replace("10.1.10.10: 10.", "10.1.10.10: IP 10.");
-        contains(&text, line).map_err(|e| format!("{node}/{device}: {e}"))?;
+        let packets = fields::seen(&String::from_utf8_lossy(&output.stdout));
+        let expected = Seen { length, hops, what: "ICMP echo request".to_owned() };
+        if !packets.contains(&expected) {
+            return Err(format!("{node}/{device}: no {expected:?} in {packets:?}"));
+        }
     }
     Ok(())
 }

@@ -3,8 +3,9 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::fields::{Route, differing_routes};
 use crate::host::{dump, unchanged};
-use crate::lab::{Cluster, Outcome, contains, equal, until};
+use crate::lab::{Cluster, Outcome, contains, until};
 
 /// How often `up` and `down` are killed, at moments spread over the time that they take; and how often where that is
 /// much, in an emulated machine.
@@ -77,7 +78,7 @@ pub fn agent() -> Outcome {
     let before = dump()?;
     let cluster = Cluster::up("killagent")?;
     let pods = cluster.pods()?;
-    let routes = cluster.exec("node-1", "ip route")?;
+    let routes = cluster.routes("node-1")?;
     let status = cluster.minik(&["status", "-o", "json"])?;
     let status: serde_json::Value = serde_json::from_str(&status).map_err(|e| e.to_string())?;
     let pid = status["agent"]["pid"].as_i64().ok_or_else(|| format!("no pid in {status}"))? as i32;
@@ -91,14 +92,17 @@ pub fn agent() -> Outcome {
         return Err(format!("status without an agent: {}", down.status));
     }
     contains(&String::from_utf8_lossy(&down.stdout), "agent restart")?;
-    let steady = |text: &str| text.replace(" linkdown", "");
-    equal("ip route without an agent", &steady(&routes), &steady(&cluster.exec("node-1", "ip route")?))?;
+    same("ip route without an agent", &routes, &cluster.routes("node-1")?)?;
     cluster.minik(&["agent", "restart"])?;
     let there = cluster.address(&pods.there)?;
     contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 20 {there}"))?, "ttl=62")?;
-    equal("ip route with the agent back", &routes, &cluster.exec("node-1", "ip route")?)?;
+    same("ip route with the agent back", &routes, &cluster.routes("node-1")?)?;
     cluster.minik(&["down"])?;
     unchanged(&before)
+}
+
+fn same(what: &str, before: &[Route], after: &[Route]) -> Outcome {
+    if before == after { Ok(()) } else { Err(format!("{what} differs:\n{}", differing_routes(before, after))) }
 }
 
 /// SIGTERM ends the agent as it ends any process, though `up` holds that signal back.

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use crate::fields::{self, Link, Route};
+
 /// What a test gives back: nothing, or why it failed.
 pub type Outcome = Result<(), String>;
 
@@ -76,10 +78,21 @@ impl Cluster {
         shell(&format!("ip netns exec {} {command}", self.netns(what)))
     }
 
+    /// The routes in one of its namespaces, as `ip` prints them.
+    pub fn routes(&self, what: &str) -> Result<Vec<Route>, String> {
+        fields::routes(&self.exec(what, "ip -j route")?)
+    }
+
+    /// A link in one of its namespaces, with its addresses.
+    pub fn link(&self, what: &str, device: &str) -> Result<Link, String> {
+        let links = fields::links(&self.exec(what, &format!("ip -j address show dev {device}"))?)?;
+        links.into_iter().next().ok_or_else(|| format!("no {device} in {what}"))
+    }
+
     /// The plan that it was built from.
     pub fn plan(&self) -> Result<minik::plan::Plan, String> {
-        let overrides = minik::topology::Overrides { cluster_name: Some(self.name.clone()), cni: None };
-        let source = minik::topology::builtin::ALL[0].source();
+        let overrides = minik::topology::Overrides { cluster_name: Some(self.name.clone()), ..Default::default() };
+        let source = minik::topology::builtin::find("calico-ipip").map_err(|e| e.to_string())?.source();
         let cluster = minik::topology::parse(&[source], &overrides).map_err(|e| e.to_string())?;
         let record = minik::kernel::state::load(&self.name).map_err(|e| e.to_string())?;
         let datapath = record.map_or_else(crate::kernel::datapath, |record| record.datapath);

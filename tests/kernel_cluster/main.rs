@@ -6,6 +6,8 @@
 
 mod agree;
 mod document;
+#[path = "../kernel/fields.rs"]
+mod fields;
 mod host;
 mod hostile;
 #[path = "../kernel/mod.rs"]

@@ -7,11 +7,10 @@ use crate::cli::session::Session;
 use crate::cni;
 use crate::error::Result;
 use crate::ipam::Usage;
-use crate::topology::{IpPool, Mode};
+use crate::topology::IpPool;
 
 pub(super) fn pools(session: &Session) -> Listing {
-    let mode = session.cluster.network.mode;
-    let rows = session.cluster.network.pools.iter().map(|pool| pool_row(pool, mode)).collect();
+    let rows = session.cluster.network.pools.iter().map(pool_row).collect();
     let columns = vec![
         column("NAME"),
         column("CIDR"),
@@ -24,10 +23,10 @@ pub(super) fn pools(session: &Session) -> Listing {
     Listing { kind: "ippool", columns, rows, like_calicoctl: true }
 }
 
-fn pool_row(pool: &IpPool, mode: Mode) -> Row {
-    let (ipip, vxlan) = mode.encapsulation();
+fn pool_row(pool: &IpPool) -> Row {
+    let (ipip, vxlan, selector) = (pool.ipip.as_str(), pool.vxlan.as_str(), pool.node_selector.as_str());
     let (cidr, nat, disabled) = (pool.cidr.to_string(), pool.nat_outgoing.to_string(), pool.disabled.to_string());
-    let cells = [pool.name.as_str(), &cidr, &nat, ipip, vxlan, &disabled, "all()"];
+    let cells = [pool.name.as_str(), &cidr, &nat, ipip, vxlan, &disabled, selector];
     Row {
         namespace: None,
         name: pool.name.clone(),
@@ -42,7 +41,7 @@ fn pool_row(pool: &IpPool, mode: Mode) -> Row {
                 "disabled": pool.disabled,
                 "ipipMode": ipip,
                 "natOutgoing": pool.nat_outgoing,
-                "nodeSelector": "all()",
+                "nodeSelector": selector,
                 "vxlanMode": vxlan,
             },
         }),

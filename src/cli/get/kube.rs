@@ -107,7 +107,10 @@ fn pod_object(session: &Session, pod: &Pod, status: Option<&Status>, word: &str,
             let ports: Vec<Value> = container
                 .ports
                 .iter()
-                .map(|port| json!({ "name": port.name, "containerPort": port.port, "protocol": port.protocol }))
+                .map(|port| {
+                    let (host_port, host_ip) = (port.host_port, port.host_ip);
+                    json!({ "name": port.name, "containerPort": port.port, "protocol": port.protocol, "hostPort": host_port, "hostIP": host_ip })
+                })
                 .collect();
             let env: Vec<Value> = container.env.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
             json!({ "name": container.name, "image": container.image, "command": container.command, "ports": ports, "env": env })

@@ -62,6 +62,10 @@ fn kind_and_peer(link: &Link) -> (&'static str, Option<String>) {
         LinkKind::Loopback => ("loopback", None),
         LinkKind::Bridge => ("bridge", None),
         LinkKind::Ipip => ("ipip", None),
+        LinkKind::IpipPeer { remote, .. } => ("ipip", Some(remote.to_string())),
+        LinkKind::Vxlan(_) => ("vxlan", None),
+        LinkKind::Udp(_) => ("tun", None),
+        LinkKind::Macvlan { parent_namespace, parent } => ("macvlan", Some(format!("{parent_namespace}:{parent}"))),
         LinkKind::Veth { peer_namespace, peer } => ("veth", Some(format!("{peer_namespace}:{peer}"))),
     }
 }

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::static_chains::{clear_mark, established, from, goto, ipip, jump, marked, noted, rule, set_mark, state, to};
+use super::static_chains::{
+    clear_mark, established, from, goto, ipip, jump, marked, noted, rule, set_mark, state, to, vxlan,
+};
 use super::{mark, names};
 use crate::plan::netfilter::{CtState, Match, Rule, Target};
 use crate::topology::Pod;
@@ -118,8 +120,7 @@ fn endpoint(direction: Direction, pod: &Pod) -> Named {
         rule([], clear_mark(mark::ACCEPT)),
     ];
     if direction == Direction::FromPod {
-        let vxlan = [Match::Protocol { number: 17 }, Match::DestinationPorts { ports: vec![(4789, 4789)] }];
-        rules.push(noted("Drop VXLAN encapped packets originating in workloads", vxlan, Target::Drop));
+        rules.push(noted("Drop VXLAN encapped packets originating in workloads", vxlan(), Target::Drop));
         rules.push(noted("Drop IPinIP encapped packets originating in workloads", [ipip()], Target::Drop));
     }
     let profiles = [namespace_profile(&pod.namespace), account_profile(&pod.namespace, &pod.service_account)];

@@ -16,9 +16,9 @@ use std::collections::BTreeSet;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::plan::netfilter::{Chain, Policy, Rule, TableName};
+use crate::plan::netfilter::{Chain, Family, Policy, Rule, TableName};
 use crate::plan::{IpSet, Link, Table};
-use crate::topology::{Cluster, Pod};
+use crate::topology::{Cluster, Node, Pod};
 
 /// Bits of a packet's mark that Felix uses.
 mod mark {
@@ -36,16 +36,22 @@ mod mark {
 pub(super) struct Local<'a> {
     /// The cluster.
     pub cluster: &'a Cluster,
-    /// The node's pods.
+    /// The node.
+    pub node: &'a Node,
+    /// Its pods.
     pub pods: &'a [&'a Pod],
-    /// Its tunnel device.
-    pub tunnel: Option<&'a str>,
+    /// Whether a pool has IPIP.
+    pub ipip: bool,
+    /// The nodes that have a VXLAN device, itself included; none if no pool has VXLAN.
+    pub vteps: Option<Vec<&'a Node>>,
+    /// Its tunnel devices that have an address.
+    pub tunnels: &'a [&'a str],
     /// Its links.
     pub links: &'a [Link],
 }
 
 /// The sets that exist without any policy: `masq-ipam-pools`, `all-ipam-pools` and `this-host` always,
-/// `all-hosts-net` with IPIP.
+/// `all-hosts-net` (every node) with IPIP, `all-vxlan-net` (the other nodes) with VXLAN.
 pub(super) fn sets(local: &Local) -> Vec<IpSet> {
     let pools = &local.cluster.network.pools;
     let prefixes =
@@ -55,8 +61,12 @@ pub(super) fn sets(local: &Local) -> Vec<IpSet> {
         set("masq-ipam-pools", "hash:net", prefixes(true)),
         set("this-host", "hash:ip", this_host(local.links)),
     ];
-    if local.tunnel.is_some() {
+    if local.ipip {
         sets.push(set("all-hosts-net", "hash:net", local.cluster.nodes.iter().map(|node| node.address.into())));
+    }
+    if let Some(vteps) = &local.vteps {
+        let others = vteps.iter().filter(|node| node.name != local.node.name);
+        sets.push(set("all-vxlan-net", "hash:net", others.map(|node| node.address.into())));
     }
     sets.sort_by(|a, b| a.name.cmp(&b.name));
     sets
@@ -75,13 +85,15 @@ fn this_host(links: &[Link]) -> impl Iterator<Item = Ipv4Net> {
 
 fn set(id: &str, kind: &str, members: impl Iterator<Item = Ipv4Net>) -> IpSet {
     let sorted: BTreeSet<IpNet> = members.map(IpNet::from).collect();
-    IpSet { name: names::set(id), kind: kind.to_string(), members: sorted.into_iter().collect() }
+    IpSet { name: names::set(id), kind: kind.to_string(), family: Family::Inet, members: sorted.into_iter().collect() }
 }
 
 /// The four tables.
 pub(super) fn tables(local: &Local) -> Vec<Table> {
     let facts = static_chains::Facts {
-        tunnel: local.tunnel,
+        ipip: local.ipip,
+        vxlan: local.vteps.is_some(),
+        tunnels: local.tunnels,
         nat_outgoing: local.cluster.network.pools.iter().any(|pool| pool.nat_outgoing),
         random_fully: local.cluster.network.random_fully,
     };

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha1::{Digest, Sha1};
 use sha2::{Sha224, Sha256};
 
+use crate::plan::Mac;
 use crate::topology::Pod;
 
 /// Longest name of a chain in bytes.
@@ -22,6 +23,13 @@ pub fn veth_with_prefix(prefix: &str, namespace: &str, pod: &str) -> String {
     let digest = Sha1::digest(format!("{namespace}.{pod}"));
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{prefix}{}", &hex[..11])
+}
+
+/// The Ethernet address of a node's vxlan.calico, unless its Node object stores one: 0x66 and the first 5 bytes of SHA-1
+/// over the node's name (felix v3.18, calc/vxlan_resolver.go).
+pub fn vtep_mac(node: &str) -> Mac {
+    let digest = Sha1::digest(node);
+    Mac([0x66, digest[0], digest[1], digest[2], digest[3], digest[4]])
 }
 
 /// A chain for `name`, shortened by a hash of the name (not of the prefix) where it would be too long.
@@ -79,6 +87,12 @@ mod tests {
         }
         assert_eq!(chain("cali-pi-", "a-name-of-20-letters"), "cali-pi-a-name-of-20-letters");
         assert_ne!(chain("cali-pi-", "_-name-of-20-letters"), "cali-pi-_-name-of-20-letters");
+    }
+
+    #[test]
+    fn vteps_have_the_computed_macs() {
+        let macs = ["node-1", "node-2"].map(|node| vtep_mac(node).to_string());
+        assert_eq!(macs, ["66:b3:68:28:39:8e", "66:c0:93:2e:56:2c"]);
     }
 
     #[test]

@@ -8,8 +8,12 @@ use crate::plan::netfilter::{CtState, Match, Rule, Side, Target};
 
 /// What the static chains depend on.
 pub(super) struct Facts<'a> {
-    /// The IPIP device, if there is one.
-    pub tunnel: Option<&'a str>,
+    /// Whether a pool has IPIP.
+    pub ipip: bool,
+    /// Whether a pool has VXLAN.
+    pub vxlan: bool,
+    /// The tunnel devices that have an address.
+    pub tunnels: &'a [&'a str],
     /// Whether a pool has `natOutgoing`.
     pub nat_outgoing: bool,
     /// Whether masquerading picks ports fully at random.
@@ -18,7 +22,7 @@ pub(super) struct Facts<'a> {
 
 /// A rule without comment.
 pub(super) fn rule(matches: impl Into<Vec<Match>>, target: Target) -> Rule {
-    Rule { comments: Vec::new(), matches: matches.into(), target: Some(target) }
+    Rule { matches: matches.into(), target: Some(target), ..Rule::default() }
 }
 
 /// A rule with a comment.
@@ -60,6 +64,10 @@ pub(super) fn established() -> Match {
 
 pub(super) fn ipip() -> Match {
     Match::Protocol { number: 4 }
+}
+
+pub(super) fn vxlan() -> [Match; 2] {
+    [Match::Protocol { number: 17 }, Match::DestinationPorts { ports: vec![(4789, 4789)] }]
 }
 
 pub(super) fn from(interface: &str) -> Match {
@@ -152,7 +160,7 @@ pub(super) fn mangle() -> Draft {
 pub(super) fn nat(facts: &Facts) -> Draft {
     let masquerade = || Target::Masquerade { random_fully: facts.random_fully };
     let mut postrouting = vec![rule([], jump("cali-fip-snat")), rule([], jump("cali-nat-outgoing"))];
-    if let Some(device) = facts.tunnel {
+    for device in facts.tunnels {
         let foreign = Match::AddrTypeLocal { side: Side::Src, invert: true, limit_iface_out: true };
         postrouting.push(rule([to(device), foreign, local(Side::Src)], masquerade()));
     }
@@ -203,10 +211,18 @@ pub(super) fn filter(facts: &Facts) -> Draft {
 
 fn filter_input(facts: &Facts) -> Vec<Rule> {
     let mut rules = Vec::new();
-    if facts.tunnel.is_some() {
+    if facts.ipip {
         let hosts = in_set("all-hosts-net", Side::Src);
         rules.push(noted("Allow IPIP packets from Calico hosts", [ipip(), hosts, local(Side::Dst)], Target::Accept));
         rules.push(noted("Drop IPIP packets from non-Calico hosts", [ipip()], Target::Drop));
+    }
+    if facts.vxlan {
+        let hosts = in_set("all-vxlan-net", Side::Src);
+        let [udp, port] = vxlan();
+        let allowed = [udp.clone(), port.clone(), hosts, local(Side::Dst)];
+        rules.push(noted("Allow VXLAN packets from whitelisted hosts", allowed, Target::Accept));
+        let others = [udp, port, local(Side::Dst)];
+        rules.push(noted("Drop VXLAN packets from non-whitelisted hosts", others, Target::Drop));
     }
     rules.extend([
         rule([from("cali+")], goto("cali-wl-to-host")),
@@ -231,13 +247,19 @@ fn filter_forward() -> Vec<Rule> {
 
 fn filter_output(facts: &Facts) -> Vec<Rule> {
     let mut rules = vec![rule([marked(mark::ACCEPT)], Target::Accept), rule([to("cali+")], Target::Return)];
-    if facts.tunnel.is_some() {
+    if facts.ipip {
         let hosts = in_set("all-hosts-net", Side::Dst);
         rules.push(noted(
             "Allow IPIP packets to other Calico hosts",
             [ipip(), hosts, local(Side::Src)],
             Target::Accept,
         ));
+    }
+    if facts.vxlan {
+        let hosts = in_set("all-vxlan-net", Side::Dst);
+        let [udp, port] = vxlan();
+        let allowed = [udp, port, local(Side::Src), hosts];
+        rules.push(noted("Allow VXLAN packets to other whitelisted hosts", allowed, Target::Accept));
     }
     let untranslated = Match::CtState { states: vec![CtState::Dnat], invert: true };
     rules.extend([

@@ -122,23 +122,29 @@ fn last_id(chain: &str, rules: Vec<Rule>) -> String {
 fn rules_that_minik_does_not_program_would_have_the_published_ids_too() {
     use super::static_chains::{Facts, filter, jump, marked, nat, noted, raw, rule};
     use crate::plan::netfilter::Target;
-    let facts = |tunnel, random_fully| Facts { tunnel: Some(tunnel), nat_outgoing: true, random_fully };
+    let facts = |tunnel, random_fully| Facts {
+        ipip: tunnel == ["tunl0"],
+        vxlan: tunnel == ["vxlan.calico"],
+        tunnels: tunnel,
+        nat_outgoing: true,
+        random_fully,
+    };
     let rules = |draft: Draft, chain: &str| draft.user.into_iter().find(|(name, _)| name == chain).unwrap().1;
 
-    let mut to_host = rules(filter(&facts("tunl0", false)), "cali-wl-to-host");
+    let mut to_host = rules(filter(&facts(&["tunl0"], false)), "cali-wl-to-host");
     to_host[1].target = Some(Target::Return);
     assert_eq!(last_id("cali-wl-to-host", to_host), "sO1YJiY1b553biDi", "DefaultEndpointToHostAction: RETURN");
 
-    let vxlan = rules(nat(&facts("vxlan.calico", true)), "cali-POSTROUTING");
+    let vxlan = rules(nat(&facts(&["vxlan.calico"], true)), "cali-POSTROUTING");
     assert_eq!(last_id("cali-POSTROUTING", vxlan), "e9dnSgSVNmIcpVhP", "VXLAN, --random-fully");
 
-    let mut output = rules(filter(&facts("tunl0", false)), "cali-OUTPUT");
+    let mut output = rules(filter(&facts(&["tunl0"], false)), "cali-OUTPUT");
     output[4].matches.clear();
     assert_eq!(last_id("cali-OUTPUT", output.clone()), "tvSSMDBWrme3CUqM", "up to 3.17, last rule");
     output.pop();
     assert_eq!(last_id("cali-OUTPUT", output), "OB2pzPrvQn6PC89t", "up to 3.17, no --ctstate");
 
-    let mut forward = rules(filter(&facts("tunl0", false)), "cali-FORWARD");
+    let mut forward = rules(filter(&facts(&["tunl0"], false)), "cali-FORWARD");
     forward[5] = noted("Policy explicitly accepted packet.", [marked(mark::ACCEPT)], Target::Accept);
     assert_eq!(last_id("cali-FORWARD", forward), "MH9kMp5aNICL-Olv", "up to 3.15");
 

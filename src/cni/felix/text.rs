@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha224};
 
 use crate::plan::netfilter::{Match, Rule, Target, port_list};
+use crate::plan::restore;
 
 /// Length of an id in characters.
 const ID_LENGTH: usize = 16;
@@ -59,6 +60,10 @@ fn matching(matching: &Match) -> String {
         }
         Match::Mark { value, mask, invert } => format!("-m mark {}--mark {}/{mask:#x}", not(*invert), bits(*value)),
         Match::RpFilterInvert => "-m rpfilter --invert".to_string(),
+        // Felix writes no other; it would write them as everybody does.
+        Match::NotOutInterface { name } => format!("! --out-interface {name}"),
+        Match::NotInInterface { name } => format!("! --in-interface {name}"),
+        other => restore::extension(other).unwrap_or_default(),
     }
 }
 
@@ -72,6 +77,7 @@ fn action(target: &Target) -> String {
         Target::SetMark { value, mask } => format!("--jump MARK --set-mark {}/{mask:#x}", bits(*value)),
         Target::Masquerade { random_fully: false } => "--jump MASQUERADE".to_string(),
         Target::Masquerade { random_fully: true } => "--jump MASQUERADE --random-fully".to_string(),
+        other => restore::target(other),
     }
 }
 

@@ -1,0 +1,20 @@
+//! `calico-bgp`: Calico without encapsulation (`ipipMode: Never`, `vxlanMode: Never`).
+//!
+//! Packets between pods of different nodes cross the underlay as they are, with the pods' own addresses. BIRD's route
+//! goes through the node's NIC. BIRD resolves a next hop that is on no prefix of the node by the kernel's routes that it
+//! has learned: the other node is behind the default route, so the route's gateway becomes the underlay's router, which
+//! knows no pods. Calico needs a fabric that does, or an encapsulation.
+
+use super::calico::{Flavour, Remote};
+use crate::plan::{Protocol, Route};
+use crate::topology::Mode;
+
+/// What makes this mode of Calico's.
+pub(super) const FLAVOUR: Flavour =
+    Flavour { mode: Mode::CalicoBgp, tunnel: None, blackholes: true, remote_route: |remote| Some(route(remote)) };
+
+/// `10.100.247.0/26 via 10.1.10.10 dev ens33 proto bird`
+pub(super) fn route(remote: &Remote) -> Route {
+    let gateway = if remote.is_in_subnet() { remote.node.address } else { remote.segment.router };
+    Route { protocol: Protocol::Bird, ..Route::via(remote.prefix, gateway, &remote.here.nic) }
+}

@@ -1,0 +1,44 @@
+//! `calico-vxlan`: Calico with `vxlanMode: Always`, without BIRD (felix v3.18, dataplane/linux/vxlan_mgr.go).
+//!
+//! Every packet between pods of different nodes goes through vxlan.calico, which puts Ethernet, VXLAN (VNI 4096), UDP
+//! (port 4789) and IPv4 around it, 50 bytes. Felix tells the device of each node all that it must know of the others:
+//! the route to a block goes `via` the other device's address, a permanent neighbour says its MAC, a permanent FDB
+//! entry says at which node that is. So no ARP crosses the tunnel. There is no blackhole: a node's own block is as far
+//! as its pods' routes go (Felix adds one from v3.20 on).
+
+use super::calico::{Flavour, Remote, Tunnel};
+use super::felix::names::vtep_mac;
+use crate::plan::{FdbEntry, Link, LinkKind, Neighbour, Route, Vxlan};
+use crate::topology::Mode;
+
+/// VXLAN network identifier (Felix's `VXLANVNI`).
+const VNI: u32 = 4096;
+/// UDP port (Felix's `VXLANPort`).
+pub(super) const PORT: u16 = 4789;
+
+/// What makes this mode of Calico's.
+pub(super) const FLAVOUR: Flavour =
+    Flavour { mode: Mode::CalicoVxlan, tunnel: Some(&TUNNEL), blackholes: false, remote_route: route };
+
+/// Felix's VXLAN device.
+pub(super) const TUNNEL: Tunnel = Tunnel {
+    device: "vxlan.calico",
+    overhead: 50,
+    serves: |pool| pool.vxlan.is_on(),
+    link: |node| {
+        let vxlan = Vxlan { vni: VNI, local: node.address, dev: node.nic.clone(), port: PORT, learning: false };
+        Link { mac: Some(vtep_mac(&node.name)), ..Link::new(TUNNEL.device, LinkKind::Vxlan(vxlan)) }
+    },
+    needs_address: true,
+    peer: |node, address| {
+        let (mac, dev) = (vtep_mac(&node.name), TUNNEL.device.to_string());
+        let neighbour = Neighbour { address: address.into(), mac, dev: dev.clone() };
+        Some((neighbour, FdbEntry { mac, dev, dst: node.address.into() }))
+    },
+};
+
+/// `10.100.247.0/26 via 10.100.247.0 dev vxlan.calico onlink`
+pub(super) fn route(remote: &Remote) -> Option<Route> {
+    let (_, there) = remote.vteps?;
+    Some(Route { onlink: true, ..Route::via(remote.prefix, there, TUNNEL.device) })
+}

@@ -1,0 +1,213 @@
+//! What the modes of flannel share: flanneld's order of work, its rules and files, and the CNI plugins behind it.
+//!
+//! flanneld knows one lease per node: its podCIDR, its address, and for vxlan its VTEP's Ethernet address. A [`Backend`]
+//! says what device a node has and what is programmed for the lease of another node; masquerading, forwarding and
+//! `subnet.env` are the same for all. Pods are connected by the `bridge` plugin, to which the `flannel` plugin delegates
+//! with what it reads in `subnet.env`. Sources: flannel v0.28.9 (pkg/backend, pkg/trafficmngr/iptables/iptables.go,
+//! pkg/subnet/subnetfile_unix.go, Documentation/kube-flannel.yml), cni-plugin v1.9.1-flannel1 (flannel.go).
+
+use ipnet::Ipv4Net;
+
+use super::bridge_plugin::{self, Conf};
+use super::host_local;
+use crate::error::{Error, Kind, Result};
+use crate::plan::netfilter::{Match, Rule, TableName, Target};
+use crate::plan::{Address, Datapath, File, Namespace, Plan, Scope};
+use crate::topology::{Cluster, Mode, Node};
+
+/// `name` in the CNI configuration of flannel's manifest, which is older than the bridge's name.
+const NETWORK: &str = "cbr0";
+/// The bridge, where the configuration names none.
+const BRIDGE: &str = "cni0";
+/// The mark of packets that kube-proxy will masquerade.
+const KUBE_PROXY_MARK: u32 = 0x4000;
+
+/// What makes one backend differ from another.
+pub(super) struct Backend {
+    /// The mode.
+    pub mode: Mode,
+    /// Bytes that it adds to each packet.
+    pub overhead: u32,
+    /// Makes what the node has without any other: its device.
+    pub register: fn(&Local, &mut Namespace) -> Result<()>,
+    /// Programs the lease of another node.
+    pub add_lease: fn(&Local, &Lease, &mut Namespace) -> Result<()>,
+}
+
+/// The node on which flanneld runs.
+pub(super) struct Local<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The node.
+    pub node: &'a Node,
+    /// Its podCIDR.
+    pub subnet: Ipv4Net,
+    /// MTU in bytes of its pods, and of the backend's device.
+    pub mtu: u32,
+}
+
+/// What flanneld knows of another node.
+pub(super) struct Lease<'a> {
+    /// The node, whose address is the lease's public IP.
+    pub node: &'a Node,
+    /// Its podCIDR.
+    pub subnet: Ipv4Net,
+}
+
+impl Local<'_> {
+    /// The address of the backend's device: the podCIDR's own. It is a /32, so that no broadcast route comes of it, and
+    /// serves as source for what the node itself sends to pods elsewhere.
+    pub(super) fn device_address(&self) -> Address {
+        Address { net: Ipv4Net::from(self.subnet.network()).into(), broadcast: None, scope: Scope::Global }
+    }
+}
+
+/// The plan of a cluster with this backend.
+pub(super) fn plan(cluster: &Cluster, datapath: Datapath, backend: &Backend) -> Result<Plan> {
+    let flavour = bridge_plugin::Flavour {
+        mode: backend.mode,
+        conf: &|node| Ok(delegate(&local(cluster, backend, node)?)),
+        node: &|node, ns| flanneld(cluster, backend, node, ns),
+    };
+    let mut plan = bridge_plugin::plan(cluster, datapath, &flavour)?;
+    for node in &cluster.nodes {
+        let local = local(cluster, backend, node)?;
+        let containers = cluster.pods.iter().filter(|pod| pod.node == node.name);
+        let rendered = containers.map(|pod| rendered_conf(&local, &host_local::container_id(cluster, pod)));
+        if let Some(ns) = plan.namespaces.iter_mut().find(|ns| ns.name == node.name) {
+            ns.files.extend(rendered);
+        }
+    }
+    Ok(plan)
+}
+
+/// All that flanneld does on a node: the backend's device, the other nodes' leases, rules, `subnet.env`; and the
+/// configuration that its manifest installs for the CNI plugins.
+///
+/// # Errors
+/// `Topology` if a node has no podCIDR, or the backend cannot reach another node.
+pub(super) fn flanneld(cluster: &Cluster, backend: &Backend, node: &Node, ns: &mut Namespace) -> Result<()> {
+    let local = local(cluster, backend, node)?;
+    (backend.register)(&local, ns)?;
+    for other in cluster.nodes.iter().filter(|other| other.name != node.name) {
+        (backend.add_lease)(&local, &Lease { node: other, subnet: subnet(other)? }, ns)?;
+    }
+    if cluster.network.flannel.ip_masq {
+        masquerade(&local, ns);
+    }
+    forward(cluster.network.flannel.network, ns);
+    ns.files.push(subnet_env(&local));
+    ns.files.push(File::new("/etc/cni/net.d/10-flannel.conflist", CONFLIST));
+    Ok(())
+}
+
+fn subnet(node: &Node) -> Result<Ipv4Net> {
+    node.pod_cidr.ok_or_else(|| {
+        let message = format!("node {:?} pod cidr not assigned", node.name);
+        Error::new(Kind::Topology, message).hint("write `podCIDR:` at the node, or make `clusterCIDR` larger")
+    })
+}
+
+/// The MTU is what the node's NIC (or the file) has, less the encapsulation.
+fn local<'a>(cluster: &'a Cluster, backend: &Backend, node: &'a Node) -> Result<Local<'a>> {
+    let nic = node.mtu;
+    let outer = cluster.network.flannel.mtu.unwrap_or(nic);
+    Ok(Local { cluster, node, subnet: subnet(node)?, mtu: outer.saturating_sub(backend.overhead) })
+}
+
+/// What the flannel plugin asks the bridge plugin for.
+fn delegate(local: &Local) -> Conf {
+    let flannel = &local.cluster.network.flannel;
+    Conf {
+        name: NETWORK,
+        bridge: BRIDGE,
+        mtu: local.mtu,
+        hairpin_mode: true,
+        promisc_mode: false,
+        ip_masq: !flannel.ip_masq,
+        routes: vec![Ipv4Net::default(), flannel.network],
+    }
+}
+
+/// flanneld's rules in the nat table.
+fn masquerade(local: &Local, ns: &mut Namespace) {
+    let flannel = &local.cluster.network.flannel;
+    let (cluster, pods) = (flannel.network, local.subnet);
+    let multicast = Ipv4Net::new_assert([224, 0, 0, 0].into(), 4);
+    let from = |net: Ipv4Net, invert| Match::Source { net: net.into(), invert };
+    let to = |net: Ipv4Net, invert| Match::Destination { net: net.into(), invert };
+    let rule = |matches: &[Match], target| commented("flanneld masq", matches, target);
+    let masquerade = || Target::Masquerade { random_fully: flannel.random_fully };
+    let marked = Match::Mark { value: KUBE_PROXY_MARK, mask: KUBE_PROXY_MARK, invert: false };
+    let nat = ns.table(TableName::Nat);
+    let jump = Target::Jump { chain: "FLANNEL-POSTRTG".to_string() };
+    nat.chain("POSTROUTING").rules.push(rule(&[], jump));
+    nat.chain("FLANNEL-POSTRTG").rules = vec![
+        Rule { comments_last: true, ..rule(&[marked], Target::Return) },
+        rule(&[from(pods, false), to(cluster, false)], Target::Return),
+        rule(&[from(cluster, false), to(pods, false)], Target::Return),
+        rule(&[from(cluster, true), to(pods, false)], Target::Return),
+        rule(&[from(cluster, false), to(multicast, true)], masquerade()),
+        rule(&[from(cluster, true), to(cluster, false)], masquerade()),
+    ];
+}
+
+/// flanneld's rules in the filter table: pods' packets are forwarded whatever the policy of FORWARD says.
+fn forward(network: Ipv4Net, ns: &mut Namespace) {
+    let rule = |matches: &[Match], target| commented("flanneld forward", matches, target);
+    let filter = ns.table(TableName::Filter);
+    filter.chain("FORWARD").rules.push(rule(&[], Target::Jump { chain: "FLANNEL-FWD".to_string() }));
+    filter.chain("FLANNEL-FWD").rules = vec![
+        rule(&[Match::Source { net: network.into(), invert: false }], Target::Accept),
+        rule(&[Match::Destination { net: network.into(), invert: false }], Target::Accept),
+    ];
+}
+
+fn commented(comment: &str, matches: &[Match], target: Target) -> Rule {
+    Rule { comments: vec![comment.to_string()], matches: matches.to_vec(), target: Some(target), ..Rule::default() }
+}
+
+/// What flanneld tells the plugin, once it runs.
+fn subnet_env(local: &Local) -> File {
+    let flannel = &local.cluster.network.flannel;
+    let content = format!(
+        "FLANNEL_NETWORK={}\nFLANNEL_SUBNET={}\nFLANNEL_MTU={}\nFLANNEL_IPMASQ={}\n",
+        flannel.network,
+        host_local::gateway(local.subnet),
+        local.mtu,
+        flannel.ip_masq
+    );
+    File::new("/run/flannel/subnet.env", content)
+}
+
+/// The configuration that the plugin renders for one container and keeps for DEL: JSON with its keys sorted.
+fn rendered_conf(local: &Local, container: &str) -> File {
+    let conf = delegate(local);
+    let content = format!(
+        r#"{{"cniVersion":"0.3.1","hairpinMode":{},"ipMasq":{},"ipam":{{"ranges":[[{{"subnet":"{}"}}]],"routes":[{{"dst":"{}"}}],"type":"host-local"}},"isDefaultGateway":true,"isGateway":true,"mtu":{},"name":"{}","type":"bridge"}}"#,
+        conf.hairpin_mode, conf.ip_masq, local.subnet, local.cluster.network.flannel.network, conf.mtu, conf.name
+    );
+    File::new(format!("/var/lib/cni/flannel/{container}"), content)
+}
+
+/// `cni-conf.json` of the manifest.
+const CONFLIST: &str = r#"{
+  "name": "cbr0",
+  "cniVersion": "0.3.1",
+  "plugins": [
+    {
+      "type": "flannel",
+      "delegate": {
+        "hairpinMode": true,
+        "isDefaultGateway": true
+      }
+    },
+    {
+      "type": "portmap",
+      "capabilities": {
+        "portMappings": true
+      }
+    }
+  ]
+}
+"#;

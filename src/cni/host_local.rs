@@ -1,0 +1,219 @@
+//! `host-local`, the IPAM plugin of the CNI project, over one node's `podCIDR`.
+//!
+//! It has no server: each node hands out its own subnet, and what is taken is a file. The gateway is the subnet's first
+//! address; the search begins behind the address that was handed out last (`last_reserved_ip.0`) and goes round, so
+//! that a released address is not given again at once. Source: plugins v1.9.1, plugins/ipam/host-local
+//! (main.go, backend/allocator, backend/disk).
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Kind, Result};
+use crate::plan::File;
+use crate::topology::{Cluster, Pod};
+
+/// Where it keeps its files: a directory for each network (`name` of the CNI configuration).
+const DIRECTORY: &str = "/var/lib/cni/networks";
+
+/// A node's pool of addresses, and who has which.
+#[derive(Debug)]
+pub(super) struct HostLocal {
+    network: &'static str,
+    subnet: Ipv4Net,
+    gateway: Ipv4Addr,
+    /// `rangeStart` and `rangeEnd`.
+    range: (Ipv4Addr, Ipv4Addr),
+    leases: Vec<Lease>,
+    /// The address that a new pod got last.
+    last: Option<Ipv4Addr>,
+    /// The addresses in use, those first that pods of a live cluster have; none before the first pod asks.
+    taken: Option<BTreeSet<Ipv4Addr>>,
+}
+
+/// An address that a container has.
+#[derive(Debug)]
+struct Lease {
+    address: Ipv4Addr,
+    container: String,
+    interface: &'static str,
+}
+
+impl HostLocal {
+    /// The pool of one node. `network` is the configuration's `name`.
+    ///
+    /// # Errors
+    /// `Topology` if the subnet is too small, in the plugin's words.
+    pub(super) fn new(network: &'static str, subnet: Ipv4Net) -> Result<HostLocal> {
+        if subnet.prefix_len() > 30 {
+            let message = format!("host-local: Network {subnet} too small to allocate from");
+            return Err(Error::new(Kind::Topology, message).hint("give the node a podCIDR of at least /30"));
+        }
+        let last = Ipv4Addr::from(u32::from(subnet.broadcast()) - 1);
+        let gateway = gateway(subnet).addr();
+        Ok(HostLocal { network, subnet, gateway, range: (gateway, last), leases: Vec::new(), last: None, taken: None })
+    }
+
+    /// A pool of a part of a subnet in which others are too: of the hosts of `range`, with the subnet's own gateway.
+    pub(super) fn of_range(network: &'static str, subnet: Ipv4Net, range: Ipv4Net, gateway: Ipv4Addr) -> HostLocal {
+        let mut hosts = range.hosts();
+        let first = hosts.next().unwrap_or(range.addr());
+        let range = (first, hosts.last().unwrap_or(first));
+        HostLocal { network, subnet, gateway, range, leases: Vec::new(), last: None, taken: None }
+    }
+
+    /// `rangeStart` and `rangeEnd`.
+    pub(super) fn range(&self) -> (Ipv4Addr, Ipv4Addr) {
+        self.range
+    }
+
+    /// The gateway, with the subnet's prefix length: the subnet's first address.
+    pub(super) fn gateway(&self) -> Ipv4Net {
+        Ipv4Net::new_assert(self.gateway, self.subnet.prefix_len())
+    }
+
+    /// The next free address, for an interface of a pod, with the subnet's prefix length.
+    ///
+    /// # Errors
+    /// `Topology` if there is none left, in the plugin's words.
+    pub(super) fn allocate(&mut self, cluster: &Cluster, pod: &Pod, interface: &'static str) -> Result<Ipv4Net> {
+        let address = match self.kept_by(cluster, pod) {
+            Some(address) => address,
+            None => {
+                let free = self.next_free(cluster, &pod.node).ok_or_else(|| self.exhausted(pod))?;
+                self.last = Some(free);
+                free
+            }
+        };
+        self.leases.push(Lease { address, container: container_id(cluster, pod), interface });
+        Ok(Ipv4Net::new_assert(address, self.subnet.prefix_len()))
+    }
+
+    /// The address that a pod of a live cluster has, if it is of this subnet.
+    fn kept_by(&self, cluster: &Cluster, pod: &Pod) -> Option<Ipv4Addr> {
+        let address = cluster.memory.pods.get(&pod.key()).and_then(|kept| kept.address)?;
+        self.has(address).then_some(address)
+    }
+
+    fn has(&self, address: Ipv4Addr) -> bool {
+        (self.range.0..=self.range.1).contains(&address) && address != self.gateway
+    }
+
+    /// The next address behind the one that was given last, once round.
+    fn next_free(&mut self, cluster: &Cluster, node: &str) -> Option<Ipv4Addr> {
+        let (first, last) = (u32::from(self.range.0), u32::from(self.range.1));
+        let before = self.last.or_else(|| cluster.memory.last_reserved.get(node).copied());
+        let next = before.filter(|address| self.has(*address)).map_or(first, |address| u32::from(address) + 1);
+        let round = (next..=last).chain(first..next).map(Ipv4Addr::from);
+        let mut taken = match self.taken.take() {
+            Some(taken) => taken,
+            None => {
+                let on_node = cluster.pods.iter().filter(|pod| pod.node == node);
+                on_node.filter_map(|pod| self.kept_by(cluster, pod)).collect()
+            }
+        };
+        let free = round.filter(|address| self.has(*address)).find(|address| taken.insert(*address));
+        self.taken = Some(taken);
+        free
+    }
+
+    fn exhausted(&self, pod: &Pod) -> Error {
+        let message = format!(
+            "pod {}: host-local: no IP addresses available in range set: {}-{}",
+            pod.key(),
+            self.range.0,
+            self.range.1
+        );
+        let hint = format!("give node {} a larger podCIDR, or fewer pods", pod.node);
+        Error::new(Kind::Topology, message).hint(hint)
+    }
+
+    /// The files of the pool: one for each address (container and interface in two lines, without an end to the last),
+    /// the address that was handed out last, and the lock. None before the first pod.
+    pub(super) fn files(&self) -> Vec<File> {
+        let Some(last) = self.last.or_else(|| self.leases.last().map(|lease| lease.address)) else { return Vec::new() };
+        let path = |name: &str| format!("{DIRECTORY}/{}/{name}", self.network);
+        let lease = |lease: &Lease| {
+            File::new(path(&lease.address.to_string()), format!("{}\r\n{}", lease.container, lease.interface))
+        };
+        let mut files: Vec<File> = self.leases.iter().map(lease).collect();
+        files.push(File::new(path("last_reserved_ip.0"), last.to_string()));
+        files.push(File::new(path("lock"), ""));
+        files
+    }
+}
+
+/// A subnet's first address, with its prefix length.
+pub(super) fn gateway(subnet: Ipv4Net) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::from(u32::from(subnet.network()) + 1), subnet.prefix_len())
+}
+
+/// The id of a pod's sandbox: 64 hexadecimal digits, random on a real node.
+pub(super) fn container_id(cluster: &Cluster, pod: &Pod) -> String {
+    let digest = Sha256::digest(format!("{}\0{}\0sandbox", cluster.name, pod.key()));
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::article;
+    use super::*;
+
+    fn pod(name: &str) -> Pod {
+        Pod { name: name.into(), ..article().pods[0].clone() }
+    }
+
+    #[test]
+    fn pods_begin_behind_the_gateway() {
+        let cluster = article();
+        let mut pool = HostLocal::new("cbr0", "10.244.1.0/24".parse().unwrap()).unwrap();
+        assert_eq!(pool.gateway().to_string(), "10.244.1.1/24");
+        assert!(pool.files().is_empty());
+        let given: Vec<String> =
+            ["a", "b"].map(|name| pool.allocate(&cluster, &pod(name), "eth0").unwrap().to_string()).into();
+        assert_eq!(given, ["10.244.1.2/24", "10.244.1.3/24"]);
+    }
+
+    #[test]
+    fn a_range_of_a_subnet_has_its_own_gateway() {
+        let cluster = article();
+        let (subnet, range) = ("10.1.10.0/24".parse().unwrap(), "10.1.10.128/30".parse().unwrap());
+        let mut pool = HostLocal::of_range("net", subnet, range, Ipv4Addr::new(10, 1, 10, 2));
+        assert_eq!(pool.allocate(&cluster, &pod("a"), "eth0").unwrap().to_string(), "10.1.10.129/24");
+        assert_eq!(pool.allocate(&cluster, &pod("b"), "eth0").unwrap().to_string(), "10.1.10.130/24");
+        let error = pool.allocate(&cluster, &pod("c"), "eth0").unwrap_err();
+        assert!(error.message().ends_with("in range set: 10.1.10.129-10.1.10.130"), "{error}");
+    }
+
+    #[test]
+    fn what_is_taken_is_a_file() {
+        let cluster = article();
+        let mut pool = HostLocal::new("cbr0", "10.244.1.0/24".parse().unwrap()).unwrap();
+        pool.allocate(&cluster, &pod("a"), "eth0").unwrap();
+        let files = pool.files();
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let directory = "/var/lib/cni/networks/cbr0";
+        assert_eq!(
+            paths,
+            ["10.244.1.2", "last_reserved_ip.0", "lock"].map(|name| format!("{directory}/{name}")).each_ref()
+        );
+        let (container, interface) = files[0].content.split_once("\r\n").unwrap();
+        assert!(container.len() == 64 && container.bytes().all(|b| b.is_ascii_hexdigit()), "{container}");
+        assert_eq!((interface, files[1].content.as_str(), files[2].content.as_str()), ("eth0", "10.244.1.2", ""));
+    }
+
+    #[test]
+    fn a_full_subnet_and_one_that_is_too_small_are_refused_as_by_the_plugin() {
+        let cluster = article();
+        let mut pool = HostLocal::new("cbr0", "10.244.1.0/29".parse().unwrap()).unwrap();
+        for name in ["a", "b", "c", "d", "e"] {
+            pool.allocate(&cluster, &pod(name), "eth0").unwrap();
+        }
+        let error = pool.allocate(&cluster, &pod("f"), "eth0").unwrap_err();
+        assert!(error.message().ends_with("no IP addresses available in range set: 10.244.1.1-10.244.1.6"), "{error}");
+        let error = HostLocal::new("cbr0", "10.244.1.0/31".parse().unwrap()).unwrap_err();
+        assert!(error.message().ends_with("Network 10.244.1.0/31 too small to allocate from"), "{error}");
+    }
+}

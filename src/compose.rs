@@ -1,0 +1,158 @@
+//! A cluster's whole plan: what its CNI mode makes, and what kubelet, kube-proxy and host ports add to the nodes. PURE.
+//!
+//! The order is that of a node that boots: kubelet, kube-proxy, then the pods with their host ports; Felix keeps its own
+//! rules before all of them. A real node has kubelet's and kube-proxy's rules always, if only for the Services
+//! `kubernetes` and `kube-dns`; here a cluster has them if its input has a Service or says `proxy:`.
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::cni;
+use crate::error::{Error, Kind, Result};
+use crate::plan::{Datapath, Namespace, Plan, Role, RouteKind, Sysctl};
+use crate::proxy::{self, Family, Host, PodState, View, hostport, iptables, kubelet};
+use crate::topology::{Cluster, EndpointSlice, HostPorts, Node, Pod, ProxyConfig, ProxyMode, ServiceProtocol};
+
+/// The plan of a cluster.
+///
+/// # Errors
+/// As [`cni::plan`]; `Unsupported` for a proxy mode that cannot be put into a node.
+pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
+    let mut plan = cni::plan(cluster, datapath)?;
+    if let Some(config) = &cluster.proxy {
+        let slices = endpoints(cluster, &plan);
+        for node in &cluster.nodes {
+            let found = plan.namespaces.iter_mut().find(|ns| ns.role == Role::Node && ns.name == node.name);
+            add_proxy(cluster, config, node, &slices, found.ok_or_else(|| no_node(node))?)?;
+        }
+    }
+    publish_ports(cluster, &mut plan)?;
+    Ok(plan)
+}
+
+/// The endpoints of every Service: those written by hand, and the pods that selectors find, all of them ready.
+pub fn endpoints(cluster: &Cluster, plan: &Plan) -> Vec<EndpointSlice> {
+    let found = proxy::selected(cluster, plan, |_| PodState::READY);
+    cluster.slices.iter().cloned().chain(found).collect()
+}
+
+fn no_node(node: &Node) -> Error {
+    Error::new(Kind::Topology, format!("node {} has no namespace", node.name))
+}
+
+/// Adds kubelet's and kube-proxy's rules to a node.
+fn add_proxy(
+    cluster: &Cluster,
+    config: &ProxyConfig,
+    node: &Node,
+    slices: &[EndpointSlice],
+    ns: &mut Namespace,
+) -> Result<()> {
+    let host = host(node, ns);
+    // Nodes have IPv4 addresses only; the rules that a real node has in ip6tables beside would never see a packet.
+    let family = Family::V4;
+    kubelet::overlay(config.minor, family, 1 << config.masquerade_bit, config.random_fully).onto(ns, family);
+    match config.mode {
+        ProxyMode::Iptables => {
+            let view = View::new(config, &host, family, &cluster.services, slices);
+            iptables::overlay(&view).onto(ns, family);
+        }
+        ProxyMode::None => {}
+        ProxyMode::Ipvs | ProxyMode::Nftables => {
+            let message =
+                format!("this version of minik cannot put kube-proxy's {} mode into a node", config.mode.name());
+            return Err(Error::new(Kind::Unsupported, message).hint("write `proxy: {mode: iptables}`"));
+        }
+    }
+    let localnet = config.mode == ProxyMode::Iptables && (config.minor < 26 || config.localhost_node_ports);
+    if localnet {
+        ns.sysctls.push(Sysctl::new("net.ipv4.conf.all.route_localnet", "1"));
+    }
+    Ok(())
+}
+
+/// A node as its kube-proxy sees it.
+fn host(node: &Node, ns: &Namespace) -> Host {
+    let own = ["127.0.0.1", "::1"].iter().filter_map(|ip| ip.parse().ok());
+    Host {
+        name: node.name.clone(),
+        node_ips: vec![node.address.into()],
+        addresses: own.chain(ns.addresses().map(|(_, address)| address.net.addr())).collect(),
+        zone: node.labels.get("topology.kubernetes.io/zone").cloned(),
+        pod_cidrs: node.pod_cidr.map(IpNet::from).into_iter().collect(),
+    }
+}
+
+/// Adds the rules of pods that have ports of their nodes.
+fn publish_ports(cluster: &Cluster, plan: &mut Plan) -> Result<()> {
+    let kind = cluster.network.mode.host_ports();
+    if matches!(kind, HostPorts::None | HostPorts::Own) {
+        return Ok(());
+    }
+    for node in &cluster.nodes {
+        let here = cluster.pods.iter().filter(|pod| pod.node == node.name);
+        let published: Vec<hostport::Published> = here.filter_map(|pod| published(plan, pod)).collect();
+        if published.is_empty() {
+            continue;
+        }
+        let found = plan.namespaces.iter_mut().find(|ns| ns.role == Role::Node && ns.name == node.name);
+        let ns = found.ok_or_else(|| no_node(node))?;
+        match kind {
+            HostPorts::Portmap(network) => {
+                hostport::portmap(&cluster.name, network, &published).onto(ns, Family::V4);
+                // The plugin lets packets for 127.0.0.1 leave by the device that leads to the pod.
+                let devices = || published.iter().map(|pod| &pod.device);
+                for link in ns.links.iter_mut().filter(|link| devices().any(|device| *device == link.name)) {
+                    link.ipv4.route_localnet = Some(true);
+                }
+            }
+            _ => {
+                if cluster.proxy.is_none() {
+                    let version = ProxyConfig::KUBENET_MINOR;
+                    kubelet::overlay(version, Family::V4, 1 << 14, true).onto(ns, Family::V4);
+                }
+                hostport::kubelet(&cluster.name, &published).onto(ns, Family::V4);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A pod's ports of its node; none if it has none, or lives in another's namespace.
+fn published(plan: &Plan, pod: &Pod) -> Option<hostport::Published> {
+    let declared = pod.containers.iter().flat_map(|container| &container.ports);
+    let mapping = |port: &crate::topology::ContainerPort| {
+        let protocol = ServiceProtocol::ALL.into_iter().find(|known| known.name() == port.protocol)?;
+        let host_port = port.host_port?;
+        Some(hostport::Mapping { protocol, host_port, host_ip: port.host_ip, container_port: port.port })
+    };
+    let ports: Vec<hostport::Mapping> = declared.filter_map(mapping).collect();
+    let (ns, node) = (plan.namespace(&pod.key())?, plan.namespace(&pod.node)?);
+    let address = ns.address()?;
+    let net = ns.addresses().find_map(|(_, own)| match own.net {
+        IpNet::V4(net) if net.addr() == address => Some(net),
+        _ => None,
+    })?;
+    (!ports.is_empty()).then(|| hostport::Published {
+        namespace: pod.namespace.clone(),
+        pod: pod.name.clone(),
+        address: net,
+        device: device_to(node, net).unwrap_or_default(),
+        ports,
+    })
+}
+
+/// The node's device on the most specific route to a pod, or with the pod's subnet.
+fn device_to(node: &Namespace, pod: Ipv4Net) -> Option<String> {
+    let own = node.addresses().filter(|(_, address)| match address.net {
+        IpNet::V4(net) => net.prefix_len() < 32 && net.contains(&pod.addr()),
+        IpNet::V6(_) => false,
+    });
+    let direct = own.map(|(link, address)| (address.net.prefix_len(), link.name.clone()));
+    let routed = node.routes.iter().filter_map(|route| match (&route.kind, route.dst) {
+        (RouteKind::Unicast, IpNet::V4(net)) if net.contains(&pod.addr()) => {
+            Some((net.prefix_len(), route.dev.clone()?))
+        }
+        _ => None,
+    });
+    direct.chain(routed).max_by_key(|(length, _)| *length).map(|(_, device)| device)
+}

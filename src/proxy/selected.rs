@@ -1,0 +1,103 @@
+//! Endpoints of Services with a selector, from the pods that a plan has (pkg/controller/endpointslice).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::plan::{Namespace, Plan};
+use crate::topology::{
+    Cluster, Endpoint, EndpointPort, EndpointSlice, Pod, Service, ServiceKind, ServicePort, TargetPort,
+};
+
+use super::names;
+
+/// What a pod's readiness probe and its end say of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PodState {
+    /// Condition `Ready`.
+    pub ready: bool,
+    /// It was deleted and has not ended yet.
+    pub terminating: bool,
+}
+
+impl PodState {
+    /// Running and ready.
+    pub const READY: PodState = PodState { ready: true, terminating: false };
+}
+
+/// The slices of all Services that have a selector: a pod whose labels fit is an endpoint, by whatever name its containers
+/// give the port.
+pub fn selected(cluster: &Cluster, plan: &Plan, state: impl Fn(&Pod) -> PodState) -> Vec<EndpointSlice> {
+    let addresses = addresses(plan);
+    let with_selector =
+        cluster.services.iter().filter(|s| !s.selector.is_empty() && s.kind != ServiceKind::ExternalName);
+    with_selector.flat_map(|service| slices(cluster, service, &addresses, &state)).collect()
+}
+
+/// The address of every pod, by `namespace/name`; a pod without a namespace of its own has its host's.
+fn addresses(plan: &Plan) -> BTreeMap<&str, IpAddr> {
+    let mut addresses = BTreeMap::new();
+    for namespace in &plan.namespaces {
+        let Some(address) = Namespace::address(namespace) else { continue };
+        addresses.insert(namespace.name.as_str(), IpAddr::V4(address));
+        addresses.extend(namespace.guests.iter().map(|guest| (guest.as_str(), IpAddr::V4(address))));
+    }
+    addresses
+}
+
+fn slices(
+    cluster: &Cluster,
+    service: &Service,
+    addresses: &BTreeMap<&str, IpAddr>,
+    state: &impl Fn(&Pod) -> PodState,
+) -> Vec<EndpointSlice> {
+    let mut by_ports: BTreeMap<Vec<EndpointPort>, Vec<Endpoint>> = BTreeMap::new();
+    let chosen = |pod: &&Pod| {
+        pod.namespace == service.namespace
+            && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+    };
+    for pod in cluster.pods.iter().filter(chosen) {
+        let Some(address) = addresses.get(pod.key().as_str()) else { continue };
+        let PodState { ready, terminating } = state(pod);
+        let ports: Vec<EndpointPort> = service.ports.iter().filter_map(|port| port_of(pod, port)).collect();
+        // Without any port that fits, a pod is behind a headless Service that has none to begin with.
+        if ports.is_empty() && !service.ports.is_empty() {
+            continue;
+        }
+        by_ports.entry(ports).or_default().push(Endpoint {
+            address: *address,
+            ready: service.publish_not_ready || (ready && !terminating),
+            serving: service.publish_not_ready || ready,
+            terminating,
+            node: Some(pod.node.clone()),
+            hostname: None,
+            pod: Some(pod.name.clone()),
+            zones: Vec::new(),
+        });
+    }
+    let slice = |(ports, endpoints): (Vec<EndpointPort>, Vec<Endpoint>)| {
+        let spelled: Vec<String> = ports.iter().map(|port| format!("{}/{}", port.name, port.port)).collect();
+        let suffix = names::hash(&format!("{} {}", service.key(), spelled.join(",")), 5).to_lowercase();
+        EndpointSlice {
+            namespace: service.namespace.clone(),
+            name: format!("{}-{suffix}", service.name),
+            service: service.name.clone(),
+            v6: false,
+            headless: service.headless(),
+            ports,
+            endpoints,
+        }
+    };
+    by_ports.into_iter().map(slice).collect()
+}
+
+/// The pod's port behind a Service's: its number, or that of the container's port of the name and protocol.
+fn port_of(pod: &Pod, port: &ServicePort) -> Option<EndpointPort> {
+    let number = match &port.target {
+        TargetPort::Number(number) => *number,
+        TargetPort::Name(name) => {
+            let mut declared = pod.containers.iter().flat_map(|container| &container.ports);
+            declared.find(|p| p.name.as_ref() == Some(name) && p.protocol == port.protocol.name())?.port
+        }
+    };
+    Some(EndpointPort { name: port.name.clone(), protocol: port.protocol, port: number })
+}

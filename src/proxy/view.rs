@@ -1,0 +1,212 @@
+//! What kube-proxy of one node knows, for one family of addresses.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::endpoints::Target;
+use crate::topology::{EndpointSlice, ProxyConfig, Service, ServiceKind, ServicePort, ServiceProtocol, TrafficPolicy};
+
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// The node that a kube-proxy runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// The addresses of its Node object, one per family at most.
+    pub node_ips: Vec<IpAddr>,
+    /// Every address of its interfaces.
+    pub addresses: Vec<IpAddr>,
+    /// `topology.kubernetes.io/zone`.
+    pub zone: Option<String>,
+    /// `spec.podCIDRs`.
+    pub pod_cidrs: Vec<IpNet>,
+}
+
+/// One node's Services of one family.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// kube-proxy's options.
+    pub config: &'a ProxyConfig,
+    /// The node.
+    pub host: &'a Host,
+    /// The family.
+    pub family: Family,
+    /// The ports of its Services, by namespace and name, then in the Service's order.
+    pub ports: Vec<PortView<'a>>,
+}
+
+/// A port of a Service as kube-proxy sees it.
+#[derive(Debug)]
+pub struct PortView<'a> {
+    /// The Service.
+    pub service: &'a Service,
+    /// The port.
+    pub port: &'a ServicePort,
+    /// `namespace/service:port`, without the colon if the port has no name.
+    pub name: String,
+    /// The cluster's address of this family.
+    pub cluster_ip: IpAddr,
+    /// External addresses of this family.
+    pub external_ips: Vec<IpAddr>,
+    /// Load balancer addresses of this family.
+    pub ingress: Vec<IpAddr>,
+    /// Source ranges of this family.
+    pub source_ranges: Vec<IpNet>,
+    /// Every endpoint, whatever its state, in the order of `address:port` as text.
+    pub endpoints: Vec<Target>,
+}
+
+impl Family {
+    /// Whether this address is of the family.
+    pub fn has(self, ip: &IpAddr) -> bool {
+        ip.is_ipv6() == (self == Family::V6)
+    }
+
+    /// Whether this prefix is of the family.
+    pub fn has_net(self, net: &IpNet) -> bool {
+        self.has(&net.addr())
+    }
+
+    /// The prefix of the host's own addresses.
+    pub fn loopback(self) -> IpNet {
+        let net = match self {
+            Family::V4 => IpNet::new(IpAddr::from([127, 0, 0, 0]), 8),
+            Family::V6 => IpNet::new(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1u16]), 128),
+        };
+        // Both lengths are those of their family.
+        net.unwrap_or_else(|_| IpNet::from(IpAddr::from([127, 0, 0, 1])))
+    }
+}
+
+impl<'a> View<'a> {
+    /// What `host`'s kube-proxy knows of these Services and slices. Headless Services, those with no address of the family
+    /// and those of another proxy are none of its business (pkg/proxy/util, `ShouldSkipService`).
+    pub fn new(
+        config: &'a ProxyConfig,
+        host: &'a Host,
+        family: Family,
+        services: &'a [Service],
+        slices: &[EndpointSlice],
+    ) -> View<'a> {
+        let mut endpoints = collect(host, family, slices);
+        let mut known: Vec<&Service> = services.iter().filter(|service| is_proxied(service)).collect();
+        known.sort_by_key(|service| (&service.namespace, &service.name));
+        let mut ports = Vec::new();
+        for service in known {
+            let Some(cluster_ip) = service.cluster_ips.iter().copied().find(|ip| family.has(ip)) else { continue };
+            let of_family = |ips: &[IpAddr]| ips.iter().copied().filter(|ip| family.has(ip)).collect::<Vec<_>>();
+            for port in &service.ports {
+                let key = (service.key(), port.name.clone(), port.protocol);
+                let mut targets: Vec<Target> = endpoints.remove(&key).unwrap_or_default().into_values().collect();
+                if config.minor < 26 {
+                    // Endpoints about to end count only since ProxyTerminatingEndpoints is on.
+                    targets.retain(|target| target.ready);
+                }
+                ports.push(PortView {
+                    service,
+                    port,
+                    name: port_name(service, port),
+                    cluster_ip,
+                    external_ips: of_family(&service.external_ips),
+                    ingress: of_family(&service.ingress),
+                    source_ranges: service.source_ranges.iter().copied().filter(|net| family.has_net(net)).collect(),
+                    endpoints: targets,
+                });
+            }
+        }
+        View { config, host, family, ports }
+    }
+
+    /// The address that kube-proxy takes for its node's: 1.21 to 1.27 take the one to bind to, which is none in particular
+    /// by default.
+    pub fn node_ip(&self) -> Option<IpAddr> {
+        let own = self.host.node_ips.iter().copied().find(|ip| self.family.has(ip));
+        let bound = self.config.bind_address.filter(|ip| !ip.is_unspecified() && self.family.has(ip));
+        match self.config.minor {
+            21..=27 => bound,
+            _ => bound.or(own),
+        }
+    }
+
+    /// Whether any of a Service's source ranges lets the node itself in.
+    pub fn lets_node_in(&self, port: &PortView) -> bool {
+        self.node_ip().is_some_and(|ip| port.source_ranges.iter().any(|range| range.contains(&ip)))
+    }
+}
+
+impl PortView<'_> {
+    /// Its protocol.
+    pub fn protocol(&self) -> ServiceProtocol {
+        self.port.protocol
+    }
+
+    /// Whether traffic from outside stays on the node.
+    pub fn external_local(&self) -> bool {
+        self.service.external_policy == TrafficPolicy::Local && self.service.externally_accessible()
+    }
+
+    /// Whether traffic to the cluster's address stays on the node.
+    pub fn internal_local(&self) -> bool {
+        self.service.internal_policy == TrafficPolicy::Local
+    }
+
+    /// Whether nodes answer for it to hosts outside.
+    pub fn externally_accessible(&self) -> bool {
+        self.port.node_port.is_some() || !self.ingress.is_empty() || !self.external_ips.is_empty()
+    }
+
+    /// The port of its health check, if it has one.
+    pub fn health_check(&self) -> Option<u16> {
+        self.service.health_check_node_port.filter(|_| {
+            self.service.kind == ServiceKind::LoadBalancer && self.service.external_policy == TrafficPolicy::Local
+        })
+    }
+}
+
+fn is_proxied(service: &Service) -> bool {
+    service.kind != ServiceKind::ExternalName && service.proxy_name.is_none()
+}
+
+fn port_name(service: &Service, port: &ServicePort) -> String {
+    let colon = if port.name.is_empty() { "" } else { ":" };
+    format!("{}{colon}{}", service.key(), port.name)
+}
+
+/// A Service's port: `namespace/service`, the port's name, its protocol.
+type PortKey = (String, String, ServiceProtocol);
+
+/// The endpoints of every Service's port, by `address:port`. One that is in several slices is one; it is local if any says
+/// so.
+fn collect(host: &Host, family: Family, slices: &[EndpointSlice]) -> BTreeMap<PortKey, BTreeMap<String, Target>> {
+    let mut all: BTreeMap<PortKey, BTreeMap<String, Target>> = BTreeMap::new();
+    for slice in slices.iter().filter(|slice| slice.v6 == (family == Family::V6) && !slice.headless) {
+        let service = format!("{}/{}", slice.namespace, slice.service);
+        for port in &slice.ports {
+            let targets = all.entry((service.clone(), port.name.clone(), port.protocol)).or_default();
+            for endpoint in &slice.endpoints {
+                let to = SocketAddr::new(endpoint.address, port.port);
+                let local = endpoint.node.as_deref() == Some(host.name.as_str());
+                let target = Target {
+                    to,
+                    local,
+                    ready: endpoint.ready,
+                    serving: endpoint.serving,
+                    terminating: endpoint.terminating,
+                    zones: endpoint.zones.clone(),
+                };
+                targets.entry(to.to_string()).and_modify(|known| known.local |= local).or_insert(target);
+            }
+        }
+    }
+    all
+}

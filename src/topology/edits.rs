@@ -1,0 +1,275 @@
+//! Changes to the objects of a live cluster, made after its files: `apply`, `delete`, `scale`, `label`.
+//!
+//! A cluster's record holds its files as they were read and these edits in the order in which they were made; the
+//! objects that count are what comes out when all of them are read again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::cluster_file::ClusterDocument;
+use super::complaint::{Checked, Complaint, quote};
+use super::documents::{self, Document};
+use super::fields::Spanned;
+use super::line::LineChange;
+use super::manifests::Metadata;
+use super::source::Span;
+use super::tree::Node;
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "edit")]
+pub enum Edit {
+    /// Objects of a manifest: new ones are added, known ones replaced.
+    Apply {
+        /// The manifest's name, for messages.
+        name: String,
+        /// Its text.
+        text: String,
+        /// Where objects go that name no namespace.
+        namespace: String,
+    },
+    /// An object goes.
+    Delete {
+        /// Which one.
+        object: Reference,
+    },
+    /// A controller's number of pods.
+    Scale {
+        /// Which one.
+        object: Reference,
+        /// How many from now on.
+        replicas: u32,
+    },
+    /// What the line between a host and its switch does.
+    Line {
+        /// The node or client.
+        host: String,
+        /// What changes; none is back to what the files say.
+        change: Option<LineChange>,
+    },
+    /// Labels of an object; none removes one.
+    Label {
+        /// Which one.
+        object: Reference,
+        /// The labels.
+        labels: BTreeMap<String, Option<String>>,
+    },
+}
+
+/// Names an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Reference {
+    /// Its kind as manifests spell it: `Deployment`; `Node` is an entry of the Cluster document.
+    pub kind: String,
+    /// Its Kubernetes namespace; empty for kinds that are in none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for Reference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Reference { kind, namespace, name } = self;
+        match namespace.as_str() {
+            "" => write!(f, "{kind} {name}"),
+            _ => write!(f, "{kind} {namespace}/{name}"),
+        }
+    }
+}
+
+/// What the edits leave: the Cluster document, the objects, and what cannot be said by an object.
+pub(super) struct Edited {
+    pub(super) cluster: ClusterDocument,
+    pub(super) objects: Vec<Document>,
+    pub(super) past: Past,
+}
+
+/// What the edits say of pods that no document names, by namespace and name: those of controllers.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// Pods that were deleted; their names are used up.
+    pub(super) deleted: BTreeSet<(String, String)>,
+    /// Lines that were changed, by host.
+    pub(super) lines: BTreeMap<String, LineChange>,
+    /// Labels that were changed.
+    pub(super) labels: BTreeMap<(String, String), BTreeMap<String, Option<String>>>,
+}
+
+/// Reads the documents of the files, and makes the edits one after the other. `trees` are those of the files, then
+/// those of each applied manifest; a tree's source says which.
+pub(super) fn make(trees: &[(u32, Node)], files: usize, edits: &[Edit]) -> Checked<Edited> {
+    let of_files = trees.iter().filter(|(source, _)| (*source as usize) < files);
+    let (cluster, objects) = documents::take_cluster(documents::decode_all(of_files)?)?;
+    let mut edited = Edited { cluster, objects, past: Past::default() };
+    let mut source = files;
+    for edit in edits {
+        match edit {
+            Edit::Apply { namespace, .. } => {
+                let own = trees.iter().filter(|(of, _)| *of as usize == source);
+                documents::decode_all(own)?.into_iter().try_for_each(|document| edited.apply(document, namespace))?;
+                source += 1;
+            }
+            Edit::Delete { object } => edited.delete(object)?,
+            Edit::Scale { object, replicas } => edited.scale(object, *replicas)?,
+            Edit::Label { object, labels } => edited.label(object, labels),
+            Edit::Line { host, change } => edited.line(host, *change)?,
+        }
+    }
+    Ok(edited)
+}
+
+impl Edited {
+    fn apply(&mut self, mut document: Document, namespace: &str) -> Checked<()> {
+        if let Document::Cluster(cluster) = &document {
+            let place = cluster.metadata.name.as_ref().map_or(cluster.spec.nodes.span, |name| name.span);
+            return Err(Complaint::at(place, "a document of kind `Cluster` cannot be applied to a live cluster")
+                .hint("build it anew with `minik up FILE --replace`; `minik switch` changes its mode"));
+        }
+        let placed = reference(&document).is_some_and(|object| object.namespace == "default");
+        if let Some(metadata) = metadata_mut(&mut document).filter(|own| placed && own.namespace.is_none()) {
+            let span = metadata.name.as_ref().map_or_else(Span::default, |name| name.span);
+            metadata.namespace = Some(Spanned { value: namespace.to_owned(), span });
+        }
+        let same = |other: &Document| match (reference(other), reference(&document)) {
+            (Some(other), Some(new)) => other == new,
+            _ => false,
+        };
+        match self.objects.iter().position(same) {
+            Some(at) => self.objects[at] = document,
+            None => self.objects.push(document),
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, object: &Reference) -> Checked<()> {
+        if object.kind == "Node" {
+            let nodes = &mut self.cluster.spec.nodes;
+            if nodes.value.len() == 1 && nodes.value[0].name.value == object.name {
+                return Err(Complaint::anywhere(format!("{} is the cluster's last node", object.name))
+                    .hint("`minik down` removes the whole cluster"));
+            }
+            nodes.value.retain(|node| node.name.value != object.name);
+            return Ok(());
+        }
+        let before = self.objects.len();
+        self.objects.retain(|other| reference(other).as_ref() != Some(object));
+        if self.objects.len() == before {
+            match object.kind.as_str() {
+                "Pod" => drop(self.past.deleted.insert((object.namespace.clone(), object.name.clone()))),
+                _ => return Err(not_found(object)),
+            }
+        }
+        if object.kind == "Namespace" {
+            self.objects.retain(|other| reference(other).is_none_or(|other| other.namespace != object.name));
+        }
+        Ok(())
+    }
+
+    fn scale(&mut self, object: &Reference, replicas: u32) -> Checked<()> {
+        let found = self.objects.iter_mut().find(|other| reference(other).as_ref() == Some(object));
+        let written = match found {
+            Some(Document::Deployment(it)) => &mut it.spec.replicas,
+            Some(Document::ReplicaSet(it)) => &mut it.spec.replicas,
+            Some(Document::StatefulSet(it)) => &mut it.spec.replicas,
+            Some(_) => return Err(Complaint::anywhere(format!("{object} has no number of replicas"))),
+            None => return Err(not_found(object)),
+        };
+        let span = written.as_ref().map_or_else(Span::default, |replicas| replicas.span);
+        *written = Some(Spanned { value: i64::from(replicas), span });
+        Ok(())
+    }
+
+    fn line(&mut self, host: &str, change: Option<LineChange>) -> Checked<()> {
+        let spec = &self.cluster.spec;
+        let hosts = || spec.nodes.iter().map(|node| &*node.name).chain(spec.clients.iter().map(|client| &*client.name));
+        if !hosts().any(|known| known == host) {
+            let names: Vec<&str> = hosts().map(String::as_str).collect();
+            return Err(Complaint::usage(format!("no node or client is called {}", quote(host)))
+                .hint(super::rules::one_of(host, &names)));
+        }
+        let before = self.past.lines.remove(host).unwrap_or_default();
+        self.past.lines.extend(change.map(|change| (host.to_owned(), before.then(change))));
+        Ok(())
+    }
+
+    fn label(&mut self, object: &Reference, labels: &BTreeMap<String, Option<String>>) {
+        let change = |own: &mut BTreeMap<String, Spanned<String>>| {
+            for (key, value) in labels {
+                match value {
+                    Some(value) => {
+                        own.insert(key.clone(), Spanned { value: value.clone(), span: Span::default() });
+                    }
+                    None => drop(own.remove(key)),
+                }
+            }
+        };
+        if object.kind == "Node" {
+            let nodes = self.cluster.spec.nodes.value.iter_mut();
+            nodes.filter(|node| node.name.value == object.name).for_each(|node| change(&mut node.labels));
+            return;
+        }
+        let found = self.objects.iter_mut().find(|other| reference(other).as_ref() == Some(object));
+        match found.and_then(metadata_mut) {
+            Some(metadata) => change(&mut metadata.labels),
+            None => {
+                let of_pod = self.past.labels.entry((object.namespace.clone(), object.name.clone())).or_default();
+                of_pod.extend(labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+            }
+        }
+    }
+}
+
+fn not_found(object: &Reference) -> Box<Complaint> {
+    Complaint::anywhere(format!("there is no {} {}", object.kind, quote(&object.name)))
+        .hint(format!("`minik get {}s -A` lists those that there are", object.kind.to_lowercase()))
+}
+
+/// The kind, namespace and name of an object; none if it has no name, which is an error later.
+pub(super) fn reference(document: &Document) -> Option<Reference> {
+    let (kind, metadata) = named(document)?;
+    let name = metadata.name.as_ref()?.value.clone();
+    let given = metadata.namespace.as_ref().map(|namespace| namespace.value.clone());
+    let namespace = match is_namespaced(kind) {
+        false => String::new(),
+        true => given.filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| "default".to_owned()),
+    };
+    Some(Reference { kind: kind.to_owned(), namespace, name })
+}
+
+/// Whether objects of a kind are in a Kubernetes namespace.
+pub(super) fn is_namespaced(kind: &str) -> bool {
+    !matches!(kind, "Node" | "Namespace" | "IPPool" | "Cluster")
+}
+
+fn named(document: &Document) -> Option<(&'static str, &Metadata)> {
+    Some(match document {
+        Document::Cluster(_) => return None,
+        Document::Namespace(it) => ("Namespace", &it.metadata),
+        Document::Pod(it) => ("Pod", &it.metadata),
+        Document::Deployment(it) => ("Deployment", &it.metadata),
+        Document::ReplicaSet(it) => ("ReplicaSet", &it.metadata),
+        Document::DaemonSet(it) => ("DaemonSet", &it.metadata),
+        Document::StatefulSet(it) => ("StatefulSet", &it.metadata),
+        Document::IpPool(it) => ("IPPool", &it.metadata),
+        Document::Service(it) => ("Service", &it.metadata),
+        Document::Endpoints(it) => ("Endpoints", &it.metadata),
+        Document::EndpointSlice(it) => ("EndpointSlice", &it.metadata),
+    })
+}
+
+fn metadata_mut(document: &mut Document) -> Option<&mut Metadata> {
+    Some(match document {
+        Document::Cluster(_) => return None,
+        Document::Namespace(it) => &mut it.metadata,
+        Document::Pod(it) => &mut it.metadata,
+        Document::Deployment(it) => &mut it.metadata,
+        Document::ReplicaSet(it) => &mut it.metadata,
+        Document::DaemonSet(it) => &mut it.metadata,
+        Document::StatefulSet(it) => &mut it.metadata,
+        Document::IpPool(it) => &mut it.metadata,
+        Document::Service(it) => &mut it.metadata,
+        Document::Endpoints(it) => &mut it.metadata,
+        Document::EndpointSlice(it) => &mut it.metadata,
+    })
+}

@@ -1,0 +1,117 @@
+//! Calico's IP pools, resolved (libcalico-go v3.18, lib/apis/v3/ippool.go).
+
+use std::fmt;
+
+use ipnet::Ipv4Net;
+use serde::{Serialize, Serializer};
+
+use super::{Mode, Node, Selector};
+
+/// A Calico IPPool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IpPool {
+    /// Its name.
+    pub name: String,
+    /// Its prefix.
+    pub cidr: Ipv4Net,
+    /// Prefix length of its blocks, 20 to 32.
+    pub block_size: u8,
+    /// `natOutgoing`: masquerade what leaves all pools.
+    pub nat_outgoing: bool,
+    /// `disabled`: no new addresses from it.
+    pub disabled: bool,
+    /// `ipipMode`.
+    pub ipip: EncapsulationMode,
+    /// `vxlanMode`.
+    pub vxlan: EncapsulationMode,
+    /// `nodeSelector`: the nodes that take addresses from it.
+    pub node_selector: Selector,
+    /// `assignmentMode: Automatic`; a `Manual` pool gives addresses only to who asks for one of them.
+    pub automatic: bool,
+    /// `allowedUses` has `Workload`: pods take addresses from it.
+    pub for_pods: bool,
+    /// `allowedUses` has `Tunnel`: tunnel devices take addresses from it.
+    pub for_tunnels: bool,
+}
+
+impl IpPool {
+    /// A pool as the API server makes it of a name and a prefix alone.
+    pub fn new(name: impl Into<String>, cidr: Ipv4Net) -> Self {
+        IpPool {
+            name: name.into(),
+            cidr,
+            block_size: 26,
+            nat_outgoing: false,
+            disabled: false,
+            ipip: EncapsulationMode::Never,
+            vxlan: EncapsulationMode::Never,
+            node_selector: Selector::all(),
+            automatic: true,
+            for_pods: true,
+            for_tunnels: true,
+        }
+    }
+
+    /// The mode whose way packets to its addresses go.
+    pub fn mode(&self) -> Mode {
+        Mode::of_encapsulation(self.ipip, self.vxlan)
+    }
+
+    /// Whether this node takes addresses from it.
+    pub fn selects(&self, node: &Node) -> bool {
+        !self.disabled && self.node_selector.matches(&node.labels)
+    }
+
+    /// Whether pods of this node take addresses from it.
+    pub fn gives_pods(&self, node: &Node) -> bool {
+        self.for_pods && self.automatic && self.selects(node)
+    }
+
+    /// Whether tunnel devices of this node take addresses from it, if it is of their encapsulation.
+    pub fn gives_tunnels(&self, node: &Node) -> bool {
+        self.for_tunnels && self.automatic && self.selects(node)
+    }
+}
+
+/// `ipipMode` or `vxlanMode` of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EncapsulationMode {
+    /// Not at all.
+    Never,
+    /// Only between nodes of different subnets.
+    CrossSubnet,
+    /// Between all nodes.
+    Always,
+}
+
+impl EncapsulationMode {
+    /// Every one of them, in the order in which errors list them.
+    pub const ALL: [EncapsulationMode; 3] =
+        [EncapsulationMode::Always, EncapsulationMode::CrossSubnet, EncapsulationMode::Never];
+
+    /// Calico's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EncapsulationMode::Never => "Never",
+            EncapsulationMode::CrossSubnet => "CrossSubnet",
+            EncapsulationMode::Always => "Always",
+        }
+    }
+
+    /// Whether anything is encapsulated.
+    pub fn is_on(self) -> bool {
+        self != EncapsulationMode::Never
+    }
+}
+
+impl fmt::Display for EncapsulationMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for EncapsulationMode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}

@@ -1,0 +1,80 @@
+//! What a live cluster has handed out so far, so that a change leaves alone what it does not mean.
+//!
+//! A cluster is computed anew from its files and edits at every command. A pod that was there before keeps its node
+//! and, as far as the mode's addressing still has it, its address; who comes later gets what a real IPAM would give
+//! after all that happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+/// Nodes and addresses that are given, and in which order addresses came back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// The pods by `namespace/name`.
+    pub pods: BTreeMap<String, Kept>,
+    /// Addresses of Calico's tunnel devices, by `node/device`.
+    pub tunnels: BTreeMap<String, Ipv4Addr>,
+    /// Calico's blocks with their nodes, in the order in which they were claimed.
+    pub blocks: Vec<(Ipv4Net, String)>,
+    /// Addresses that were in use and are no more, in the order in which they came back.
+    pub released: Vec<Ipv4Addr>,
+    /// The address that host-local gave last, by node.
+    pub last_reserved: BTreeMap<String, Ipv4Addr>,
+}
+
+/// What a pod has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its node.
+    pub node: String,
+    /// Its address; none without a network of its own.
+    pub address: Option<Ipv4Addr>,
+}
+
+impl Memory {
+    /// This memory after `before`: what `before` had and this has not came back last.
+    pub fn after(mut self, before: &Memory) -> Memory {
+        let now: BTreeSet<Ipv4Addr> = self.addresses().into_iter().collect();
+        let returned = before.addresses().into_iter().filter(|address| !now.contains(address));
+        self.released = before.released.iter().copied().filter(|address| !now.contains(address)).collect();
+        for address in returned {
+            self.released.retain(|earlier| *earlier != address);
+            self.released.push(address);
+        }
+        for (node, last) in &before.last_reserved {
+            self.last_reserved.entry(node.clone()).or_insert(*last);
+        }
+        self
+    }
+
+    /// Every address that a pod or a tunnel has.
+    pub fn addresses(&self) -> Vec<Ipv4Addr> {
+        let pods = self.pods.values().filter_map(|kept| kept.address);
+        pods.chain(self.tunnels.values().copied()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(pods: &[(&str, u8)]) -> Memory {
+        let kept = |last: u8| Kept { node: "n".into(), address: Some([10, 0, 0, last].into()) };
+        Memory { pods: pods.iter().map(|(name, last)| (name.to_string(), kept(*last))).collect(), ..Memory::default() }
+    }
+
+    #[test]
+    fn addresses_come_back_in_order_and_leave_when_they_are_given_again() {
+        let first = memory(&[("a", 1), ("b", 2), ("c", 3)]);
+        let second = memory(&[("a", 1), ("c", 3)]).after(&first);
+        assert_eq!(second.released, [Ipv4Addr::new(10, 0, 0, 2)]);
+        let third = memory(&[("c", 3), ("d", 2)]).after(&second);
+        assert_eq!(third.released, [Ipv4Addr::new(10, 0, 0, 1)]);
+        let fourth = memory(&[]).after(&third);
+        assert_eq!(fourth.released, [1, 3, 2].map(|last| Ipv4Addr::new(10, 0, 0, last)));
+    }
+}

@@ -1,0 +1,96 @@
+//! The nodes' `podCIDR`s, as kube-controller-manager hands them out.
+
+use ipnet::Ipv4Net;
+
+use super::cluster_file::ClusterSpec;
+use super::complaint::{Checked, Complaint};
+use super::rules;
+use super::underlay::Underlay;
+use super::{Mode, Node};
+
+/// What flannel's manifest, and so most of kubeadm's users, have.
+const CLUSTER_CIDR: &str = "10.244.0.0/16";
+
+/// `--node-cidr-mask-size`.
+const MASK_SIZE: u32 = 24;
+
+/// Gives every node its `podCIDR`: what the file fixes, and to the others the next free one in the order of the nodes
+/// (kubernetes, pkg/controller/nodeipam/ipam/cidrset: lowest first). The cluster's prefix comes back.
+pub(super) fn hand_out(spec: &ClusterSpec, nodes: &mut [Node], mode: Mode) -> Checked<Ipv4Net> {
+    let entry = &spec.network;
+    let cluster = match &entry.cluster_cidr {
+        Some(text) => rules::host_prefix("the pods' prefix", text)?,
+        None => CLUSTER_CIDR.parse().map_err(|_| Complaint::anywhere("the default clusterCIDR is wrong"))?,
+    };
+    let size = match &entry.node_cidr_mask_size {
+        Some(size) => rules::in_range("a podCIDR's prefix length", size, u32::from(cluster.prefix_len())..=30)?,
+        None => MASK_SIZE.max(u32::from(cluster.prefix_len())),
+    };
+    let size = u8::try_from(size).unwrap_or(u8::MAX);
+    let fixed = fixed(spec, cluster, size)?;
+    let mut free = cluster
+        .subnets(size)
+        .map_err(|_| Complaint::anywhere(format!("{cluster} cannot be cut into /{size}")))?
+        .filter(|net| !fixed.iter().flatten().any(|taken| rules::overlap(*taken, *net)));
+    for (node, fixed) in nodes.iter_mut().zip(&fixed) {
+        node.pod_cidr = fixed.or_else(|| free.next());
+        if node.pod_cidr.is_none() && mode.addressing().is_by_node() {
+            let span = entry.cluster_cidr.as_ref().map_or(spec.nodes.span, |cidr| cidr.span);
+            return Err(Complaint::at(span, format!("{cluster} has no /{size} left for node `{}`", node.name))
+                .hint("make `clusterCIDR` larger, or the nodes' parts smaller by a larger `nodeCIDRMaskSize`"));
+        }
+    }
+    Ok(cluster)
+}
+
+/// What the file fixes for each node: inside of the cluster's prefix, and apart from each other.
+fn fixed(spec: &ClusterSpec, cluster: Ipv4Net, size: u8) -> Checked<Vec<Option<Ipv4Net>>> {
+    let mut fixed: Vec<Option<Ipv4Net>> = Vec::with_capacity(spec.nodes.len());
+    for entry in spec.nodes.iter() {
+        let Some(text) = &entry.pod_cidr else {
+            fixed.push(None);
+            continue;
+        };
+        let net = rules::prefix(text)?;
+        if !cluster.contains(&net) || net.prefix_len() > 30 {
+            return Err(Complaint::at(text.span, format!("{net} is no part of clusterCIDR, which is {cluster}"))
+                .hint(format!("choose a /{size} of {cluster}, or change `network: {{clusterCIDR: …}}`")));
+        }
+        let taken = fixed.iter().position(|other| other.is_some_and(|other| rules::overlap(other, net)));
+        if let Some(other) = taken.and_then(|index| spec.nodes.get(index)) {
+            return Err(Complaint::at(text.span, format!("{net} overlaps the podCIDR of node `{}`", *other.name))
+                .and(other.pod_cidr.as_ref().map(|cidr| cidr.span), "it is here")
+                .hint("a podCIDR belongs to one node"));
+        }
+        fixed.push(Some(net));
+    }
+    Ok(fixed)
+}
+
+/// In the mode `macvlan` pods are on their node's segment, and its `podCIDR` is a part of the segment's subnet: the
+/// range that host-local has on this node. No host of the segment may have an address in it.
+pub(super) fn check_segments(spec: &ClusterSpec, underlay: &Underlay) -> Checked<()> {
+    let nodes = underlay.nodes.iter().map(|node| (format!("node `{}`", node.name), node.address));
+    let clients = underlay.clients.iter().map(|client| (format!("client `{}`", client.name), client.address));
+    let routers = underlay.segments.iter().map(|s| (format!("the router of segment `{}`", s.name), s.router));
+    let hosts: Vec<_> = nodes.chain(clients).chain(routers).collect();
+    for (entry, node) in spec.nodes.iter().zip(&underlay.nodes) {
+        let segment = underlay.segments.iter().find(|segment| segment.name == node.segment);
+        let (Some(range), Some(segment)) = (node.pod_cidr, segment) else { continue };
+        let written = entry.pod_cidr.as_ref().or(spec.network.cluster_cidr.as_ref());
+        let span = written.map_or(entry.name.span, |cidr| cidr.span);
+        if !segment.subnet.contains(&range) {
+            let message = format!(
+                "the pods of node `{}` would have addresses of {range}, but with macvlan they are on its segment `{}`, {}",
+                node.name, segment.name, segment.subnet
+            );
+            let cure = format!("give it a `podCIDR` out of {}, and `clusterCIDR` all of them", segment.subnet);
+            return Err(Complaint::at(span, message).hint(cure));
+        }
+        if let Some((who, address)) = hosts.iter().find(|(_, address)| range.contains(address)) {
+            return Err(Complaint::at(span, format!("{range} is for pods, but {who} has the address {address}"))
+                .hint("choose a part of the subnet without hosts"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! How nodes carry the traffic of Services: kube-proxy's version, mode and options. PURE.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::cluster_file::ProxyEntry;
+use super::complaint::{Checked, Complaint, quote};
+use super::fields::Spanned;
+use super::rules;
+use super::services::{any_address, choice};
+
+/// kube-proxy as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProxyConfig {
+    /// `--proxy-mode`.
+    pub mode: ProxyMode,
+    /// Minor version of Kubernetes 1.x, 20 to 30.
+    pub minor: u8,
+    /// `--cluster-cidr`: the pods' prefixes; empty if kube-proxy is not told.
+    pub cluster_cidrs: Vec<IpNet>,
+    /// `--detect-local-mode`.
+    pub detect_local: DetectLocal,
+    /// `--masquerade-all`.
+    pub masquerade_all: bool,
+    /// `--iptables-masquerade-bit`.
+    pub masquerade_bit: u8,
+    /// `--nodeport-addresses`; empty is the version's default.
+    pub node_port_addresses: Vec<IpNet>,
+    /// `--iptables-localhost-nodeports`, which versions before 1.26 do not have.
+    pub localhost_node_ports: bool,
+    /// `--bind-address`, if it is given.
+    pub bind_address: Option<IpAddr>,
+    /// Whether masquerade rules say `--random-fully`, as with an iptables of 1.6.2 or newer.
+    pub random_fully: bool,
+    /// Endpoints beyond which iptables rules lose their comments. A constant, 1000, in every version.
+    pub large_cluster_endpoints: usize,
+}
+
+/// `--proxy-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyMode {
+    /// Rules of iptables.
+    Iptables,
+    /// The kernel's load balancer.
+    Ipvs,
+    /// Rules of nftables.
+    Nftables,
+    /// No kube-proxy on the nodes.
+    None,
+}
+
+/// How kube-proxy knows whether a packet comes from a pod of its node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DetectLocal {
+    /// It comes from the pods' prefix, of whatever node.
+    ClusterCidr,
+    /// It comes from the node's own `podCIDR`.
+    NodeCidr,
+    /// It comes in through this bridge.
+    BridgeInterface(String),
+    /// It comes in through an interface whose name begins so.
+    InterfaceNamePrefix(String),
+}
+
+impl ProxyMode {
+    /// As `--proxy-mode` and minik's `--proxy` spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProxyMode::Iptables => "iptables",
+            ProxyMode::Ipvs => "ipvs",
+            ProxyMode::Nftables => "nftables",
+            ProxyMode::None => "none",
+        }
+    }
+
+    /// Every mode.
+    pub const ALL: [ProxyMode; 4] = [ProxyMode::Iptables, ProxyMode::Ipvs, ProxyMode::Nftables, ProxyMode::None];
+}
+
+impl ProxyConfig {
+    /// A version that still has kubenet, which went away with dockershim in 1.24.
+    pub const KUBENET_MINOR: u8 = 20;
+
+    /// The oldest and the newest minor version whose rules are known.
+    pub const MINORS: std::ops::RangeInclusive<u8> = 20..=30;
+
+    /// kube-proxy 1.30 in iptables mode with its own defaults, told that these are the pods' prefixes.
+    pub fn new(cluster_cidrs: Vec<IpNet>) -> Self {
+        ProxyConfig {
+            mode: ProxyMode::Iptables,
+            minor: *ProxyConfig::MINORS.end(),
+            cluster_cidrs,
+            detect_local: DetectLocal::ClusterCidr,
+            masquerade_all: false,
+            masquerade_bit: 14,
+            node_port_addresses: Vec::new(),
+            localhost_node_ports: true,
+            bind_address: None,
+            random_fully: true,
+            large_cluster_endpoints: 1000,
+        }
+    }
+}
+
+/// The `proxy:` of a Cluster document; `pods` is the prefix of its pods.
+pub(super) fn resolve(entry: &ProxyEntry, pods: IpNet) -> Checked<ProxyConfig> {
+    let mut config = ProxyConfig::new(vec![pods]);
+    let modes = ProxyMode::ALL.map(|mode| (mode.name(), mode));
+    config.mode = choice("proxy mode", entry.mode.as_ref(), ProxyMode::Iptables, &modes)?;
+    if let Some(version) = &entry.version {
+        config.minor = minor(version)?;
+    }
+    if let Some(cidr) = &entry.cluster_cidr {
+        let parts = cidr.split(',').filter(|part| !part.is_empty());
+        config.cluster_cidrs = parts.map(|part| net(part, cidr)).collect::<Checked<_>>()?;
+    }
+    config.detect_local = detect_local(entry, config.minor)?;
+    config.masquerade_all = entry.masquerade_all.unwrap_or(false);
+    if let Some(bit) = &entry.masquerade_bit {
+        config.masquerade_bit = u8::try_from(rules::in_range("the bit of a mark", bit, 0..=31)?).unwrap_or(14);
+    }
+    config.node_port_addresses =
+        entry.node_port_addresses.iter().map(|text| net(text, text)).collect::<Checked<_>>()?;
+    config.localhost_node_ports = entry.localhost_node_ports.unwrap_or(true);
+    config.bind_address = entry.bind_address.as_ref().map(any_address).transpose()?;
+    config.random_fully = entry.random_fully.unwrap_or(true);
+    if let Some(mode) = &entry.mode
+        && config.mode == ProxyMode::Nftables
+        && config.minor < 29
+    {
+        return Err(Complaint::at(mode.span, format!("kube-proxy 1.{} has no nftables mode", config.minor))
+            .and(entry.version.as_ref().map(|version| version.span), "the version")
+            .hint("it came with 1.29: write `version: \"1.30\"`, or `mode: iptables`"));
+    }
+    Ok(config)
+}
+
+/// `1.20` to `1.30`; also `v1.30.3`.
+fn minor(version: &Spanned<String>) -> Checked<u8> {
+    let mut parts = version.trim_start_matches('v').split('.');
+    let minor = match (parts.next(), parts.next().map(str::parse::<u8>)) {
+        (Some("1"), Some(Ok(minor))) if ProxyConfig::MINORS.contains(&minor) => Some(minor),
+        _ => None,
+    };
+    minor.ok_or_else(|| {
+        Complaint::at(version.span, format!("the rules of kube-proxy {} are not known", quote(version)))
+            .hint("write a version from \"1.20\" to \"1.30\", in quotes")
+    })
+}
+
+fn net(text: &str, place: &Spanned<String>) -> Checked<IpNet> {
+    let net: IpNet = text.trim().parse().map_err(|_| {
+        Complaint::at(place.span, format!("{} is not a prefix", quote(text))).hint("write it as 10.244.0.0/16")
+    })?;
+    Ok(net.trunc())
+}
+
+fn detect_local(entry: &ProxyEntry, minor: u8) -> Checked<DetectLocal> {
+    let Some(mode) = &entry.detect_local_mode else { return Ok(DetectLocal::ClusterCidr) };
+    let named = |field: &Option<Spanned<String>>, name: &str| {
+        if minor < 24 {
+            return Err(Complaint::at(mode.span, format!("kube-proxy 1.{minor} does not know {}", quote(mode)))
+                .hint("BridgeInterface and InterfaceNamePrefix came with 1.24"));
+        }
+        field.as_ref().map(|field| field.value.clone()).ok_or_else(|| {
+            Complaint::at(mode.span, format!("{} needs the name of an interface", quote(mode)))
+                .hint(format!("add `{name}:` to the proxy's options"))
+        })
+    };
+    match mode.as_str() {
+        "ClusterCIDR" => Ok(DetectLocal::ClusterCidr),
+        "NodeCIDR" => Ok(DetectLocal::NodeCidr),
+        "BridgeInterface" => named(&entry.pod_bridge_interface, "podBridgeInterface").map(DetectLocal::BridgeInterface),
+        "InterfaceNamePrefix" => {
+            named(&entry.pod_interface_name_prefix, "podInterfaceNamePrefix").map(DetectLocal::InterfaceNamePrefix)
+        }
+        _ => Err(Complaint::at(mode.span, format!("unknown detectLocalMode {}", quote(mode)))
+            .hint(rules::one_of(mode, &["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"]))),
+    }
+}

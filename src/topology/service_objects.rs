@@ -1,0 +1,100 @@
+//! Services, Endpoints and EndpointSlices of the input, each name given once.
+
+use std::collections::BTreeMap;
+
+use ipnet::Ipv4Net;
+
+use super::complaint::{Checked, Complaint};
+use super::documents::Document;
+use super::endpoint_slices;
+use super::fields::Spanned;
+use super::manifests::Metadata;
+use super::service::{EndpointSlice, Service};
+use super::service_ports;
+use super::services;
+use super::source::Span;
+use super::workloads::identity;
+use super::{KubeNamespace, pods};
+
+/// Services and the endpoints that are written by hand, in input order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceObjects {
+    /// The Services.
+    pub services: Vec<Service>,
+    /// The endpoints.
+    pub slices: Vec<EndpointSlice>,
+}
+
+/// Names that are taken, by kind and namespace.
+type Seen = BTreeMap<(&'static str, String, String), Span>;
+
+/// Resolves them; with a `range`, Services get the addresses and node ports that they lack. Without known `namespaces`
+/// any will do.
+pub(super) fn resolve(
+    documents: &[Document],
+    namespaces: &[KubeNamespace],
+    range: Option<Ipv4Net>,
+) -> Checked<ServiceObjects> {
+    let mut seen = Seen::new();
+    let mut drafts = Vec::new();
+    for document in documents {
+        let Document::Service(object) = document else { continue };
+        let place = object.spec.ports.first().map(|port| port.span).unwrap_or_default();
+        let (name, namespace) = named("Service", &object.metadata, place, namespaces, &mut seen)?;
+        drafts.push(services::service(object, &name, &namespace)?);
+    }
+    if let Some(range) = range {
+        service_ports::allocate(&mut drafts, range)?;
+    }
+    let services: Vec<Service> = drafts.into_iter().map(|draft| draft.service).collect();
+    let mut slices = Vec::new();
+    for document in documents {
+        match document {
+            Document::Endpoints(object) => {
+                let (name, namespace) = named("Endpoints", &object.metadata, Span::default(), namespaces, &mut seen)?;
+                refuse_selected(&services, &name, &namespace)?;
+                slices.extend(endpoint_slices::mirrored(object, &name, &namespace)?);
+            }
+            Document::EndpointSlice(object) => {
+                let place = object.address_type.span;
+                let (name, namespace) = named("EndpointSlice", &object.metadata, place, namespaces, &mut seen)?;
+                slices.extend(endpoint_slices::slice(object, &name, &namespace)?);
+            }
+            _ => {}
+        }
+    }
+    Ok(ServiceObjects { services, slices })
+}
+
+fn named(
+    kind: &'static str,
+    metadata: &Metadata,
+    place: Span,
+    namespaces: &[KubeNamespace],
+    seen: &mut Seen,
+) -> Checked<(Spanned<String>, String)> {
+    let (name, namespace) = identity(kind, metadata, place, namespaces)?;
+    pods::labels(&metadata.labels)?;
+    if let Some(first) = seen.insert((kind, namespace.clone(), name.value.clone()), name.span) {
+        let message = format!("the {kind} `{}` is given twice in namespace `{namespace}`", name.value);
+        return Err(Complaint::at(name.span, message)
+            .and(Some(first), "first given here")
+            .hint("give it another name"));
+    }
+    Ok((name, namespace))
+}
+
+/// Endpoints of a Service with a selector: its controller would write others over them at once.
+fn refuse_selected(services: &[Service], name: &Spanned<String>, namespace: &str) -> Checked<()> {
+    let selected = services
+        .iter()
+        .any(|service| service.name == name.value && service.namespace == namespace && !service.selector.is_empty());
+    match selected {
+        true => Err(Complaint::at(
+            name.span,
+            format!("the Service `{}` has a selector, which makes its Endpoints", name.value),
+        )
+        .hint("remove the Service's `selector`, or these Endpoints")),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,162 @@
+//! Cluster addresses and node ports: what is written is taken first, what is not is chosen, the same each time.
+//!
+//! Kubernetes chooses by chance, since 1.26 (addresses) and 1.27 (node ports) from the upper part of the range first,
+//! so that numbers written by hand stay free (pkg/registry/core/service/ipallocator, portallocator). Here the first try
+//! is a hash of the Service's name.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::Ipv4Net;
+use sha2::{Digest, Sha256};
+
+use super::complaint::{Checked, Complaint};
+use super::service::ServiceProtocol;
+use super::services::Draft;
+use super::source::Span;
+
+/// `--service-node-port-range` of the API server.
+const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
+
+/// How many of them are left to numbers written by hand.
+const NODE_PORTS_STATIC: u16 = 86;
+
+/// Who has what, with the place where it is written.
+#[derive(Default)]
+struct Taken {
+    addresses: BTreeMap<IpAddr, (String, Option<Span>)>,
+    ports: BTreeMap<(ServiceProtocol, u16), (String, Option<Span>)>,
+}
+
+/// Gives every Service the address and node ports that it lacks.
+pub(super) fn allocate(drafts: &mut [Draft], range: Ipv4Net) -> Checked<()> {
+    let mut taken = Taken::default();
+    for draft in drafts.iter() {
+        written_addresses(draft, range, &mut taken)?;
+        written_ports(draft, &mut taken)?;
+    }
+    for draft in drafts.iter_mut() {
+        let key = draft.service.key();
+        if draft.wants_ip {
+            let ip = choose_address(&key, range, &taken).ok_or_else(|| full(draft, "address", &range.to_string()))?;
+            taken.addresses.insert(ip, (key.clone(), None));
+            draft.service.cluster_ips.push(ip);
+        }
+        choose_ports(draft, &key, &mut taken)?;
+    }
+    Ok(())
+}
+
+fn full(draft: &Draft, what: &str, range: &str) -> Box<Complaint> {
+    Complaint::at(draft.name_span, format!("there is no free {what} in {range}"))
+        .hint("remove Services, or choose a larger range")
+}
+
+fn clash(what: String, key: &str, span: Option<Span>, first: &(String, Option<Span>), place: Span) -> Box<Complaint> {
+    Complaint::at(span.unwrap_or(place), format!("{what} is already allocated to {}", first.0))
+        .and(first.1, format!("{} has it here", first.0))
+        .hint(format!("give {key} another, or remove the line and have one chosen"))
+}
+
+fn written_addresses(draft: &Draft, range: Ipv4Net, taken: &mut Taken) -> Checked<()> {
+    if let Some(span) = draft.v6_span {
+        return Err(Complaint::at(span, "this Service asks for IPv6, which is not configured on this cluster")
+            .hint("services have IPv4 addresses of `serviceCIDR`: remove this line"));
+    }
+    for ip in &draft.service.cluster_ips {
+        let span = draft.ip_span.unwrap_or(draft.name_span);
+        let IpAddr::V4(v4) = ip else {
+            return Err(Complaint::at(span, format!("{ip} is IPv6, which is not configured on this cluster"))
+                .hint("services have IPv4 addresses of `serviceCIDR`"));
+        };
+        if !range.contains(v4) || *v4 == range.network() || *v4 == range.broadcast() {
+            return Err(Complaint::at(span, format!("{ip} is not in the valid range, {range}"))
+                .hint("write an address of `serviceCIDR`, or remove the line and have one chosen"));
+        }
+        let key = draft.service.key();
+        if let Some(first) = taken.addresses.insert(*ip, (key.clone(), draft.ip_span)) {
+            return Err(clash(format!("{ip}"), &key, draft.ip_span, &first, span));
+        }
+    }
+    Ok(())
+}
+
+fn written_ports(draft: &Draft, taken: &mut Taken) -> Checked<()> {
+    let key = draft.service.key();
+    let ports = draft.service.ports.iter().zip(&draft.node_port_spans);
+    let ports = ports.filter_map(|(port, span)| Some((port.protocol, port.node_port?, *span)));
+    let health = draft.service.health_check_node_port.map(|port| (ServiceProtocol::Tcp, port, draft.health_span));
+    for (protocol, number, span) in ports.chain(health) {
+        let place = span.unwrap_or(draft.name_span);
+        if !NODE_PORTS.contains(&number) {
+            let (first, last) = (NODE_PORTS.start(), NODE_PORTS.end());
+            return Err(Complaint::at(place, format!("{number} is not in the range of node ports, {first}-{last}"))
+                .hint("write a number of that range, or remove the line and have one chosen"));
+        }
+        if let Some(first) = taken.ports.insert((protocol, number), (key.clone(), span)) {
+            return Err(clash(format!("the node port {number}"), &key, span, &first, place));
+        }
+    }
+    Ok(())
+}
+
+/// A number below `size` that depends on the name alone.
+fn hash(name: &str, size: u64) -> u64 {
+    let digest = Sha256::digest(name);
+    let bytes = digest.iter().take(8).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
+    bytes % size.max(1)
+}
+
+/// The first free address from the hash on, in the upper band of the range and then in the lower one.
+fn choose_address(key: &str, range: Ipv4Net, taken: &Taken) -> Option<IpAddr> {
+    let base = u64::from(u32::from(range.network()));
+    let size = 1u64 << (32 - range.prefix_len());
+    // min(max(16, size/16), 256) addresses are left to those written by hand; the first is the API server's own.
+    let band = (size / 16).clamp(16, 256).min(size.saturating_sub(1));
+    let usable = size.saturating_sub(1);
+    let upper = usable.saturating_sub(band);
+    let ip = |offset: u64| IpAddr::V4(Ipv4Addr::from(u32::try_from(base + offset).unwrap_or(u32::MAX)));
+    let start = hash(key, upper);
+    let high = (0..upper).map(|step| band + (start + step) % upper);
+    high.chain(2..band).map(ip).find(|ip| !taken.addresses.contains_key(ip))
+}
+
+fn choose_ports(draft: &mut Draft, key: &str, taken: &mut Taken) -> Checked<()> {
+    if draft.wants_node_ports {
+        for index in 0..draft.service.ports.len() {
+            let port = &draft.service.ports[index];
+            if port.node_port.is_some() {
+                continue;
+            }
+            let (name, protocol) = (format!("{key}:{}", port.name), port.protocol);
+            // Ports of one Service that differ in their protocol alone share a node port, as the API server has it.
+            let sibling = draft.service.ports[..index].iter().find(|other| {
+                other.port == port.port
+                    && other.protocol != protocol
+                    && other.node_port.is_some_and(|number| !taken.ports.contains_key(&(protocol, number)))
+            });
+            let chosen = match sibling.and_then(|other| other.node_port) {
+                Some(number) => number,
+                None => choose_port(&name, protocol, taken).ok_or_else(|| full(draft, "node port", "30000-32767"))?,
+            };
+            taken.ports.insert((protocol, chosen), (key.to_owned(), None));
+            draft.service.ports[index].node_port = Some(chosen);
+        }
+    }
+    if draft.wants_health {
+        let name = format!("{key} health check");
+        let chosen = choose_port(&name, ServiceProtocol::Tcp, taken);
+        let chosen = chosen.ok_or_else(|| full(draft, "node port", "30000-32767"))?;
+        taken.ports.insert((ServiceProtocol::Tcp, chosen), (key.to_owned(), None));
+        draft.service.health_check_node_port = Some(chosen);
+    }
+    Ok(())
+}
+
+fn choose_port(name: &str, protocol: ServiceProtocol, taken: &Taken) -> Option<u16> {
+    let first = NODE_PORTS.start() + NODE_PORTS_STATIC;
+    let size = NODE_PORTS.end() - first + 1;
+    let start = u16::try_from(hash(name, u64::from(size))).unwrap_or(0);
+    let high = (0..size).map(|step| first + (start + step) % size);
+    high.chain(*NODE_PORTS.start()..first).find(|port| !taken.ports.contains_key(&(protocol, *port)))
+}

@@ -1,0 +1,196 @@
+//! Changes of a live cluster: what is asked for changes, and everybody else keeps node and address.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use minik::cni;
+use minik::error::Result;
+use minik::plan::{Datapath, Plan};
+use minik::topology::{self, Cluster, Edit, Memory, Overrides, Reference, Source, builtin};
+
+/// A cluster that lives through changes, as a session does.
+struct Life {
+    source: Source,
+    overrides: Overrides,
+}
+
+impl Life {
+    fn of(mode: &str) -> Life {
+        Life { source: builtin::find(mode).unwrap().source(), overrides: Overrides::default() }
+    }
+
+    fn now(&self) -> (Cluster, Plan) {
+        self.with(&self.overrides).unwrap()
+    }
+
+    fn with(&self, overrides: &Overrides) -> Result<(Cluster, Plan)> {
+        let cluster = topology::parse(std::slice::from_ref(&self.source), overrides)?;
+        let plan = cni::plan(&cluster, Datapath::Kernel)?;
+        Ok((cluster, plan))
+    }
+
+    fn memory(&self) -> Memory {
+        let (cluster, plan) = self.now();
+        cni::memory(&cluster, &plan).unwrap()
+    }
+
+    fn change(&mut self, edit: Edit) -> Result<()> {
+        let mut next = self.overrides.clone();
+        next.memory = self.memory();
+        next.edits.push(edit);
+        self.with(&next)?;
+        self.overrides = next;
+        Ok(())
+    }
+
+    /// Pods with node and address, `test-…-4x2zz` as `test:1` by its place among those of its owner.
+    fn pods(&self) -> BTreeMap<String, String> {
+        let memory = self.memory();
+        let line = |(key, kept): (&String, &topology::Kept)| {
+            (key.clone(), format!("{} {}", kept.node, kept.address.map(|ip| ip.to_string()).unwrap_or_default()))
+        };
+        memory.pods.iter().map(line).collect()
+    }
+}
+
+fn object(kind: &str, name: &str) -> Reference {
+    Reference { kind: kind.into(), namespace: "default".into(), name: name.into() }
+}
+
+fn apply(text: &str) -> Edit {
+    Edit::Apply { name: "more.yaml".into(), text: text.into(), namespace: "default".into() }
+}
+
+const POD: &str = "{apiVersion: v1, kind: Pod, metadata: {name: extra}, spec: {containers: [{name: c, image: nginx}]}}";
+
+#[test]
+fn a_new_pod_gets_the_next_address_and_moves_nobody() {
+    let mut life = Life::of("calico-ipip");
+    let before = life.pods();
+    life.change(apply(POD)).unwrap();
+    let mut after = life.pods();
+    assert_eq!(after.remove("default/extra").unwrap(), "node-1 10.100.84.131");
+    assert_eq!(after, before);
+}
+
+#[test]
+fn addresses_that_came_back_are_given_again_last() {
+    let mut life = Life::of("calico-ipip");
+    let (first, was) = life.pods().into_iter().find(|(_, has)| has.starts_with("node-1")).unwrap();
+    let name = first.trim_start_matches("default/").to_owned();
+    life.change(Edit::Delete { object: object("Pod", &name) }).unwrap();
+    let after = life.pods();
+    assert!(!after.contains_key(&first), "{after:?}");
+    assert_eq!(after.len(), 4, "its controller makes another one: {after:?}");
+    assert!(after.values().all(|has| *has != was), "Calico's queue gives {was} last: {after:?}");
+}
+
+#[test]
+fn deleting_a_controller_leaves_the_pods_behind_it_alone() {
+    let mut life = Life::of("calico-ipip");
+    let before = life.pods();
+    life.change(Edit::Delete { object: object("Deployment", "test") }).unwrap();
+    assert_eq!(life.pods(), before.into_iter().filter(|(key, _)| !key.contains("test-")).collect());
+}
+
+#[test]
+fn scaling_up_and_down_again_is_as_before() {
+    let mut life = Life::of("calico-ipip");
+    let before = life.pods();
+    life.change(Edit::Scale { object: object("Deployment", "test"), replicas: 6 }).unwrap();
+    let more = life.pods();
+    assert_eq!(more.len(), 7);
+    assert!(before.iter().all(|(key, has)| more.get(key) == Some(has)));
+    life.change(Edit::Scale { object: object("Deployment", "test"), replicas: 3 }).unwrap();
+    assert_eq!(life.pods(), before);
+}
+
+#[test]
+fn applying_the_same_again_changes_nothing_and_another_template_makes_other_pods() {
+    let mut life = Life::of("calico-ipip");
+    let before = life.pods();
+    let text = life.source.text.clone();
+    let own = text.split("\n---\n").nth(1).unwrap().to_owned();
+    life.change(apply(&own)).unwrap();
+    assert_eq!(life.pods(), before);
+    life.change(apply(&own.replace("image: busybox", "image: nginx"))).unwrap();
+    let after = life.pods();
+    assert_eq!(after.len(), before.len());
+    assert_eq!(after.keys().filter(|key| before.contains_key(*key)).collect::<Vec<_>>(), ["default/two-containers"]);
+}
+
+#[test]
+fn a_node_goes_with_its_pods_and_controllers_make_others_elsewhere() {
+    let mut life = Life::of("calico-ipip");
+    let before = life.pods();
+    let node = Reference { kind: "Node".into(), namespace: String::new(), name: "node-2".into() };
+    life.change(Edit::Delete { object: node.clone() }).unwrap();
+    let after = life.pods();
+    assert!(after.values().all(|has| has.starts_with("node-1 ")), "{after:?}");
+    assert_eq!(after.keys().filter(|key| key.contains("test-")).count(), 3);
+    let stayed = before.iter().filter(|(_, has)| has.starts_with("node-1 "));
+    assert!(stayed.clone().count() > 0 && stayed.clone().all(|(key, has)| after.get(key) == Some(has)));
+    let last = Edit::Delete { object: Reference { name: "node-1".into(), ..node } };
+    assert!(life.change(last).unwrap_err().to_string().contains("last node"));
+}
+
+#[test]
+fn labels_of_objects_and_of_generated_pods_change() {
+    let mut life = Life::of("calico-ipip");
+    let key = life.pods().into_keys().find(|key| key.contains("test-")).unwrap();
+    let name = key.trim_start_matches("default/").to_owned();
+    let labels = BTreeMap::from([("app".to_owned(), None), ("tier".to_owned(), Some("web".to_owned()))]);
+    for pod in [name.as_str(), "two-containers"] {
+        life.change(Edit::Label { object: object("Pod", pod), labels: labels.clone() }).unwrap();
+        let (cluster, _) = life.now();
+        let pod = cluster.pods.iter().find(|known| known.name == pod).unwrap();
+        assert!(!pod.labels.contains_key("app") && pod.labels["tier"] == "web", "{pod:?}");
+    }
+}
+
+#[test]
+fn what_is_not_there_or_cannot_be_is_an_error_and_changes_nothing() {
+    let mut life = Life::of("calico-ipip");
+    let before = life.overrides.clone();
+    let cases = [
+        (Edit::Delete { object: object("Deployment", "absent") }, "there is no Deployment `absent`"),
+        (Edit::Scale { object: object("Deployment", "absent"), replicas: 1 }, "there is no Deployment `absent`"),
+        (Edit::Scale { object: object("Pod", "two-containers"), replicas: 1 }, "has no number of replicas"),
+        (apply("{apiVersion: minik.dev/v1, kind: Cluster, spec: {segments: [], nodes: []}}"), "cannot be applied"),
+        (apply(&POD.replace("nginx}", "nginx, imagee: x}")), "more.yaml:1:"),
+    ];
+    for (edit, message) in cases {
+        let error = life.change(edit).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+        assert_eq!(life.overrides, before);
+    }
+}
+
+#[test]
+fn a_line_s_values_are_at_both_of_its_ends_and_unnamed_ones_stay() {
+    let mut life = Life::of("calico-ipip");
+    let qdiscs = |life: &Life| -> Vec<String> {
+        let (_, plan) = life.now();
+        let links = plan.namespaces.iter().flat_map(|ns| ns.links.iter().map(move |link| (ns, link)));
+        let words = |(ns, link): (&minik::plan::Namespace, &minik::plan::Link)| {
+            Some(format!("{}/{} {} {}", ns.name, link.name, link.qdisc.as_ref()?, link.mtu?))
+        };
+        links.filter_map(words).collect()
+    };
+    let line = |delay: Option<&str>, loss: Option<&str>, mtu| Edit::Line {
+        host: "node-2".into(),
+        change: Some(topology::line_change(delay, loss, None, mtu).unwrap()),
+    };
+    life.change(line(Some("10ms"), None, None)).unwrap();
+    life.change(line(None, Some("1%"), Some(1400))).unwrap();
+    let netem = "netem delay 10000us loss 1% 1400";
+    assert_eq!(qdiscs(&life), [format!("switch/node-2 {netem}"), format!("node-2/ens33 {netem}")]);
+    let (_, plan) = life.now();
+    let tunnel = plan.namespace("node-2").unwrap().link("tunl0").unwrap();
+    assert_eq!(tunnel.mtu, Some(1480), "no daemon sees a NIC's MTU change");
+    life.change(Edit::Line { host: "node-2".into(), change: None }).unwrap();
+    assert_eq!(qdiscs(&life), [] as [String; 0]);
+    let nobody = Edit::Line { host: "node-3".into(), change: None };
+    assert_eq!(life.change(nobody).unwrap_err().hint_text(), Some("did you mean `node-1`?"));
+}

@@ -1,0 +1,318 @@
+//! Real kube-proxy's own output, case by case: `tests/kube-proxy/cases/NAME.yaml` is what it was given,
+//! `tests/kube-proxy/dumps/VERSION/NAME.*` what it wrote.
+//!
+//! A case that is dropped into these directories is a test; `MINIK_KUBE_PROXY_CASES` names another directory that has
+//! both. Each dump is compared chain by chain and rule by rule. The order of Services in the chains that they share is
+//! that of a Go map, random: there, and only there, order counts within each Service's rules alone.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use minik::compose;
+use minik::plan::netfilter::{TableName, Target};
+use minik::plan::{Datapath, restore};
+use minik::proxy::{Family, Host, View, iptables};
+use minik::topology::{DetectLocal, Overrides, ProxyConfig, ServiceObjects, Source, parse, parse_services};
+use serde_json::Value;
+
+/// Chains in which Services stand one behind the other in random order.
+const SHARED: [&str; 4] = ["KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES", "KUBE-PROXY-FIREWALL"];
+
+/// A case: what kube-proxy was given.
+struct Case {
+    flags: Vec<(String, String)>,
+    host: Host,
+    objects: ServiceObjects,
+}
+
+fn directory() -> PathBuf {
+    match std::env::var_os("MINIK_KUBE_PROXY_CASES") {
+        Some(other) => PathBuf::from(other),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kube-proxy"),
+    }
+}
+
+/// The documents of a case: those that are a Service or endpoints as text, all others as values.
+fn documents(text: &str) -> (String, Vec<Value>) {
+    let (mut objects, mut others) = (String::new(), Vec::new());
+    for document in text.split("\n---\n").map(|document| document.trim_start_matches("---\n")) {
+        let value: Value = serde_saphyr::from_str(document).unwrap();
+        match value["kind"].as_str().unwrap() {
+            "Service" | "Endpoints" | "EndpointSlice" => objects += &format!("---\n{document}\n"),
+            _ => others.push(value),
+        }
+    }
+    (objects, others)
+}
+
+fn case(path: &Path) -> Case {
+    let (objects, others) = documents(&fs::read_to_string(path).unwrap());
+    let data = &others.iter().find(|value| value["kind"] == "ConfigMap").expect("a ConfigMap")["data"];
+    let node = others.iter().find(|value| value["kind"] == "Node" && value["metadata"]["name"] == "node-1");
+    let node = node.expect("node-1");
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let internal = list(&node["status"]["addresses"]).into_iter().filter(|address| address["type"] == "InternalIP");
+    let interfaces = data["addresses"].as_str().unwrap_or_default().split_whitespace();
+    let written = interfaces.flat_map(|part| part.split_once('=').expect("interface=addresses").1.split(','));
+    let written = written.map(|net| net.split('/').next().unwrap_or_default().parse::<IpAddr>().unwrap());
+    let own = ["127.0.0.1", "::1"].map(|ip| ip.parse().unwrap());
+    let mut pod_cidrs: Vec<String> = list(&node["spec"]["podCIDRs"]).iter().filter_map(text).collect();
+    if pod_cidrs.is_empty() {
+        pod_cidrs.extend(text(&node["spec"]["podCIDR"]));
+    }
+    let flags = data["flags"].as_str().unwrap_or_default().split_whitespace().map(|flag| {
+        let (name, value) =
+            flag.trim_start_matches("--").split_once('=').unwrap_or((flag.trim_start_matches("--"), "true"));
+        (name.to_owned(), value.to_owned())
+    });
+    Case {
+        flags: flags.collect(),
+        host: Host {
+            name: "node-1".to_owned(),
+            node_ips: internal.map(|address| address["address"].as_str().unwrap().parse().unwrap()).collect(),
+            addresses: own.into_iter().chain(written).collect(),
+            zone: text(&node["metadata"]["labels"]["topology.kubernetes.io/zone"]),
+            pod_cidrs: pod_cidrs.iter().map(|net| net.parse().unwrap()).collect(),
+        },
+        objects: parse_services(&[Source::new(path.display().to_string(), objects)]).unwrap_or_else(|e| panic!("{e}")),
+    }
+}
+
+/// kube-proxy's options from its command line.
+fn config(case: &Case, minor: u8) -> ProxyConfig {
+    let mut config = ProxyConfig { minor, ..ProxyConfig::new(Vec::new()) };
+    let nets = |value: &str| -> Vec<IpNet> { value.split(',').map(|net| net.parse().unwrap()).collect() };
+    let get = |name: &str| case.flags.iter().find(|(flag, _)| flag == name).map(|(_, value)| value.clone());
+    for (flag, value) in &case.flags {
+        match flag.as_str() {
+            "cluster-cidr" => config.cluster_cidrs = nets(value),
+            "masquerade-all" => config.masquerade_all = value == "true",
+            "nodeport-addresses" => config.node_port_addresses = nets(value),
+            "iptables-localhost-nodeports" => config.localhost_node_ports = value == "true",
+            "iptables-masquerade-bit" => config.masquerade_bit = value.parse().unwrap(),
+            "bind-address" => config.bind_address = Some(value.parse().unwrap()),
+            "detect-local-mode" => {
+                config.detect_local = match value.as_str() {
+                    "ClusterCIDR" => DetectLocal::ClusterCidr,
+                    "NodeCIDR" => DetectLocal::NodeCidr,
+                    "BridgeInterface" => DetectLocal::BridgeInterface(get("pod-bridge-interface").unwrap()),
+                    "InterfaceNamePrefix" => {
+                        DetectLocal::InterfaceNamePrefix(get("pod-interface-name-prefix").unwrap())
+                    }
+                    other => panic!("unknown detect-local-mode {other}"),
+                }
+            }
+            "pod-bridge-interface" | "pod-interface-name-prefix" | "feature-gates" | "v" => {}
+            other => panic!("this test does not know --{other}"),
+        }
+    }
+    config
+}
+
+/// Rules by table and chain; in shared chains every Service's are apart.
+fn by_chain(dump: &str) -> BTreeMap<String, BTreeMap<String, Vec<String>>> {
+    let mut chains: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
+    let mut table = String::new();
+    for line in dump.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            table = name.to_owned();
+        } else if let Some(chain) = line.strip_prefix(':') {
+            let name = chain.split(' ').next().unwrap();
+            chains.entry(format!("{table} {name} ({})", chain.split(' ').nth(1).unwrap())).or_default();
+        } else if let Some(rule) = line.strip_prefix("-A ") {
+            let name = rule.split(' ').next().unwrap();
+            let comment = rule.split("--comment ").nth(1).unwrap_or_default().trim_start_matches('"');
+            let service = comment.split([' ', '"']).next().unwrap_or_default();
+            let last = comment.contains("must be the last rule");
+            let group = match SHARED.contains(&name) {
+                true if last => "~last",
+                true => service,
+                false => "",
+            };
+            let key = chains.keys().find(|key| key.starts_with(&format!("{table} {name} "))).unwrap().clone();
+            let groups = chains.get_mut(&key).unwrap();
+            assert!(last || !groups.contains_key("~last"), "a rule stands behind the last one: {rule}");
+            groups.entry(group.to_owned()).or_default().push(rule.to_owned());
+        }
+    }
+    for groups in chains.values_mut() {
+        // One rule per address of the node, in the order of a set.
+        groups.entry("~last".to_owned()).or_default().sort();
+    }
+    chains
+}
+
+/// What differs between two dumps.
+fn differences(expected: &str, found: &str) -> Vec<String> {
+    let (expected, found) = (by_chain(expected), by_chain(found));
+    let mut wrong = Vec::new();
+    for key in expected.keys().chain(found.keys().filter(|key| !expected.contains_key(*key))) {
+        match (expected.get(key), found.get(key)) {
+            (Some(_), None) => wrong.push(format!("{key} is missing")),
+            (None, Some(_)) => wrong.push(format!("{key} is too much")),
+            (Some(a), Some(b)) if a != b => {
+                let lines =
+                    |groups: &BTreeMap<String, Vec<String>>| groups.values().flatten().cloned().collect::<Vec<_>>();
+                let (a, b) = (lines(a), lines(b));
+                wrong.push(format!("{key} differs:"));
+                wrong.extend(a.iter().filter(|line| !b.contains(line)).map(|line| format!("  - {line}")));
+                wrong.extend(b.iter().filter(|line| !a.contains(line)).map(|line| format!("  + {line}")));
+            }
+            _ => {}
+        }
+    }
+    wrong
+}
+
+/// The dumps of one kind: version, path of the case, text.
+fn dumps(extension: &str) -> Vec<(u8, PathBuf, PathBuf)> {
+    let mut found = Vec::new();
+    for version in fs::read_dir(directory().join("dumps")).unwrap() {
+        let version = version.unwrap().path();
+        let name = version.file_name().unwrap().to_str().unwrap().split('-').next().unwrap().to_owned();
+        let minor = name.split('.').nth(1).unwrap().parse().unwrap();
+        for dump in fs::read_dir(&version).unwrap().map(|entry| entry.unwrap().path()) {
+            if dump.extension().is_some_and(|known| known == extension) {
+                let case = directory().join("cases").join(dump.file_stem().unwrap()).with_extension("yaml");
+                found.push((minor, case, dump));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn written(case: &Case, minor: u8, family: Family) -> String {
+    let config = config(case, minor);
+    let view = View::new(&config, &case.host, family, &case.objects.services, &case.objects.slices);
+    let mut tables = Vec::new();
+    iptables::overlay(&view).into_tables(&mut tables);
+    restore::iptables_restore(&tables)
+}
+
+fn compare_dumps(extension: &str, family: Family) -> usize {
+    let (mut wrong, dumps) = (Vec::new(), dumps(extension));
+    for (minor, path, dump) in &dumps {
+        let found = written(&case(path), *minor, family);
+        let differences = differences(&fs::read_to_string(dump).unwrap(), &found);
+        if !differences.is_empty() {
+            wrong.push(format!("{}:\n{}", dump.display(), differences.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} dumps differ\n{}", wrong.len(), dumps.len(), wrong.join("\n"));
+    dumps.len()
+}
+
+#[test]
+fn rules_are_those_of_kube_proxy() {
+    assert!(compare_dumps("iptables-save", Family::V4) > 0, "no dump was found");
+}
+
+#[test]
+fn rules_of_ipv6_are_those_of_kube_proxy() {
+    compare_dumps("ip6tables-save", Family::V6);
+}
+
+#[test]
+fn the_comparison_sees_every_difference() {
+    let dump = "*nat\n:KUBE-SERVICES - [0:0]\n:x - [0:0]\n-A KUBE-SERVICES -m comment --comment \"a/b cluster IP\" -j x\n\
+                -A KUBE-SERVICES -m comment --comment \"a/c cluster IP\" -j x\n-A x -j A\n-A x -j B\nCOMMIT\n";
+    assert_eq!(differences(dump, dump), [""; 0]);
+    let swapped = |a: &str, b: &str| dump.replace(a, "?").replace(b, a).replace('?', b);
+    assert_eq!(differences(dump, &swapped("a/b", "a/c")), [""; 0], "the order of Services is random");
+    for broken in
+        [swapped("-j A", "-j B"), dump.replace(":x - [0:0]\n", ":x - [0:0]\n:y - [0:0]\n"), dump.replace("a/b", "a/d")]
+    {
+        assert_ne!(differences(dump, &broken), [""; 0], "{broken}");
+    }
+}
+
+/// The chains of a node's table that have rules in built-in chains, in order: what a packet meets.
+fn order(cluster: &minik::topology::Cluster, table: TableName, chain: &str) -> Vec<String> {
+    let plan = compose::plan(cluster, Datapath::Kernel).unwrap();
+    let node = plan.namespace("node-1").unwrap();
+    let table = node.tables.iter().find(|known| known.name == table).unwrap();
+    let chain = table.chains.iter().find(|known| known.name == chain).unwrap();
+    let jump = |rule: &minik::plan::netfilter::Rule| match rule.target.as_ref().unwrap() {
+        Target::Jump { chain } | Target::Goto { chain } => chain.clone(),
+        other => format!("{other:?}"),
+    };
+    chain.rules.iter().map(jump).collect()
+}
+
+fn cluster(mode: &str, version: &str) -> minik::topology::Cluster {
+    let text = format!(
+        "apiVersion: minik.dev/v1
+kind: Cluster
+spec:
+  segments: [{{name: lan, subnet: 10.1.10.0/24, router: 10.1.10.2}}]
+  nodes:
+  - {{name: node-1, address: 10.1.10.9}}
+  - {{name: node-2, address: 10.1.10.10}}
+  network: {{cni: {mode}}}
+  proxy: {{version: \"{version}\"}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: web, labels: {{app: web}}}}
+spec:
+  nodeName: node-1
+  containers: [{{name: c, image: nginx, ports: [{{containerPort: 80, name: http, hostPort: 8081}}]}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: other, labels: {{app: web}}}}
+spec:
+  nodeName: node-2
+  containers: [{{name: c, image: nginx, ports: [{{containerPort: 8080, name: http}}]}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec: {{selector: {{app: web}}, ports: [{{port: 80, targetPort: http}}]}}
+"
+    );
+    parse(&[Source::new("test.yaml", text)], &Overrides::default()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn rules_stand_in_the_order_of_a_real_node() {
+    let cluster = cluster("calico-ipip", "1.20");
+    for (table, chain, expected) in [
+        (TableName::Filter, "INPUT", "cali-INPUT KUBE-EXTERNAL-SERVICES KUBE-FIREWALL"),
+        (TableName::Filter, "OUTPUT", "cali-OUTPUT KUBE-SERVICES KUBE-FIREWALL"),
+        (TableName::Nat, "PREROUTING", "cali-PREROUTING KUBE-SERVICES CNI-HOSTPORT-DNAT"),
+        (TableName::Nat, "OUTPUT", "cali-OUTPUT KUBE-SERVICES CNI-HOSTPORT-DNAT"),
+        (TableName::Nat, "POSTROUTING", "cali-POSTROUTING CNI-HOSTPORT-MASQ KUBE-POSTROUTING"),
+    ] {
+        assert_eq!(order(&cluster, table, chain).join(" "), expected, "{chain}");
+    }
+    let newest = self::cluster("calico-ipip", "1.30");
+    for (chain, expected) in [
+        ("INPUT", "cali-INPUT KUBE-PROXY-FIREWALL KUBE-NODEPORTS KUBE-EXTERNAL-SERVICES KUBE-FIREWALL"),
+        ("OUTPUT", "cali-OUTPUT KUBE-PROXY-FIREWALL KUBE-SERVICES KUBE-FIREWALL"),
+    ] {
+        assert_eq!(order(&newest, TableName::Filter, chain).join(" "), expected, "{chain}");
+    }
+}
+
+#[test]
+fn endpoints_are_the_pods_that_a_selector_finds() {
+    let cluster = cluster("calico-ipip", "1.30");
+    let plan = compose::plan(&cluster, Datapath::Kernel).unwrap();
+    let node = plan.namespace("node-1").unwrap();
+    let text = restore::iptables_restore(&node.tables);
+    for pod in ["default/web", "default/other"] {
+        let address = plan.namespace(pod).unwrap().address().unwrap();
+        let port = if pod == "default/web" { 80 } else { 8080 };
+        assert!(text.contains(&format!("-j DNAT --to-destination {address}:{port}\n")), "{pod}");
+    }
+    let host_port = "-m multiport --dports 8081 -j CNI-DN-";
+    assert!(text.contains(host_port), "{text}");
+}
