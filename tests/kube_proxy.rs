@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use minik::compose;
 use minik::plan::netfilter::{TableName, Target};
 use minik::plan::{Datapath, restore};
-use minik::proxy::{Family, Host, View, iptables};
+use minik::proxy::{Family, Host, View, iptables, nftables};
 use minik::topology::{DetectLocal, Overrides, ProxyConfig, ServiceObjects, Source, parse, parse_services};
 use serde_json::Value;
 
@@ -315,4 +315,119 @@ fn endpoints_are_the_pods_that_a_selector_finds() {
     }
     let host_port = "-m multiport --dports 8081 -j CNI-DN-";
     assert!(text.contains(host_port), "{text}");
+}
+
+/// The objects of a table after commands of nft: chains with their rules in order, sets and maps with their elements.
+type NftState = BTreeMap<String, Vec<String>>;
+
+/// Interprets what is fed to nft; `family` is `ip` or `ip6`.
+fn nft_state(input: &str, family: &str) -> NftState {
+    let mut state = NftState::new();
+    let mut elements: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in input.lines() {
+        let mut words = line.splitn(6, ' ');
+        let (Some(verb), Some(what), Some(of), Some(table)) = (words.next(), words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let name = words.next().unwrap_or_default();
+        let rest = words.next().unwrap_or_default().trim().to_owned();
+        if of != family || table != "kube-proxy" || rest == "{ comment \"test\" ; }" {
+            continue;
+        }
+        let key = format!("{what} {name}");
+        match (verb, what) {
+            ("add", "table") | ("delete", "table") => {}
+            ("add", "rule") => state.get_mut(&format!("chain {name}")).expect(line).push(rest),
+            ("add", "element") => elements.entry(name.to_owned()).or_default().push(rest),
+            ("add", _) => drop(state.entry(key).or_insert_with(|| vec![rest])),
+            ("delete", _) => drop(state.remove(&key)),
+            ("flush", "chain") => state.get_mut(&key).expect(line).truncate(1),
+            ("flush", _) => drop(elements.remove(name)),
+            other => panic!("{other:?} in {line}"),
+        }
+    }
+    for (name, mut found) in elements {
+        found.sort();
+        found.dedup();
+        let key = ["set", "map"].map(|kind| format!("{kind} {name}")).into_iter().find(|key| state.contains_key(key));
+        state.get_mut(&key.expect("a set or map")).unwrap().extend(found);
+    }
+    state
+}
+
+#[test]
+fn nftables_are_those_of_kube_proxy() {
+    let (mut wrong, dumps) = (Vec::new(), dumps("nft-input"));
+    assert!(!dumps.is_empty(), "no dump was found");
+    for (minor, path, dump) in &dumps {
+        let (case, expected) = (case(path), fs::read_to_string(dump).unwrap());
+        let config = config(&case, *minor);
+        for (family, name) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
+            let view = View::new(&config, &case.host, family, &case.objects.services, &case.objects.slices);
+            let found = nft_state(&nftables::ruleset(&view).script(), name);
+            let expected = nft_state(&expected, name);
+            for key in expected.keys().chain(found.keys()) {
+                if expected.get(key) != found.get(key) {
+                    let (a, b) = (expected.get(key), found.get(key));
+                    wrong.push(format!("{}: {name} {key}:\n  - {a:?}\n  + {b:?}", dump.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differences\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Five thousand Services with three endpoints each.
+#[test]
+fn thousands_of_services_take_no_time_to_speak_of() {
+    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}\n---\n\
+                apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+                metadata: {name: web-x, labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\n\
+                endpoints: [{addresses: [10.200.0.1]}, {addresses: [10.200.0.2]}, {addresses: [10.200.0.3]}]\n\
+                ports: [{port: 8080, name: \"\"}]\n";
+    let one = parse_services(&[Source::new("one.yaml", text)]).unwrap_or_else(|e| panic!("{e}"));
+    let mut objects = ServiceObjects::default();
+    for n in 0..5000u32 {
+        let (mut service, mut slice) = (one.services[0].clone(), one.slices[0].clone());
+        service.name = format!("svc-{n}");
+        service.cluster_ips = vec![IpAddr::from((0x0a60_0000 + n).to_be_bytes())];
+        slice.service = service.name.clone();
+        objects.services.push(service);
+        objects.slices.push(slice);
+    }
+    let host = Host {
+        name: "node-1".to_owned(),
+        node_ips: vec![[172, 18, 0, 2].into()],
+        addresses: Vec::new(),
+        zone: None,
+        pod_cidrs: Vec::new(),
+    };
+    let config = ProxyConfig::new(vec!["10.200.0.0/14".parse().unwrap()]);
+    let begin = std::time::Instant::now();
+    let view = View::new(&config, &host, Family::V4, &objects.services, &objects.slices);
+    let mut tables = Vec::new();
+    iptables::overlay(&view).into_tables(&mut tables);
+    let rules: usize = tables.iter().flat_map(|table| &table.chains).map(|chain| chain.rules.len()).sum();
+    assert_eq!(rules, 5000 * (2 + 3 + 3 * 2) + 23);
+    assert_eq!(nftables::ruleset(&view).chains.len(), 5000 * 4 + 16);
+    // Half a second in a debug build on an idle machine; quadratic work would be minutes.
+    assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
+    println!("took {:?}", begin.elapsed());
+}
+
+/// Writes what a case becomes where `MINIK_KUBE_PROXY_OUT` says, for a look by hand.
+#[test]
+fn cases_can_be_looked_at() {
+    let Some(out) = std::env::var_os("MINIK_KUBE_PROXY_OUT").map(PathBuf::from) else { return };
+    for (minor, path, dump) in dumps("iptables-save").into_iter().chain(dumps("nft-input")) {
+        let case = case(&path);
+        let config = config(&case, minor);
+        let view = View::new(&config, &case.host, Family::V4, &case.objects.services, &case.objects.slices);
+        let text = match dump.extension().is_some_and(|extension| extension == "nft-input") {
+            true => nftables::ruleset(&view).script(),
+            false => written(&case, minor, Family::V4),
+        };
+        fs::write(out.join(format!("1.{minor}-{}", dump.file_name().unwrap().to_str().unwrap())), text).unwrap();
+    }
 }
