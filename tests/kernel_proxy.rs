@@ -2,6 +2,7 @@
 //! iptables-save and nft print of it is held against what they printed of the real kube-proxy's.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "foreign tools are the judges")]
 
 mod kernel;
 mod proxy_cases;
