@@ -105,6 +105,9 @@ pub enum Command {
         after_help = "Examples: minik get pods -o wide\n          minik get routes node-1\n          minik get ippools -o yaml"
     )]
     Get(GetArgs),
+    /// Show Calico's BGP sessions, as calicoctl does on each node.
+    #[command(after_help = "Examples: minik bgp status\n          minik bgp status node-1")]
+    Bgp(BgpArgs),
     /// Show one thing in detail: a node, pod, namespace, deployment, replicaset, daemonset, statefulset, ippool.
     #[command(after_help = "Examples: minik describe pod two-containers\n          minik describe node/node-1")]
     Describe(DescribeArgs),
@@ -229,6 +232,25 @@ pub struct GetArgs {
     /// No line of headers.
     #[arg(long, env = "MINIK_NO_HEADERS")]
     pub no_headers: bool,
+}
+
+/// The arguments of `bgp`.
+#[derive(Debug, Args)]
+pub struct BgpArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: BgpCommand,
+}
+
+/// The commands of `bgp`.
+#[derive(Debug, Subcommand)]
+pub enum BgpCommand {
+    /// The sessions of a node, or of all, as `calicoctl node status` prints them.
+    Status {
+        /// The node; all of them without it.
+        #[arg(value_name = "NODE")]
+        node: Option<String>,
+    },
 }
 
 /// The arguments of `describe`.

@@ -73,6 +73,16 @@ impl IpPool {
     }
 }
 
+/// Who programs the routes that BIRD programs in a cluster of Calico's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Routing {
+    /// minik, at once, as the real one would.
+    Minik,
+    /// A real BIRD on every node.
+    Bird,
+}
+
 /// `ipipMode` or `vxlanMode` of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EncapsulationMode {

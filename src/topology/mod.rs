@@ -46,7 +46,7 @@ mod wrong;
 pub use complaint::nearest;
 pub use edits::{Edit, Reference};
 pub use flannel::Flannel;
-pub use ip_pool::{EncapsulationMode, IpPool};
+pub use ip_pool::{EncapsulationMode, IpPool, Routing};
 pub use line::{Line, LineChange, line_change};
 pub use manifest::{Applied, applied, objects};
 pub use memory::{Kept, Memory};
@@ -268,6 +268,8 @@ impl Mode {
         Mode::CalicoBgp,
         Mode::CalicoIpip,
         Mode::CalicoIpipCrossSubnet,
+        Mode::CalicoVxlan,
+        Mode::CalicoVxlanCrossSubnet,
         Mode::Kubenet,
         Mode::KubeRouter,
         Mode::Bridge,
@@ -387,6 +389,8 @@ pub struct Network {
     pub pools: Vec<IpPool>,
     /// Calico IPAM's `strictAffinity`: a node takes addresses from its own blocks only.
     pub strict_affinity: bool,
+    /// Who programs the routes that Calico's BIRD programs.
+    pub routing: Routing,
     /// The pods' MTU if the file fixes it (Calico's `veth_mtu`); none is Calico's own choice.
     pub mtu: Option<u32>,
     /// Whether Felix finds an iptables and kernel that know `--random-fully`.
