@@ -279,9 +279,10 @@ fn sessions() -> Outcome {
     contains(&table, "\n\nIPv6 BGP status\nNo IPv6 peers found.\n\n")?;
     // 10.1.10.9 is the larger text, so node-2 waits for node-1 to connect.
     cluster.exec("node-2", "iptables -I INPUT -p tcp --dport 179 -j REJECT")?;
-    contains(&cluster.minik(&["bgp", "status", "node-1"])?, "| start | ")?;
+    contains(&cluster.minik(&["bgp", "status", "node-1"])?, "| Active Socket: Connection |\n")?;
     let waiting = cluster.minik(&["bgp", "status", "node-2"])?;
     contains(&waiting, "| 10.1.10.9    | node-to-node mesh | start | ")?;
+    contains(&waiting, "| Passive |")?;
     let (without, _) = up("nob", "calico-vxlan")?;
     equal(
         "status without BIRD",

@@ -1,6 +1,7 @@
 //! `minik bgp status`: the nodes' BGP sessions, as `calicoctl node status` prints them on each (calicoctl v3.18,
 //! commands/node/status.go).
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::session::{self, Session};
 use super::target;
 use crate::cni::{self, BgpSession};
 use crate::error::{Error, Kind, Result};
-use crate::kernel::bird;
+use crate::kernel::{bird, netns};
 use crate::plan::{Namespace, Role};
 use crate::probe::pair::{self, Answer, Question};
 use crate::topology::{Addressing, Mode, Node};
@@ -99,14 +100,24 @@ fn live(line: bird::ProtocolLine) -> Seen {
     Seen { peer_address: address, peer_type: "node-to-node mesh", state, since, info }
 }
 
-/// Without a BIRD: whether the side that would connect can.
+/// Without a BIRD: whether the side that would connect can. A listener stands in for the other side's BIRD meanwhile, so
+/// that a refusal is a firewall's.
 fn probed(session: &Session, node: &Node, one: &BgpSession) -> Result<Seen> {
-    let (from, to) = if one.passive { (&one.peer.name, node) } else { (&node.name, one.peer) };
-    let from = session.plan.namespace(from);
-    let from = from.ok_or_else(|| Error::new(Kind::Io, "a node of the cluster has no namespace in the plan"))?;
-    let (state, info) = match pair::pair(from, to.address, Question::Tcp(PORT), PATIENCE)? {
-        Answer::Yes { .. } | Answer::Closed { .. } => ("up", "Established".to_owned()),
+    let (from, to) = if one.passive { (one.peer, node) } else { (node, one.peer) };
+    let place = |node: &Node| {
+        let ns = session.plan.namespace(&node.name);
+        ns.ok_or_else(|| Error::new(Kind::Io, format!("{} has no namespace in the plan", node.name)))
+    };
+    let peer = netns::open(&place(to)?.netns)?;
+    let _listener = match netns::inside(peer.file(), || TcpListener::bind((to.address, PORT)))? {
+        // Somebody's own daemon: it answers for itself.
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => None,
+        listener => Some(listener.map_err(|e| Error::io(format!("cannot listen on {} port {PORT}", to.name), e))?),
+    };
+    let (state, info) = match pair::pair(place(from)?, to.address, Question::Tcp(PORT), PATIENCE)? {
+        Answer::Yes { .. } => ("up", "Established".to_owned()),
         _ if one.passive => ("start", "Passive".to_owned()),
+        Answer::Closed { .. } => ("start", "Active Socket: Connection refused".to_owned()),
         Answer::Refused { error } => {
             ("start", format!("Active Socket: {}", error.split(" (").next().unwrap_or(&error)))
         }
