@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::bgp::BgpArgs;
 use crate::names;
 use crate::plan::Datapath;
 
@@ -232,25 +233,6 @@ pub struct GetArgs {
     /// No line of headers.
     #[arg(long, env = "MINIK_NO_HEADERS")]
     pub no_headers: bool,
-}
-
-/// The arguments of `bgp`.
-#[derive(Debug, Args)]
-pub struct BgpArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: BgpCommand,
-}
-
-/// The commands of `bgp`.
-#[derive(Debug, Subcommand)]
-pub enum BgpCommand {
-    /// The sessions of a node, or of all, as `calicoctl node status` prints them.
-    Status {
-        /// The node; all of them without it.
-        #[arg(value_name = "NODE")]
-        node: Option<String>,
-    },
 }
 
 /// The arguments of `describe`.

@@ -5,9 +5,10 @@ use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::args::{BgpArgs, BgpCommand, Globals};
+use super::args::Globals;
 use super::print;
 use super::session::{self, Session};
 use super::target;
@@ -17,6 +18,25 @@ use crate::kernel::{bird, netns};
 use crate::plan::{Namespace, Role};
 use crate::probe::pair::{self, Answer, Question};
 use crate::topology::{Addressing, Mode, Node};
+
+/// The arguments of `bgp`.
+#[derive(Debug, Args)]
+pub struct BgpArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: BgpCommand,
+}
+
+/// The commands of `bgp`.
+#[derive(Debug, Subcommand)]
+pub enum BgpCommand {
+    /// The sessions of a node, or of all, as `calicoctl node status` prints them.
+    Status {
+        /// The node; all of them without it.
+        #[arg(value_name = "NODE")]
+        node: Option<String>,
+    },
+}
 
 /// BGP's TCP port.
 const PORT: u16 = 179;
