@@ -337,30 +337,6 @@ impl Mode {
             Mode::KubeRouter | Mode::Bridge | Mode::Macvlan => HostPorts::None,
         }
     }
-
-    /// `ipipMode` and `vxlanMode` of a pool in this mode.
-    pub fn encapsulation(self) -> (EncapsulationMode, EncapsulationMode) {
-        use EncapsulationMode::{Always, CrossSubnet, Never};
-        match self {
-            Mode::CalicoIpip => (Always, Never),
-            Mode::CalicoIpipCrossSubnet => (CrossSubnet, Never),
-            Mode::CalicoVxlan => (Never, Always),
-            Mode::CalicoVxlanCrossSubnet => (Never, CrossSubnet),
-            _ => (Never, Never),
-        }
-    }
-
-    /// The mode of Calico's that a pool of these modes has; no pool has both.
-    pub fn of_encapsulation(ipip: EncapsulationMode, vxlan: EncapsulationMode) -> Mode {
-        use EncapsulationMode::{Always, CrossSubnet, Never};
-        match (ipip, vxlan) {
-            (Never, Never) => Mode::CalicoBgp,
-            (Always, _) => Mode::CalicoIpip,
-            (CrossSubnet, _) => Mode::CalicoIpipCrossSubnet,
-            (Never, Always) => Mode::CalicoVxlan,
-            (Never, CrossSubnet) => Mode::CalicoVxlanCrossSubnet,
-        }
-    }
 }
 
 /// Whether these can be a label's key and value.
