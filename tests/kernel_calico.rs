@@ -5,7 +5,6 @@
 #![allow(clippy::disallowed_methods, reason = "tests start what they check")]
 
 #[path = "kernel/fields.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
 mod fields;
 #[path = "kernel/mod.rs"]
 mod kernel;
