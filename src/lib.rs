@@ -10,7 +10,7 @@
 //!  topologies/*.yaml, Kubernetes manifests
 //!         │ parse, check, place pods on nodes               topology   (pure)
 //!         ▼
-//!      Cluster ──── cni, ipam ────▶ Plan ──── kernel ────▶ namespaces, links, routes, rules
+//!      Cluster ─ cni, ipam, proxy ─▶ Plan ──── kernel ────▶ namespaces, links, routes, rules
 //!                    (pure)          │                          │        ▲
 //!                                predict (pure)             probe: inject, capture
 //!                                    │                          │        │
@@ -25,6 +25,8 @@
 //! | [`topology`] | input text → [`topology::Cluster`]: what was asked for, checked, every pod with its node |
 //! | [`ipam`] | Calico's own block and address choice |
 //! | [`cni`] | Cluster → Plan: one file per mode, and what modes share |
+//! | [`proxy`] | Services and endpoints → the rules of kube-proxy, kubelet and host ports |
+//! | [`compose`] | a mode's plan and those rules → the whole Plan |
 //! | [`plan`] | the Plan itself, and its forms: text, shell script, restore files, comparable facts |
 //! | [`kernel`] | Plan → kernel by netlink and restore tools, back again, and away; the one door into namespaces |
 //! | [`packet`] | frames as values: built, decoded, printed |
@@ -46,7 +48,8 @@
 //!    and nothing else, whatever state it is in and without the input.
 //! 3. **Names inside are the real ones**: `tunl0`, `cali…`, `ens33`, `cali-FORWARD`.
 //! 4. **Synchronous**: when `up` returns, packets pass; when `down` returns, everything is freed. Nobody sleeps.
-//! 5. **Pure where it can be**: topology, ipam, cni, plan, packet and predict know no clock, file, process or socket.
+//! 5. **Pure where it can be**: topology, ipam, cni, proxy, compose, plan, packet and predict know no clock, file, process
+//!    or socket.
 //! 6. **Deterministic**: equal input gives an equal plan, byte for byte. What is random on a real cluster is a hash.
 //! 7. **Honest replacements**: what stands in for something that this kernel lacks is named in `up`, `status`,
 //!    `doctor` and `verify`; what cannot be replaced is refused before anything is touched.

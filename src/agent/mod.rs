@@ -11,6 +11,7 @@
 
 mod apps;
 mod control;
+mod daemons;
 mod household;
 mod launch;
 mod leased;

@@ -14,6 +14,24 @@ pub struct Orders {
     pub pods: Vec<PodOrders>,
     /// The tunnel devices that it carries instead of the kernel.
     pub tunnels: Vec<Tunnel>,
+    /// The nodes' daemons that it runs.
+    #[serde(default)]
+    pub daemons: Vec<Daemon>,
+}
+
+/// A program of a node's that makes the node's routes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// Name of the node's namespace under /run/netns.
+    pub netns: String,
+    /// The node's host name.
+    pub hostname: String,
+    /// The program and its arguments; never empty.
+    pub argv: Vec<String>,
+    /// Its configuration file, and what is in it.
+    pub config: (PathBuf, String),
+    /// The file that takes its output.
+    pub log: PathBuf,
 }
 
 /// A tunnel device of the plan that is to be a TUN device.

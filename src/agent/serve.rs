@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::control::{self, Request, Status};
+use super::daemons::Daemons;
 use super::household::Household;
 use super::launch::Answer;
 use super::orders::Orders;
@@ -99,7 +100,9 @@ fn take_up(cluster: &str, line: &str, runtime: &Runtime) -> Result<Agent> {
     let tunnels = Tunnels::start(&orders.tunnels)?;
     let mut household = Household::new(cluster, runtime.handle().clone());
     household.follow(orders.pods)?;
-    let agent = Agent { cluster: cluster.to_owned(), started: Instant::now(), control, household, tunnels };
+    let mut daemons = Daemons::new(cluster, runtime.handle().clone());
+    daemons.follow(&orders.daemons)?;
+    let agent = Agent { cluster: cluster.to_owned(), started: Instant::now(), control, household, tunnels, daemons };
     log::line(format_args!("serves {} pods and {} tunnels", agent.household.count(), orders.tunnels.len()));
     Ok(agent)
 }
@@ -126,6 +129,7 @@ struct Agent {
     control: UnixListener,
     household: Household,
     tunnels: Tunnels,
+    daemons: Daemons,
 }
 
 impl Agent {
@@ -153,6 +157,7 @@ impl Agent {
     /// Kills the programs.
     fn end(&self, reason: &str) -> Result<String> {
         self.household.kill_programs();
+        self.daemons.kill()?;
         Ok(reason.to_owned())
     }
 
@@ -164,6 +169,7 @@ impl Agent {
             .map_err(|e| Error::new(Kind::Io, "cannot read the agent's orders").because(e))?;
         self.tunnels.follow(&orders.tunnels)?;
         self.household.follow(orders.pods)?;
+        self.daemons.follow(&orders.daemons)?;
         log::line(format_args!("now serves {} pods and {} tunnels", self.household.count(), orders.tunnels.len()));
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::bgp::BgpArgs;
 use crate::names;
 use crate::plan::Datapath;
 
@@ -105,6 +106,9 @@ pub enum Command {
         after_help = "Examples: minik get pods -o wide\n          minik get routes node-1\n          minik get ippools -o yaml"
     )]
     Get(GetArgs),
+    /// Show Calico's BGP sessions, as calicoctl does on each node.
+    #[command(after_help = "Examples: minik bgp status\n          minik bgp status node-1")]
+    Bgp(BgpArgs),
     /// Show one thing in detail: a node, pod, namespace, deployment, replicaset, daemonset, statefulset, ippool.
     #[command(after_help = "Examples: minik describe pod two-containers\n          minik describe node/node-1")]
     Describe(DescribeArgs),

@@ -4,6 +4,7 @@ pub mod args;
 pub mod print;
 
 mod agent;
+mod bgp;
 mod completions;
 mod describe;
 mod doctor;
@@ -56,6 +57,7 @@ fn dispatch(command: &Command, globals: &Globals) -> Result<ExitCode> {
         Command::Down(args) => down::run(args, globals),
         Command::Ls => ls::run(globals),
         Command::Get(args) => get::run(args, globals),
+        Command::Bgp(args) => bgp::run(args, globals),
         Command::Describe(args) => describe::run(args, globals),
         Command::Exec(args) => exec::run(args, globals),
         Command::Shell(args) => shell::run(args, globals),

@@ -1,7 +1,7 @@
 //! The agent's orders for a cluster. PURE.
 
-use crate::agent::orders::{ContainerOrders, Orders, PodOrders, Port, Transport, Tunnel, Work};
-use crate::kernel::state;
+use crate::agent::orders::{ContainerOrders, Daemon, Orders, PodOrders, Port, Transport, Tunnel, Work};
+use crate::kernel::{bird, state};
 use crate::plan::{Datapath, LinkKind, Namespace, Plan, Role};
 use crate::topology::{Cluster, Pod};
 
@@ -13,7 +13,8 @@ const ANSWERS: [Port; 2] = [Port::tcp(80), Port::udp(9376)];
 /// What the agent of this cluster has to do.
 pub fn orders(cluster: &Cluster, plan: &Plan) -> Orders {
     let pods = cluster.pods.iter().filter_map(|pod| Some(pod_orders(pod, &plan.cluster, plan.namespace(&pod.key())?)));
-    Orders { cluster: plan.cluster.clone(), pods: pods.collect(), tunnels: tunnels(plan) }
+    let daemons = bird::of_plan(plan).filter_map(|(ns, files)| daemon(ns, files)).collect();
+    Orders { cluster: plan.cluster.clone(), pods: pods.collect(), tunnels: tunnels(plan), daemons }
 }
 
 fn pod_orders(pod: &Pod, cluster: &str, ns: &Namespace) -> PodOrders {
@@ -56,6 +57,15 @@ fn answers(containers: &[ContainerOrders]) -> Vec<Port> {
         })
     };
     ANSWERS.into_iter().filter(|port| !has_program && !listens(port.protocol)).collect()
+}
+
+/// A node's BIRD, in the foreground; `-R` keeps the routes of the one before it until its sessions are up again.
+fn daemon(ns: &Namespace, files: bird::Files) -> Option<Daemon> {
+    let bird = ns.bird.as_ref()?;
+    let words = ["bird".into(), "-f".into(), "-R".into(), "-c".into(), files.config.display().to_string()];
+    let argv = words.into_iter().chain(["-s".into(), files.socket.display().to_string()]).collect();
+    let (netns, hostname) = (ns.netns.clone(), ns.hostname.clone());
+    Some(Daemon { netns, hostname, argv, config: (files.config, bird.config.clone()), log: files.log })
 }
 
 /// The tunnel devices that the agent carries in place of the kernel.

@@ -14,10 +14,14 @@ use crate::cni;
 use crate::compose;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Phase, Record, SourceText};
-use crate::kernel::{apply, features, host, netns, process, restore};
+use crate::kernel::{apply, bird, features, host, netns, process, restore};
 use crate::names;
 use crate::plan::{Datapath, LinkKind, Plan, render};
 use crate::topology::{self, Cluster, Memory, Overrides, Source};
+
+/// How long BIRD may take for its sessions and routes: Calico has it wait two seconds before it connects, and five
+/// before it tries again.
+const BIRD_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs `minik up`.
 ///
@@ -218,7 +222,12 @@ fn build(cluster: &Cluster, plan: &Plan, record: &Record, steps: &mut Steps) -> 
         agent.serve(&orders::orders(cluster, plan))?;
         steps.done("waiting for the agent to serve")
     })?;
-    steps.done("waiting for the rules")
+    steps.done("waiting for the rules")?;
+    if bird::of_plan(plan).next().is_none() {
+        return Ok(());
+    }
+    bird::wait_for_routes(plan, Instant::now() + BIRD_DEADLINE)?;
+    steps.done("waiting for BIRD's routes")
 }
 
 /// Removes what a failed build left, unless the user wants to look at it.
@@ -246,6 +255,9 @@ fn report(plan: &Plan, took: Duration) -> Result<()> {
     let tunnels = plan.nodes().flat_map(|node| &node.links).find(|link| link.kind == LinkKind::Ipip);
     if let (Some(link), Datapath::Userspace) = (tunnels, plan.datapath) {
         text += &format!("{}: no kernel ipip in use; a TUN device of that name, served by minik's agent\n", link.name);
+    }
+    if bird::of_plan(plan).next().is_some() {
+        text += "a real BIRD makes the nodes' routes: see `minik bgp status`\n";
     }
     if std::io::stderr().is_terminal() {
         let flag = if name == "minik" { String::new() } else { format!(" -c {name}") };

@@ -17,16 +17,16 @@ pub(super) use addresses::tunnel_key;
 use addresses::Addresses;
 
 use super::{
-    calico_bgp, calico_ipip, calico_ipip_crosssubnet, calico_vxlan, calico_vxlan_crosssubnet, felix, underlay,
+    bird, calico_bgp, calico_ipip, calico_ipip_crosssubnet, calico_vxlan, calico_vxlan_crosssubnet, felix, underlay,
 };
 use crate::error::{Error, Kind, Result};
 use crate::ipam::Ipam;
 use crate::names;
 use crate::plan::{
-    Address, Datapath, FdbEntry, Ipv4Conf, Link, LinkKind, Mac, Namespace, Neighbour, Plan, Protocol, Role, Route,
-    Scope, Sysctl,
+    Address, Bird, Datapath, FdbEntry, Ipv4Conf, Link, LinkKind, Mac, Namespace, Neighbour, Plan, Protocol, Role,
+    Route, Scope, Sysctl,
 };
-use crate::topology::{Cluster, IpPool, Mode, Node, Pod, Segment};
+use crate::topology::{Cluster, IpPool, Mode, Node, Pod, Routing, Segment};
 
 /// The next hop of every pod.
 const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -162,6 +162,9 @@ fn node_namespace(cluster: &Cluster, addresses: &Addresses, node: &Node) -> Resu
         Some(Route::on_link(address.into(), &felix::names::veth(pod)))
     }));
     ns.routes.extend(block_routes(cluster, addresses, node, segment));
+    if cluster.network.routing == Routing::Bird {
+        ns.bird = Some(Bird { config: bird::config(cluster, &addresses.ipam, node, segment) });
+    }
     ns.routes.sort_by_key(|route| (route.dst.addr(), route.dst.prefix_len()));
     let tunnel_addresses = |tunnel: &'static Tunnel| addresses.tunnel(node, tunnel).map(|_| tunnel.device);
     let local = felix::Local {

@@ -4,6 +4,7 @@
 //! the Calico family (`calico`), the rules of Felix ([`felix`]). To add a mode: a variant of
 //! [`Mode`], a file of the mode's name here, and a line in [`needs`], [`plan`] and [`ipam`].
 
+mod bird;
 mod bridge;
 mod bridge_plugin;
 mod calico;
@@ -28,7 +29,7 @@ mod underlay;
 use crate::error::{Error, Kind, Result};
 use crate::ipam::{Ipam, Owner};
 use crate::plan::{Datapath, Namespace, Plan};
-use crate::topology::{Addressing, Cluster, Kept, Memory, Mode};
+use crate::topology::{Addressing, Cluster, Kept, Memory, Mode, Node};
 
 /// What a mode needs from the kernel and its tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +119,21 @@ pub fn ipam(cluster: &Cluster) -> Result<Ipam> {
             format!("the mode {mode} has no IP pools: its pods have addresses of the nodes' podCIDR"),
         )),
     }
+}
+
+/// A node's BGP session with another one.
+#[derive(Debug, Clone)]
+pub struct BgpSession<'c> {
+    /// The other node.
+    pub peer: &'c Node,
+    /// Whether this side waits for the other to connect.
+    pub passive: bool,
+}
+
+/// The BGP sessions of a node; none if no BIRD runs in a cluster of this kind.
+pub fn bgp_sessions<'c>(cluster: &'c Cluster, node: &Node) -> Option<Vec<BgpSession<'c>>> {
+    let has_bird = cluster.network.mode.addressing() == Addressing::Pools && bird::is_used(cluster);
+    has_bird.then(|| bird::mesh(cluster, node))
 }
 
 /// What a cluster has handed out, by its plan: the next plan keeps it.

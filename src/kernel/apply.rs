@@ -283,7 +283,7 @@ fn push_routes(site: &Site<'_>, batch: &mut Batch) -> Result<()> {
         // One address may be behind several nodes, so this is an addition, as `bridge fdb append` makes it.
         batch.push(Message::NewNeighbour(message), NLM_F_CREATE | NLM_F_APPEND, format!("add FDB entry {one}"));
     }
-    for one in &site.namespace.routes {
+    for one in site.namespace.routes.iter().filter(|one| !site.namespace.is_daemons(one)) {
         let dev = one.dev.as_deref().map(|dev| site.index(dev)).transpose()?;
         batch.push(Message::NewRoute(messages::route(one, dev)), CREATE, format!("add route {one}"));
     }

@@ -1,6 +1,7 @@
 //! The only layer that changes the kernel: namespaces, links, routes, rules, sysctls. EFFECTS.
 
 pub mod apply;
+pub mod bird;
 pub mod devices;
 pub mod drift;
 pub mod etc;

@@ -62,6 +62,7 @@ pub fn require_tools(plan: &Plan) -> Result<()> {
         ("iptables-restore", any(|ns| !ns.tables.is_empty())),
         ("ip6tables-restore", any(|ns| !ns.tables6.is_empty())),
         ("ebtables-restore", any(|ns| !ns.ebtables.is_empty())),
+        ("bird", any(|ns| ns.bird.is_some())),
     ];
     let path = std::env::var_os("PATH").unwrap_or_default();
     let lacks = |tool: &str| !std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
@@ -97,6 +98,7 @@ pub(super) fn missing(tool: &str, e: std::io::Error) -> Error {
     let package = match tool {
         "ipset" => "ipset",
         _ if tool.starts_with("ebtables") => "ebtables",
+        "bird" => "bird2, or leave out `routing: bird`: minik then makes the same routes",
         _ => "iptables",
     };
     Error::new(kind, format!("cannot run {tool}")).because(e).hint(format!("install the package {package}"))

@@ -6,6 +6,7 @@
 
 mod address;
 pub mod aside;
+mod daemon;
 pub mod ebtables;
 mod etc;
 pub mod facts;
@@ -19,6 +20,7 @@ mod route;
 pub mod shell;
 
 pub use address::{Address, Mac};
+pub use daemon::Bird;
 pub use etc::etc_files;
 pub use file::File;
 pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
@@ -101,6 +103,9 @@ pub struct Namespace {
     /// Chains of the table `filter` of ebtables.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ebtables: Vec<ebtables::EbChain>,
+    /// A BIRD that runs in it, and makes the routes of its protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bird: Option<Bird>,
     /// Files of daemons and plugins that its programs see at their paths, in the order in which they are written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<File>,
@@ -211,6 +216,7 @@ impl Namespace {
             tables: Vec::new(),
             tables6: Vec::new(),
             ebtables: Vec::new(),
+            bird: None,
             files: Vec::new(),
         }
     }

@@ -192,7 +192,7 @@ fn inside(text: &mut String, ns: &Namespace) {
     for entry in &ns.fdb {
         let _ = writeln!(text, "bridge -n {netns} fdb append {} dev {} dst {}", entry.mac, entry.dev, entry.dst);
     }
-    for route in &ns.routes {
+    for route in ns.routes.iter().filter(|route| !ns.is_daemons(route)) {
         let _ = writeln!(text, "ip {}-n {netns} route add {route}", six(route.dst.addr()));
     }
     for rule in &ns.policy {
@@ -200,6 +200,12 @@ fn inside(text: &mut String, ns: &Namespace) {
         let _ = writeln!(text, "ip {family}-n {netns} rule add {rule} priority {priority}");
     }
     let run = format!("ip netns exec {netns}");
+    if let Some(bird) = &ns.bird {
+        text.push_str("# BIRD makes its routes itself, when it has its sessions. `birdc -s FILE.ctl down` ends it.\n");
+        let file = format!("/tmp/{netns}-bird");
+        heredoc(text, &format!("cat > {file}.conf"), &bird.config);
+        let _ = writeln!(text, "{run} bird -c {file}.conf -s {file}.ctl");
+    }
     if !ns.sets.is_empty() {
         heredoc(text, &format!("{run} ipset restore"), &restore::ipset_restore(&ns.sets));
     }

@@ -1,5 +1,7 @@
 //! Chains of one program, and the jumps to them from chains that others use too.
 
+use std::collections::BTreeMap;
+
 use crate::plan::Namespace;
 use crate::plan::netfilter::{Chain, Policy, Rule, Table, TableName, Target};
 
@@ -48,9 +50,16 @@ impl Overlay {
 
     /// As [`Overlay::onto`], for a list of tables.
     pub fn into_tables(self, tables: &mut Vec<Table>) {
+        // There may be tens of thousands of chains: those that are there already are looked up, not searched for.
+        let place = |table: &Table| {
+            let named = table.chains.iter().enumerate().map(|(index, chain)| (chain.name.clone(), index));
+            (table.name, named.collect::<BTreeMap<String, usize>>())
+        };
+        let present: BTreeMap<TableName, BTreeMap<String, usize>> = tables.iter().map(place).collect();
         for (name, chain) in self.chains {
             let table = table(tables, name);
-            match table.chains.iter_mut().find(|known| known.name == chain.name) {
+            let index = present.get(&name).and_then(|chains| chains.get(&chain.name));
+            match index.and_then(|index| table.chains.get_mut(*index)) {
                 // A chain that two programs write has the rules of both, those of the later one first.
                 Some(known) => {
                     let earlier = std::mem::replace(&mut known.rules, chain.rules);

@@ -38,6 +38,18 @@ pub const ALL: &[Builtin] = &[
         mode: Mode::CalicoIpipCrossSubnet,
     },
     Builtin {
+        name: "calico-vxlan",
+        description: "Calico, VXLAN between nodes, no BGP: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/calico-vxlan.yaml"),
+        mode: Mode::CalicoVxlan,
+    },
+    Builtin {
+        name: "calico-vxlan-crosssubnet",
+        description: "Calico, VXLAN across subnets only: 3 nodes on 2 segments, 4 pods, an outside client",
+        text: include_str!("../../topologies/calico-vxlan-crosssubnet.yaml"),
+        mode: Mode::CalicoVxlanCrossSubnet,
+    },
+    Builtin {
         name: "kubenet",
         description: "kubelet's own plugin: cbr0 and routes between the nodes: 2 nodes, 4 pods, an outside client",
         text: include_str!("../../topologies/kubenet.yaml"),

@@ -156,6 +156,9 @@ pub(super) struct NetworkEntry {
     pub(super) pool: Option<Spanned<PoolEntry>>,
     /// Several of them, in the order in which they are tried.
     pub(super) pools: Option<Spanned<Vec<Spanned<PoolEntry>>>>,
+    /// Who programs the routes of Calico's BIRD: `minik` (not given) makes the same ones at once, `bird` runs the real
+    /// BIRD (Debian's package bird2) on every node.
+    pub(super) routing: Option<Spanned<String>>,
     /// Calico IPAM's `strictAffinity`: nodes take addresses from their own blocks only. `false` if not given.
     pub(super) strict_affinity: Option<bool>,
     /// MTU of the pods (`veth_mtu`); Calico's own choice if not given.

@@ -73,6 +73,42 @@ impl IpPool {
     }
 }
 
+impl Mode {
+    /// `ipipMode` and `vxlanMode` of a pool in this mode.
+    pub fn encapsulation(self) -> (EncapsulationMode, EncapsulationMode) {
+        use EncapsulationMode::{Always, CrossSubnet, Never};
+        match self {
+            Mode::CalicoIpip => (Always, Never),
+            Mode::CalicoIpipCrossSubnet => (CrossSubnet, Never),
+            Mode::CalicoVxlan => (Never, Always),
+            Mode::CalicoVxlanCrossSubnet => (Never, CrossSubnet),
+            _ => (Never, Never),
+        }
+    }
+
+    /// The mode of Calico's that a pool of these modes has; no pool has both.
+    pub fn of_encapsulation(ipip: EncapsulationMode, vxlan: EncapsulationMode) -> Mode {
+        use EncapsulationMode::{Always, CrossSubnet, Never};
+        match (ipip, vxlan) {
+            (Never, Never) => Mode::CalicoBgp,
+            (Always, _) => Mode::CalicoIpip,
+            (CrossSubnet, _) => Mode::CalicoIpipCrossSubnet,
+            (Never, Always) => Mode::CalicoVxlan,
+            (Never, CrossSubnet) => Mode::CalicoVxlanCrossSubnet,
+        }
+    }
+}
+
+/// Who programs the routes that BIRD programs in a cluster of Calico's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Routing {
+    /// minik, at once, as the real one would.
+    Minik,
+    /// A real BIRD on every node.
+    Bird,
+}
+
 /// `ipipMode` or `vxlanMode` of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EncapsulationMode {

@@ -46,7 +46,7 @@ mod wrong;
 pub use complaint::nearest;
 pub use edits::{Edit, Reference};
 pub use flannel::Flannel;
-pub use ip_pool::{EncapsulationMode, IpPool};
+pub use ip_pool::{EncapsulationMode, IpPool, Routing};
 pub use line::{Line, LineChange, line_change};
 pub use manifest::{Applied, applied, objects};
 pub use memory::{Kept, Memory};
@@ -268,6 +268,8 @@ impl Mode {
         Mode::CalicoBgp,
         Mode::CalicoIpip,
         Mode::CalicoIpipCrossSubnet,
+        Mode::CalicoVxlan,
+        Mode::CalicoVxlanCrossSubnet,
         Mode::Kubenet,
         Mode::KubeRouter,
         Mode::Bridge,
@@ -335,30 +337,6 @@ impl Mode {
             Mode::KubeRouter | Mode::Bridge | Mode::Macvlan => HostPorts::None,
         }
     }
-
-    /// `ipipMode` and `vxlanMode` of a pool in this mode.
-    pub fn encapsulation(self) -> (EncapsulationMode, EncapsulationMode) {
-        use EncapsulationMode::{Always, CrossSubnet, Never};
-        match self {
-            Mode::CalicoIpip => (Always, Never),
-            Mode::CalicoIpipCrossSubnet => (CrossSubnet, Never),
-            Mode::CalicoVxlan => (Never, Always),
-            Mode::CalicoVxlanCrossSubnet => (Never, CrossSubnet),
-            _ => (Never, Never),
-        }
-    }
-
-    /// The mode of Calico's that a pool of these modes has; no pool has both.
-    pub fn of_encapsulation(ipip: EncapsulationMode, vxlan: EncapsulationMode) -> Mode {
-        use EncapsulationMode::{Always, CrossSubnet, Never};
-        match (ipip, vxlan) {
-            (Never, Never) => Mode::CalicoBgp,
-            (Always, _) => Mode::CalicoIpip,
-            (CrossSubnet, _) => Mode::CalicoIpipCrossSubnet,
-            (Never, Always) => Mode::CalicoVxlan,
-            (Never, CrossSubnet) => Mode::CalicoVxlanCrossSubnet,
-        }
-    }
 }
 
 /// Whether these can be a label's key and value.
@@ -387,6 +365,8 @@ pub struct Network {
     pub pools: Vec<IpPool>,
     /// Calico IPAM's `strictAffinity`: a node takes addresses from its own blocks only.
     pub strict_affinity: bool,
+    /// Who programs the routes that Calico's BIRD programs.
+    pub routing: Routing,
     /// The pods' MTU if the file fixes it (Calico's `veth_mtu`); none is Calico's own choice.
     pub mtu: Option<u32>,
     /// Whether Felix finds an iptables and kernel that know `--random-fully`.

@@ -50,6 +50,8 @@ pub(super) fn resolve(
         let is_free = |net| !claims.iter().any(|claim| rules::overlap(claim.net, net));
         pools.push((pools::default_pool(is_free, mode)?, None));
     }
+    let written: Vec<&IpPool> = pools.iter().map(|(pool, _)| pool).collect();
+    let routing = pools::routing(entry, &written, mode)?;
     pools::check_blocks(spec, &underlay.nodes, &pools)?;
     let mtu = entry.mtu.as_ref().map(|mtu| rules::in_range("an MTU", mtu, MTU_RANGE)).transpose()?;
     let network = Network {
@@ -57,6 +59,7 @@ pub(super) fn resolve(
         cluster_cidr,
         pools: pools.into_iter().map(|(pool, _)| pool).collect(),
         strict_affinity: entry.strict_affinity.unwrap_or(false),
+        routing,
         mtu,
         random_fully: entry.random_fully.unwrap_or(false),
         flannel: Flannel { random_fully: entry.random_fully.unwrap_or(true), ..Flannel::new(cluster_cidr) },

@@ -12,7 +12,7 @@ use super::manifests::IpPoolObject;
 use super::rules;
 use super::schedule::Placed;
 use super::source::Span;
-use super::{Addressing, EncapsulationMode, IpPool, Mode, Network, Node, PodNetwork, Selector};
+use super::{Addressing, EncapsulationMode, IpPool, Mode, Network, Node, PodNetwork, Routing, Selector};
 
 /// Name of the pool that Calico's installer makes.
 const DEFAULT_POOL: &str = "default-ipv4-ippool";
@@ -80,6 +80,25 @@ pub(super) fn mode_of(entry: &NetworkEntry, objects: &[&IpPoolObject]) -> Checke
     let Some((_, ipip, vxlan)) = in_use else { return Ok(None) };
     let (ipip, vxlan) = (encapsulation("ipipMode", ipip.as_ref())?, encapsulation("vxlanMode", vxlan.as_ref())?);
     Ok(Some(Mode::of_encapsulation(ipip, vxlan)))
+}
+
+/// Who programs BIRD's routes. Only Calico has a BIRD, and not where all pools are VXLAN's.
+pub(super) fn routing(entry: &NetworkEntry, pools: &[&IpPool], mode: Mode) -> Checked<Routing> {
+    let Some(text) = &entry.routing else { return Ok(Routing::Minik) };
+    match text.as_str() {
+        "minik" => Ok(Routing::Minik),
+        "bird" if mode.addressing() != Addressing::Pools => {
+            Err(Complaint::at(text.span, format!("no BIRD runs in the mode {mode}"))
+                .hint("leave `routing` out, or choose calico-bgp or calico-ipip"))
+        }
+        "bird" if pools.iter().all(|pool| pool.vxlan.is_on()) => {
+            Err(Complaint::at(text.span, "no BIRD runs where all pools have VXLAN: Felix makes their routes")
+                .hint("leave `routing` out, or give a pool with `vxlanMode: Never`"))
+        }
+        "bird" => Ok(Routing::Bird),
+        _ => Err(Complaint::at(text.span, format!("unknown routing {}", quote(text)))
+            .hint(rules::one_of(text, &["minik", "bird"]))),
+    }
 }
 
 fn entry_form(entry: &Spanned<PoolEntry>, index: usize) -> Checked<Form<'_>> {

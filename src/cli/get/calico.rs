@@ -48,6 +48,19 @@ fn pool_row(pool: &IpPool) -> Row {
     }
 }
 
+/// The nodes as `calicoctl get nodes -o wide` has them. The AS number in parentheses is inherited from the cluster's.
+pub(super) fn nodes(session: &Session, kubectls: Listing) -> Listing {
+    let prefix_length =
+        |name: &str| session.cluster.segments.iter().find(|s| s.name == name).map(|s| s.subnet.prefix_len());
+    let mut rows = kubectls.rows;
+    for (row, node) in rows.iter_mut().zip(&session.cluster.nodes) {
+        let length = prefix_length(&node.segment).map_or_else(String::new, |length| format!("/{length}"));
+        row.cells = vec![node.name.clone(), "(64512)".to_owned(), format!("{}{length}", node.address), String::new()];
+    }
+    let columns = vec![column("NAME"), column("ASN"), column("IPV4"), column("IPV6")];
+    Listing { columns, rows, like_calicoctl: true, ..kubectls }
+}
+
 /// The blocks with their nodes, which calicoctl does not show.
 pub(super) fn blocks(session: &Session) -> Result<Listing> {
     let ipam = cni::ipam(&session.cluster)?;

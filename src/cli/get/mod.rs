@@ -11,7 +11,7 @@ use super::print::{self, Listing};
 use super::session::{self, Session};
 use super::target::workload_kind;
 use crate::error::{Error, Kind, Result};
-use crate::topology::{WorkloadKind, nearest};
+use crate::topology::{Addressing, WorkloadKind, nearest};
 
 pub(super) use kube::{pods_of, workloads_of};
 
@@ -134,6 +134,12 @@ pub fn run(args: &GetArgs, globals: &Globals) -> Result<ExitCode> {
 
 fn list(thing: Thing, session: &Session, globals: &Globals, name: Option<&str>) -> Result<Listing> {
     match thing {
+        // With Calico's own IPAM, the wide list is calicoctl's.
+        Thing::Nodes
+            if globals.output == Output::Wide && session.cluster.network.mode.addressing() == Addressing::Pools =>
+        {
+            Ok(calico::nodes(session, kube::nodes(session)))
+        }
         Thing::Nodes => Ok(kube::nodes(session)),
         Thing::Pods => kube::pods(session),
         Thing::Namespaces => Ok(kube::namespaces(session)),

@@ -154,6 +154,25 @@ fn rules_that_minik_does_not_program_would_have_the_published_ids_too() {
     assert_eq!(last_id("cali-PREROUTING", prerouting), "PWuxTAIaFCtsg5Qa", "from 3.23 on");
 }
 
+/// A later version says "IPv4 VXLAN"; of its rules ids are published (confidential-containers/cloud-api-adaptor, issue
+/// 244: `vxlanMode: Always`, no IPIP). Each id covers the whole chain above it.
+#[test]
+fn vxlan_rules_have_the_published_ids_but_for_the_wording() {
+    use super::static_chains::{Facts, filter};
+    let facts = Facts { ipip: false, vxlan: true, tunnels: &["vxlan.calico"], nat_outgoing: true, random_fully: true };
+    let reworded = |chain: &str, count: usize| -> Vec<Rule> {
+        let rules = filter(&facts).user.into_iter().find(|(name, _)| name == chain).unwrap().1;
+        let reword = |mut rule: Rule| {
+            rule.comments.iter_mut().for_each(|comment| *comment = comment.replace(" VXLAN", " IPv4 VXLAN"));
+            rule
+        };
+        rules.into_iter().take(count).map(reword).collect()
+    };
+    assert_eq!(last_id("cali-INPUT", reworded("cali-INPUT", 1)), "MYAij0dXtIVCOZ-i");
+    assert_eq!(last_id("cali-INPUT", reworded("cali-INPUT", 2)), "c3JpWekSTKWcdGH0");
+    assert_eq!(last_id("cali-OUTPUT", reworded("cali-OUTPUT", 3)), "gPT-T3DOftxv-f7s");
+}
+
 #[test]
 fn interfaces_are_dispatched_by_the_first_character_that_differs() {
     use crate::plan::netfilter::{Match, Target};

@@ -1,0 +1,134 @@
+//! kube-proxy's rules in a real kernel: each case of `tests/kube-proxy/` is loaded into a namespace of its own, and what
+//! iptables-save and nft print of it is held against what they printed of the real kube-proxy's.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "foreign tools are the judges")]
+
+mod kernel;
+mod proxy_cases;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use minik::plan::restore;
+use minik::proxy::{Family, View, nftables};
+use proxy_cases::{case, config, differences, dumps, written};
+
+/// A network namespace for as long as a test lasts.
+struct Netns(String);
+
+impl Netns {
+    fn new(name: &str) -> Result<Self, Failed> {
+        let netns = Netns(format!("minik-proxytest-{}-{name}", std::process::id()));
+        netns.ip(&["netns", "add"])?;
+        Ok(netns)
+    }
+
+    fn ip(&self, words: &[&str]) -> Result<(), Failed> {
+        let status = Command::new("ip").args(words).arg(&self.0).status()?;
+        if status.success() { Ok(()) } else { Err(format!("ip {words:?}: {status}").into()) }
+    }
+
+    /// Runs a program inside with this input, and gives what it prints.
+    fn run(&self, words: &[&str], input: &str) -> Result<String, Failed> {
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", &self.0])
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        child.stdin.take().ok_or("no stdin")?.write_all(input.as_bytes())?;
+        let output = child.wait_with_output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            return Err(format!("{words:?}: {}: {stderr}", output.status).into());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        if let Err(error) = self.ip(&["netns", "del"]) {
+            eprintln!("{error:?}");
+        }
+    }
+}
+
+/// What iptables-save prints of our rules is what it printed of kube-proxy's.
+fn iptables(backend: &str, minor: u8, path: &Path, dump: &Path) -> Result<(), Failed> {
+    let netns = Netns::new(&format!("{backend}-{minor}-{}", stem(path)))?;
+    netns.run(&[&format!("iptables-{backend}-restore")], &written(&case(path), minor, Family::V4))?;
+    let saved = restore::normalised(&netns.run(&[&format!("iptables-{backend}-save")], "")?);
+    let wrong = differences(&std::fs::read_to_string(dump)?, &saved);
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+/// What nft lists of our table is what it listed of kube-proxy's; the order of chains and elements is random.
+fn nft(minor: u8, path: &Path, dump: &Path) -> Result<(), Failed> {
+    let netns = Netns::new(&format!("nft-{minor}-{}", stem(path)))?;
+    let case = case(path);
+    let config = config(&case, minor);
+    for (family, name) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
+        let view = View::new(&config, &case.host, family, &case.objects.services, &case.objects.slices);
+        netns.run(&["nft", "-f", "-"], &nftables::ruleset(&view).script())?;
+        let ours = netns.run(&["nft", "list", "table", name, "kube-proxy"], "")?;
+        let all = std::fs::read_to_string(dump)?;
+        let start = all.find(&format!("table {name} kube-proxy {{")).ok_or("the dump has no such table")?;
+        let end = all[start..].find("\n}\n").ok_or("the dump ends early")?;
+        let theirs = &all[start..start + end + 3];
+        if sorted(&ours) != sorted(theirs) {
+            return Err(format!("{ours}\nis not\n{theirs}").into());
+        }
+    }
+    Ok(())
+}
+
+/// The blocks of a listing in order of their names, elements of sets and maps sorted; rules stay as they stand.
+fn sorted(listing: &str) -> Vec<String> {
+    let mut blocks: Vec<String> = Vec::new();
+    for block in listing.split("\n\n") {
+        let text = block.trim_end_matches(['}', '\n']);
+        let (head, elements) = text.split_once("elements = {").unwrap_or((text, ""));
+        // Elements are separated by commas and broken into lines by their width.
+        let elements = elements.trim_end_matches(['}', '\n', '\t', ' ']);
+        let mut elements: Vec<&str> = elements.split(',').map(str::trim).collect();
+        elements.sort_unstable();
+        blocks.push(format!("{} {}", head.trim(), elements.join(", ")));
+    }
+    blocks.sort();
+    blocks
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap().to_string_lossy().into_owned()
+}
+
+/// What is missing for a test that needs this program.
+fn missing(program: &str) -> Option<String> {
+    let installed = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .any(|directory| directory.join(program).exists());
+    kernel::not_root().or_else(|| (!installed).then(|| format!("no {program}")))
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials: Vec<Trial> = Vec::new();
+    for (minor, path, dump) in dumps("iptables-save") {
+        for backend in ["nft", "legacy"] {
+            let (path, dump) = (path.clone(), dump.clone());
+            let name = format!("iptables-{backend} 1.{minor} {}", stem(&path));
+            let missing = missing(&format!("iptables-{backend}-restore"));
+            trials.push(kernel::trial(name, missing, move || iptables(backend, minor, &path, &dump)));
+        }
+    }
+    for (minor, path, dump) in dumps("nft") {
+        let name = format!("nft 1.{minor} {}", stem(&path));
+        trials.push(kernel::trial(name, missing("nft"), move || nft(minor, &path, &dump)));
+    }
+    assert!(trials.len() >= 30, "only {} cases were found", trials.len());
+    libtest_mimic::run(&arguments, trials).exit();
+}
