@@ -76,7 +76,7 @@ impl Lab {
         let engine = Engine::start(1, |line| eprintln!("tunnel: {line}"))?;
         for node in lab.plan.nodes() {
             for tunnel in node.links.iter().filter(|link| link.kind == LinkKind::Ipip) {
-                engine.serve(&netns::open(&node.netns)?, &tunnel.name)?;
+                engine.serve(&netns::open(&node.netns)?, &tunnel.name, None)?;
             }
         }
         lab.engine = Some(engine);

@@ -41,6 +41,9 @@ pub struct Tunnel {
     pub netns: String,
     /// Name of the device: `tunl0`.
     pub device: String,
+    /// Source and destination of outer packets, where the device leads to one other end.
+    #[serde(default)]
+    pub peer: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
 /// What runs in a pod.

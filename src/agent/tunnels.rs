@@ -5,7 +5,7 @@ use super::log;
 use super::orders::Tunnel;
 use crate::error::Result;
 use crate::kernel::netns;
-use crate::tunnel::{Engine, Report};
+use crate::tunnel::{Engine, Peer, Report};
 
 /// Threads of the engine: a tunnel has two ends, and both may be busy at once.
 const WORKERS: usize = 2;
@@ -24,7 +24,8 @@ impl Tunnels {
         }
         let engine = Engine::start(WORKERS.min(orders.len()), |line| log::line(line))?;
         for tunnel in orders {
-            engine.serve(&netns::open(&tunnel.netns)?, &tunnel.device)?;
+            let peer = tunnel.peer.map(|(local, remote)| Peer { local, remote });
+            engine.serve(&netns::open(&tunnel.netns)?, &tunnel.device, peer)?;
         }
         Ok(Tunnels { engine: Some(engine), orders: orders.to_vec() })
     }

@@ -76,7 +76,13 @@ fn tunnels(plan: &Plan) -> Vec<Tunnel> {
     let nodes = plan.namespaces.iter().filter(|ns| ns.role == Role::Node);
     let devices = nodes.flat_map(|ns| ns.links.iter().map(move |link| (ns, link)));
     devices
-        .filter(|(_, link)| link.kind == LinkKind::Ipip)
-        .map(|(ns, link)| Tunnel { netns: ns.netns.clone(), device: link.name.clone() })
+        .filter(|(_, link)| link.kind.is_ipip())
+        .map(|(ns, link)| {
+            let peer = match link.kind {
+                LinkKind::IpipPeer { local, remote } => Some((local, remote)),
+                _ => None,
+            };
+            Tunnel { netns: ns.netns.clone(), device: link.name.clone(), peer }
+        })
         .collect()
 }

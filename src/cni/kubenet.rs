@@ -9,13 +9,17 @@
 use ipnet::Ipv4Net;
 
 use super::bridge_plugin::{self, Conf};
+use super::host_local;
 use crate::error::{Error, Kind, Result};
-use crate::plan::netfilter::{Match, Rule, Side, TableName, Target};
-use crate::plan::{Datapath, Namespace, Plan, Qdisc, Role, Route};
+use crate::plan::ebtables::{EbChain, EbRule, EbTarget};
+use crate::plan::netfilter::{Match, Policy, Rule, Side, TableName, Target};
+use crate::plan::{Datapath, Mac, Namespace, Plan, Qdisc, Role, Route};
 use crate::topology::{CloudRoutes, Cluster, HairpinMode, Mode, Node};
 
 /// The bridge.
 const BRIDGE: &str = "cbr0";
+/// The chain of ebtables for second copies.
+const DEDUP: &str = "KUBE-DEDUP";
 /// `default` of the root qdisc of cbr0, which tc reads as hexadecimal: `htb handle 1: default 30`.
 const HTB_DEFAULT: u32 = 0x30;
 
@@ -45,7 +49,7 @@ pub(super) fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
     let mut plan = bridge_plugin::plan(cluster, datapath, &flavour)?;
     for ns in &mut plan.namespaces {
         if ns.role == Role::Node {
-            settle_bridge(ns);
+            settle_bridge(cluster, promiscuous, ns);
         } else if ns.role == Role::Router && options.routes == CloudRoutes::Router {
             route_table(cluster, ns);
         }
@@ -102,7 +106,33 @@ fn route_table(cluster: &Cluster, ns: &mut Namespace) {
 
 /// What kubelet does with the bridge after the plugin made it: the root of its shaping, and the rules against second
 /// copies. A node without pods has no bridge yet.
-fn settle_bridge(ns: &mut Namespace) {
+fn settle_bridge(cluster: &Cluster, promiscuous: bool, ns: &mut Namespace) {
+    let Some(node) = cluster.nodes.iter().find(|node| node.name == ns.name) else { return };
     let Some(bridge) = ns.links.iter_mut().find(|link| link.name == BRIDGE) else { return };
     bridge.qdisc = Some(Qdisc::Htb { default: HTB_DEFAULT });
+    if let Some((mac, pods)) = bridge.mac.zip(node.pod_cidr).filter(|_| promiscuous) {
+        ns.ebtables = dedup(mac, pods);
+    }
+}
+
+/// A promiscuous bridge takes a frame that its own ports exchange for itself too, and so forwards it a second time. That
+/// copy has the bridge's Ethernet address and a pod's IP address as source; what the gateway itself sends has its own.
+fn dedup(bridge: Mac, pods: Ipv4Net) -> Vec<EbChain> {
+    let from_bridge = |ip: Ipv4Net, target| EbRule {
+        source: Some(bridge),
+        out_interface: Some("veth+".to_string()),
+        ip_source: Some(ip),
+        target,
+    };
+    let gateway = Ipv4Net::from(host_local::gateway(pods).addr());
+    let rules = vec![from_bridge(gateway, EbTarget::Accept), from_bridge(pods, EbTarget::Drop)];
+    let jump = EbTarget::Jump { chain: DEDUP.to_string() };
+    let jump = EbRule { source: None, out_interface: None, ip_source: None, target: jump };
+    let builtin = |name: &str| EbChain { name: name.to_string(), policy: Policy::Accept, rules: Vec::new() };
+    vec![
+        builtin("INPUT"),
+        builtin("FORWARD"),
+        EbChain { rules: vec![jump], ..builtin("OUTPUT") },
+        EbChain { rules, ..builtin(DEDUP) },
+    ]
 }

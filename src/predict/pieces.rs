@@ -40,7 +40,8 @@ pub fn longer(at: Place, carried: &Carried) -> Option<Reason> {
     (length > mtu + BEYOND_MTU).then(|| Reason::TooLong { interface: at.link.name.clone(), mtu })
 }
 
-fn longest(carried: &Carried) -> u16 {
+/// Length in bytes of the longest packet that a datagram travels as.
+pub fn longest(carried: &Carried) -> u16 {
     pieces(carried).iter().filter_map(|packet| packet.outer()).map(|ip| ip.length).max().unwrap_or(0)
 }
 

@@ -8,7 +8,7 @@ use super::hooks::Stop;
 use super::neighbour::{Place, Wiring};
 use super::netfilter::Chances;
 use super::route::{self, Decision, Path};
-use super::{Hop, Reason, Turn, settings};
+use super::{Hop, Reason, Turn, pieces, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{Icmp, Ip, PROTOCOL_IPIP, Packet, Transport};
 use crate::plan::{LinkKind, Namespace, Plan};
@@ -224,7 +224,7 @@ impl<'a> Walker<'a> {
             return Ok(Outcome::Dropped { namespace, reason, error: Some(error), through: None });
         }
         let mtu = settings::mtu(path.link);
-        if ip.dont_fragment && u32::from(ip.length) > mtu {
+        if ip.dont_fragment && u32::from(pieces::longest(&carried)) > mtu {
             let reason = Reason::TooLong { interface: path.link.name.clone(), mtu };
             let told = u16::try_from(mtu).unwrap_or(u16::MAX);
             return Ok(Outcome::refused(at.ns, reason, 4, told, carried.packet));

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Peer;
 use super::coalesce::{self, Coalescer, Group};
 use super::complaints::Complaints;
 use super::counters::{Cause, Counters};
@@ -79,11 +80,11 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Attaches to `device` in the calling thread's namespace.
-    pub(super) fn open(device: &str, counters: Arc<Counters>) -> Result<Endpoint> {
-        let raw = RawSocket::open()?;
+    /// Attaches to `device` in the calling thread's namespace, for packets from and to `peer` alone if there is one.
+    pub(super) fn open(device: &str, peer: Option<Peer>, counters: Arc<Counters>) -> Result<Endpoint> {
+        let raw = RawSocket::open(peer)?;
         let tun = tun::attach(device)?;
-        let paths = Paths::open(tun.index)?;
+        let paths = Paths::open(tun.index, peer)?;
         let device = File::from(OwnedFd::from(tun));
         let (complaints, limit) = (Complaints::default(), RateLimit::open()?);
         Ok(Endpoint { device, raw, paths, counters, id: 1, careful: 0, complaints, limit })

@@ -25,6 +25,8 @@ pub struct Path {
     pub mtu: u32,
     /// MTU of the device, in bytes.
     pub device_mtu: u32,
+    /// Whether outer packets may never be fragmented (`pmtudisc`).
+    pub pmtudisc: bool,
 }
 
 /// What becomes of an inner packet.
@@ -39,7 +41,7 @@ pub enum Fate {
         /// What the ICMP message says.
         mtu: u16,
     },
-    /// No outer header could say its length.
+    /// No outer header could say its length, or it is too long for the way and the outer packet may not be fragmented.
     Oversize,
 }
 
@@ -50,18 +52,18 @@ pub struct Outer {
     pub tos: u8,
     /// TTL of the inner header.
     pub ttl: u8,
-    /// Whether Don't Fragment is set: it is if the inner header has it.
+    /// Whether Don't Fragment is set: it is if the inner header has it, and always with `pmtudisc`.
     pub df: bool,
 }
 
 /// Decides about an inner packet of `length` bytes.
 pub fn encapsulate(inner: &Ipv4, length: usize, path: &Path) -> Fate {
-    let outer = Outer { tos: ecn_encapsulate(0, inner.tos), ttl: inner.ttl, df: inner.df() };
+    let outer = Outer { tos: ecn_encapsulate(0, inner.tos), ttl: inner.ttl, df: inner.df() || path.pmtudisc };
     let total = length + IPV4_HEADER;
     if inner.df() && total > path.mtu as usize {
         return Fate::TooBig { mtu: (path.mtu as usize).saturating_sub(IPV4_HEADER).min(0xffff) as u16 };
     }
-    if total > 0xffff {
+    if total > 0xffff || (path.pmtudisc && total > path.device_mtu as usize) {
         Fate::Oversize
     } else if total > path.device_mtu as usize {
         Fate::InFragments(outer)
@@ -143,6 +145,7 @@ mod tests {
         destination: Ipv4Addr::new(10, 1, 10, 10),
         mtu: 1500,
         device_mtu: 1500,
+        pmtudisc: false,
     };
 
     /// A default ping from pod to pod after the first node's forwarding: TTL 63, DF.

@@ -52,6 +52,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
@@ -74,6 +75,15 @@ pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
 /// A tunnel of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TunnelId(u64);
+
+/// The two ends of a tunnel that leads to one other end, as `ip tunnel add … local … remote …` makes it (pmtudisc).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Source of the outer header.
+    pub local: Ipv4Addr,
+    /// Destination of the outer header.
+    pub remote: Ipv4Addr,
+}
 
 /// A tunnel's counters, and whose they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,16 +149,16 @@ impl Engine {
         Ok(Engine { workers, tunnels: Mutex::default() })
     }
 
-    /// Serves `device`, a TUN device made by [`crate::kernel::tun::create`] in `netns`. When this returns, packets
-    /// flow.
+    /// Serves `device`, a TUN device made by [`crate::kernel::tun::create`] in `netns`. Without a peer it stands for
+    /// `tunl0`, where the next hop of each packet's route is the other end. When this returns, packets flow.
     ///
     /// # Errors
     /// If there is no such device, it is served already, or the kernel refuses a socket.
-    pub fn serve(&self, netns: &Netns, device: &str) -> Result<TunnelId> {
+    pub fn serve(&self, netns: &Netns, device: &str, peer: Option<Peer>) -> Result<TunnelId> {
         let name = netns.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let failed = |e: Error| e.within(format!("cannot serve {device} in {name}"));
         let counters = Arc::new(Counters::default());
-        let open = || Endpoint::open(device, Arc::clone(&counters));
+        let open = || Endpoint::open(device, peer, Arc::clone(&counters));
         let endpoint = netns::inside(netns.file().as_fd(), open).and_then(|opened| opened).map_err(failed)?;
         let (id, tunnel) = self.register(name.clone(), device.to_owned(), counters);
         let served = self.workers[tunnel.worker]

@@ -163,6 +163,7 @@ mod tests {
         destination: Ipv4Addr::new(10, 1, 10, 10),
         mtu: 1500,
         device_mtu: 1500,
+        pmtudisc: false,
     };
     const OUTER: Outer = Outer { tos: 0, ttl: 63, df: true };
 

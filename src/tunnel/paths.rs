@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use super::Peer;
 use super::counters::Cause;
 use super::ipip::Path;
 use crate::error::Result;
@@ -29,6 +30,8 @@ type Known = std::result::Result<Path, Cause>;
 #[derive(Debug)]
 pub struct Paths {
     device: u32,
+    /// The only other end, if there is but one.
+    peer: Option<Peer>,
     lookup: Lookup,
     watch: Watch,
     known: HashMap<Ipv4Addr, (Known, Instant)>,
@@ -37,13 +40,14 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// The ways through the device with this interface index, in the calling thread's namespace.
+    /// The ways through the device with this interface index, in the calling thread's namespace; all to `peer` if there
+    /// is one.
     ///
     /// # Errors
     /// If the kernel refuses a socket.
-    pub fn open(device: u32) -> Result<Paths> {
+    pub fn open(device: u32, peer: Option<Peer>) -> Result<Paths> {
         let (watch, lookup) = (Watch::open()?, Lookup::open()?);
-        Ok(Paths { device, lookup, watch, known: HashMap::new(), last: None })
+        Ok(Paths { device, peer, lookup, watch, known: HashMap::new(), last: None })
     }
 
     /// What to wait on for changes.
@@ -104,15 +108,20 @@ impl Paths {
 
     fn ask(&mut self, destination: Ipv4Addr) -> Known {
         let no_route = |_| Cause::NoRoute;
-        let inner = self.lookup.route(destination, Some(self.device)).map_err(no_route)?;
-        let next_hop = inner.gateway.unwrap_or(destination);
+        let next_hop = match self.peer {
+            Some(peer) => peer.remote,
+            None => {
+                let inner = self.lookup.route(destination, Some(self.device)).map_err(no_route)?;
+                inner.gateway.unwrap_or(destination)
+            }
+        };
         let outer = self.lookup.route(next_hop, None).map_err(no_route)?;
         if outer.device == self.device {
             return Err(Cause::Loop);
         }
         let device_mtu = self.lookup.link_mtu(outer.device).map_err(no_route)?;
-        let source = outer.source.ok_or(Cause::NoRoute)?;
+        let source = self.peer.map(|peer| peer.local).or(outer.source).ok_or(Cause::NoRoute)?;
         let mtu = outer.mtu.map_or(device_mtu, |mtu| mtu.min(device_mtu));
-        Ok(Path { source, destination: next_hop, mtu, device_mtu })
+        Ok(Path { source, destination: next_hop, mtu, device_mtu, pmtudisc: self.peer.is_some() })
     }
 }

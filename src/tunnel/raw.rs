@@ -9,8 +9,9 @@ use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, bind, connect, sendmsg, setsockopt, sockopt};
 
+use super::Peer;
 use super::ipip::{Outer, Path};
 use super::packet::protocol;
 use crate::error::{Error, Kind, Result};
@@ -32,18 +33,19 @@ impl AsFd for RawSocket {
 }
 
 impl RawSocket {
-    /// Opens it in the calling thread's namespace.
+    /// Opens it in the calling thread's namespace. With a peer it gets what comes from there to the local address and
+    /// nothing else, so that several tunnels of a namespace do not read each other's packets.
     ///
     /// # Errors
     /// If the kernel refuses, which it does without CAP_NET_RAW and CAP_NET_ADMIN.
-    pub fn open() -> Result<RawSocket> {
-        RawSocket::try_open().map_err(|e| {
+    pub fn open(peer: Option<Peer>) -> Result<RawSocket> {
+        RawSocket::try_open(peer).map_err(|e| {
             let kind = if e.raw_os_error() == Some(libc::EPERM) { Kind::Permission } else { Kind::Io };
             Error::new(kind, "cannot open a raw socket for protocol 4").because(e)
         })
     }
 
-    fn try_open() -> io::Result<RawSocket> {
+    fn try_open(peer: Option<Peer>) -> io::Result<RawSocket> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // nix has no name for protocol 4.
         // SAFETY: no memory is involved; a descriptor that was given is owned from here on.
@@ -59,6 +61,11 @@ impl RawSocket {
         setsockopt(&raw.fd, sockopt::SndBufForce, &BUFFER)?;
         raw.option(libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
         raw.option(libc::IP_HDRINCL, 1)?;
+        if let Some(Peer { local, remote }) = peer {
+            let end = |address| SockaddrIn::from(std::net::SocketAddrV4::new(address, 0));
+            bind(raw.fd.as_raw_fd(), &end(local))?;
+            connect(raw.fd.as_raw_fd(), &end(remote))?;
+        }
         Ok(raw)
     }
 

@@ -219,6 +219,16 @@ ip netns exec minik-minik-node-1 iptables-restore <<'END'
 -A POSTROUTING ! -d 10.0.0.0/8 -m comment --comment "kubenet: SNAT for outbound traffic from cluster" -m addrtype ! --dst-type LOCAL -j MASQUERADE
 COMMIT
 END
+ip netns exec minik-minik-node-1 ebtables-restore <<'END'
+*filter
+:INPUT ACCEPT
+:FORWARD ACCEPT
+:OUTPUT ACCEPT
+:KUBE-DEDUP ACCEPT
+-A OUTPUT -j KUBE-DEDUP
+-A KUBE-DEDUP -p IPv4 -s 6a:43:52:0e:17:ae -o veth+ --ip-src 192.168.0.1 -j ACCEPT
+-A KUBE-DEDUP -p IPv4 -s 6a:43:52:0e:17:ae -o veth+ --ip-src 192.168.0.0/24 -j DROP
+END
 # Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:
 # /var/lib/cni/networks/kubenet/192.168.0.2
 #   6dc1e2e499ab631b802ca36421b008a770cad26cc333b03a68d316518cf21504
@@ -252,6 +262,16 @@ ip netns exec minik-minik-node-2 iptables-restore <<'END'
 :POSTROUTING ACCEPT [0:0]
 -A POSTROUTING ! -d 10.0.0.0/8 -m comment --comment "kubenet: SNAT for outbound traffic from cluster" -m addrtype ! --dst-type LOCAL -j MASQUERADE
 COMMIT
+END
+ip netns exec minik-minik-node-2 ebtables-restore <<'END'
+*filter
+:INPUT ACCEPT
+:FORWARD ACCEPT
+:OUTPUT ACCEPT
+:KUBE-DEDUP ACCEPT
+-A OUTPUT -j KUBE-DEDUP
+-A KUBE-DEDUP -p IPv4 -s 9a:0d:91:94:95:e0 -o veth+ --ip-src 192.168.1.1 -j ACCEPT
+-A KUBE-DEDUP -p IPv4 -s 9a:0d:91:94:95:e0 -o veth+ --ip-src 192.168.1.0/24 -j DROP
 END
 # Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:
 # /var/lib/cni/networks/kubenet/192.168.1.2

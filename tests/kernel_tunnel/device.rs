@@ -50,7 +50,7 @@ pub fn down_and_deleted() -> Outcome {
     until("the engine to notice", || !lab.engine.counters()[1].serving)?;
     equal("the other tunnel", &lab.engine.counters()[0].serving, &true)?;
     let ns = netns::open(&lab.ns("n2")).map_err(|e| e.to_string())?;
-    match lab.engine.serve(&ns, "tunl0") {
+    match lab.engine.serve(&ns, "tunl0", None) {
         Ok(_) => Err("served a device that is not there".to_owned()),
         Err(e) => contains(&e.to_string(), "cannot find TUN device tunl0: No such device"),
     }

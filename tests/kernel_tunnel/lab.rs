@@ -71,7 +71,7 @@ impl Lab {
     pub fn serve(&self) -> Outcome {
         for (n, ..) in SIDES {
             let ns = netns::open(&self.ns(&format!("n{n}"))).map_err(|e| e.to_string())?;
-            self.engine.serve(&ns, "tunl0").map_err(|e| e.to_string())?;
+            self.engine.serve(&ns, "tunl0", None).map_err(|e| e.to_string())?;
         }
         Ok(())
     }
