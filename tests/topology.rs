@@ -132,6 +132,32 @@ fn a_pool_object_masquerades_only_if_it_says_so() {
     assert_eq!(names, [("own", false)]);
 }
 
+/// Without `cni` the first pool in use that says its encapsulation decides; others may differ.
+#[test]
+fn pools_decide_the_mode() {
+    let head = HEAD.replace("  network: {cni: calico-ipip}\n", "");
+    let pool = |name: &str, net: u8, rest: &str| {
+        format!(
+            "---\napiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {{name: {name}}}\nspec: {{cidr: 10.{net}.0.0/16{rest}}}\n"
+        )
+    };
+    for (rest, mode) in [
+        ("", Mode::CalicoBgp),
+        (", ipipMode: Always", Mode::CalicoIpip),
+        (", ipipMode: CrossSubnet, vxlanMode: \"\"", Mode::CalicoIpipCrossSubnet),
+        (", ipipMode: Never, vxlanMode: Always", Mode::CalicoVxlan),
+        (", vxlanMode: CrossSubnet", Mode::CalicoVxlanCrossSubnet),
+    ] {
+        let text =
+            format!("{head}{}{}", pool("spare", 199, ", ipipMode: Always, disabled: true"), pool("used", 200, rest));
+        let network = cluster(&text).network;
+        assert_eq!((network.mode, network.pools[1].mode()), (mode, mode), "{rest}");
+        assert_eq!(network.pools[0].mode(), Mode::CalicoIpip);
+    }
+    let entry = HEAD.replace("{cni: calico-ipip}", "{pool: {cidr: 10.200.0.0/16, vxlanMode: Always}}");
+    assert_eq!(cluster(&entry).network.mode, Mode::CalicoVxlan);
+}
+
 #[test]
 fn overrides_win_and_are_checked() {
     let overrides = |name: Option<&str>, cni: Option<&str>| Overrides {
