@@ -71,13 +71,13 @@ fn endpoint(entry: &EndpointEntry, v6: bool) -> Checked<Endpoint> {
         );
     };
     let pod = entry.target_ref.as_ref().filter(|target| target.kind.as_ref().is_some_and(|kind| kind.value == "Pod"));
-    let ready = entry.conditions.ready.unwrap_or(true);
+    let node = entry.node_name.as_ref().or_else(|| entry.topology.get("kubernetes.io/hostname"));
     Ok(Endpoint {
         address: address(first, Some(v6))?,
-        ready,
+        ready: entry.conditions.ready.unwrap_or(true),
         serving: entry.conditions.serving.unwrap_or(true),
         terminating: entry.conditions.terminating.unwrap_or(false),
-        node: entry.node_name.as_ref().map(|node| node.value.clone()),
+        node: node.map(|node| node.value.clone()),
         hostname: hostname(entry.hostname.as_ref())?,
         pod: pod.and_then(|target| target.name.as_ref()).map(|name| name.value.clone()),
         zones: entry.hints.iter().flat_map(|hints| &hints.for_zones).map(|zone| zone.name.value.clone()).collect(),

@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
 use super::complaint::{Checked, Complaint};
-use super::service::ServiceProtocol;
+use super::service::{ServiceKind, ServiceProtocol, TrafficPolicy};
 use super::services::Draft;
 use super::source::Span;
 
@@ -83,6 +83,13 @@ fn written_addresses(draft: &Draft, range: Ipv4Net, taken: &mut Taken) -> Checke
 
 fn written_ports(draft: &Draft, taken: &mut Taken) -> Checked<()> {
     let key = draft.service.key();
+    let service = &draft.service;
+    let checked = service.kind == ServiceKind::LoadBalancer && service.external_policy == TrafficPolicy::Local;
+    if service.health_check_node_port.is_some() && !checked {
+        let place = draft.health_span.unwrap_or(draft.name_span);
+        return Err(Complaint::at(place, "`healthCheckNodePort` of a Service that has no health check")
+            .hint("only a LoadBalancer with `externalTrafficPolicy: Local` has one"));
+    }
     let ports = draft.service.ports.iter().zip(&draft.node_port_spans);
     let ports = ports.filter_map(|(port, span)| Some((port.protocol, port.node_port?, *span)));
     let health = draft.service.health_check_node_port.map(|port| (ServiceProtocol::Tcp, port, draft.health_span));

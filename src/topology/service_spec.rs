@@ -255,8 +255,9 @@ pub(super) struct EndpointEntry {
     pub(super) hints: Option<EndpointHints>,
     #[serde(default, rename = "zone")]
     pub(super) _zone: Option<Ignored>,
-    #[serde(default, rename = "topology")]
-    pub(super) _topology: Option<Ignored>,
+    /// In v1beta1: its node under `kubernetes.io/hostname`.
+    #[serde(default)]
+    pub(super) topology: Labels,
     #[serde(default, rename = "deprecatedTopology")]
     pub(super) _deprecated_topology: Option<Ignored>,
 }

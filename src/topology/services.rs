@@ -55,7 +55,7 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
     let external = matches!(kind, ServiceKind::NodePort | ServiceKind::LoadBalancer);
     let external_policy = external_policy(spec, external)?;
     let v6_span = wants_v6(spec)?;
-    let (affinity, service_health) = (affinity(spec)?, health(spec, kind, external_policy)?);
+    let (affinity, service_health) = (affinity(spec)?, health(spec)?);
     let metadata = &object.metadata;
     let labels = pods::labels(&metadata.labels)?;
     let balancer = kind == ServiceKind::LoadBalancer;
@@ -314,13 +314,8 @@ fn affinity(spec: &ServiceSpec) -> Checked<Option<u32>> {
     }
 }
 
-fn health(spec: &ServiceSpec, kind: ServiceKind, policy: TrafficPolicy) -> Checked<Option<u16>> {
-    let Some(port) = spec.health_check_node_port.as_ref().filter(|port| port.value != 0) else { return Ok(None) };
-    match kind == ServiceKind::LoadBalancer && policy == TrafficPolicy::Local {
-        true => port_number(port).map(Some),
-        false => Err(Complaint::at(port.span, "`healthCheckNodePort` of a Service that has no health check")
-            .hint("only a LoadBalancer with `externalTrafficPolicy: Local` has one")),
-    }
+fn health(spec: &ServiceSpec) -> Checked<Option<u16>> {
+    spec.health_check_node_port.as_ref().filter(|port| port.value != 0).map(port_number).transpose()
 }
 
 fn external_name(spec: &ServiceSpec, kind: ServiceKind, place: Span) -> Checked<Option<String>> {

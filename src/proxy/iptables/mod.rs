@@ -166,10 +166,9 @@ pub(super) fn localnet() -> Rule {
 
 /// Whether node ports answer on 127.0.0.1: always before 1.26; else if it is wanted, and its addresses take node ports.
 fn localhost_node_ports(view: &View) -> bool {
-    let addresses = &view.config.node_port_addresses;
-    let loopback = |net: &&ipnet::IpNet| view.family.has_net(net) && net.contains(&view.family.loopback().addr());
-    let open = addresses.iter().filter(|net| view.family.has_net(net)).count() == 0
-        || addresses.iter().any(|net| loopback(&net));
+    let start = view.family.loopback().addr();
+    let mut nets = view.config.node_port_addresses.iter().filter(|net| view.family.has_net(net)).peekable();
+    let open = nets.peek().is_none() || nets.any(|net| net.addr().is_loopback() || net.contains(&start));
     match view.config.minor {
         ..=25 => true,
         _ => view.config.localhost_node_ports && view.family == Family::V4 && open,
