@@ -287,21 +287,8 @@ fn the_schema_names_every_kind() {
     let schema = schema();
     let titles: Vec<&str> =
         schema["oneOf"].as_array().unwrap().iter().map(|kind| kind["title"].as_str().unwrap()).collect();
-    let kinds = [
-        "Cluster",
-        "Namespace",
-        "Pod",
-        "Deployment",
-        "ReplicaSet",
-        "DaemonSet",
-        "StatefulSet",
-        "IPPool",
-        "Service",
-        "Endpoints",
-        "EndpointSlice",
-        "List",
-    ];
-    assert_eq!(titles, kinds);
+    let kinds = "Cluster Namespace Pod Deployment ReplicaSet DaemonSet StatefulSet IPPool Service Endpoints EndpointSlice ConfigMap List";
+    assert_eq!(titles.join(" "), kinds);
     let text = schema.to_string();
     for name in ["serviceCIDR", "strictAffinity", "podCIDR", "hostIP", "setHostnameAsFQDN", "disableBGPExport"] {
         assert!(text.contains(&format!("\"{name}\"")), "{name} is missing");
@@ -414,4 +401,61 @@ fn services_get_addresses_and_ports_that_stay_the_same() {
     let proxy = first.proxy.unwrap();
     assert_eq!((proxy.minor, proxy.cluster_cidrs[0].to_string().as_str()), (30, "192.168.0.0/16"));
     assert!(cluster(HEAD).proxy.is_none());
+}
+
+/// A cluster of two nodes, `network` as given, with flannel's ConfigMap.
+fn with_net_conf(network: &str, net_conf: &str) -> Cluster {
+    let head = HEAD.replace("  network: {cni: calico-ipip}\n", network);
+    let json: String = net_conf.lines().map(|line| format!("    {line}\n")).collect();
+    cluster(&format!(
+        "{head}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: kube-flannel-cfg, namespace: kube-system}}\n\
+         data:\n  net-conf.json: |\n{json}"
+    ))
+}
+
+fn pod_cidrs(cluster: &Cluster) -> Vec<String> {
+    cluster.nodes.iter().filter_map(|node| Some(node.pod_cidr?.to_string())).collect()
+}
+
+/// The configuration of the article, its key in another case and its value in quotes.
+#[test]
+fn flannel_s_config_map_decides_mode_and_subnets() {
+    let article = r#"{ "Network": "10.244.0.0/16", "Backend": { "Type": "vxlan", "Directrouting": "true" } }"#;
+    let cluster = with_net_conf("", article);
+    assert_eq!(cluster.network.mode, Mode::FlannelVxlanDirectRouting);
+    assert_eq!(pod_cidrs(&cluster), ["10.244.0.0/24", "10.244.1.0/24"]);
+    let cluster = with_net_conf(
+        "",
+        r#"{ "Network": "172.16.0.0/12", "SubnetLen": 20, "SubnetMin": "172.17.0.0", "SubnetMax": "172.20.0.0",
+             "Backend": { "Type": "VXLAN", "VNI": 7, "Port": 4789, "MTU": 1400 } }"#,
+    );
+    let flannel = &cluster.network.flannel;
+    assert_eq!(cluster.network.mode, Mode::FlannelVxlan);
+    assert_eq!((flannel.vni, flannel.port, flannel.mtu), (7, Some(4789), Some(1400)));
+    assert_eq!(pod_cidrs(&cluster), ["172.17.0.0/20", "172.17.16.0/20"]);
+    assert_eq!(with_net_conf("", r#"{"Network": "10.9.0.0/16"}"#).network.mode, Mode::FlannelUdp, "as flanneld has it");
+}
+
+#[test]
+fn the_command_line_s_mode_wins_over_flannel_s_config_map() {
+    let text = format!(
+        "{}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: kube-flannel-cfg}}\n\
+         data: {{net-conf.json: '{{\"Network\": \"10.9.0.0/16\", \"Backend\": {{\"Type\": \"vxlan\"}}}}'}}\n",
+        HEAD.replace("  network: {cni: calico-ipip}\n", "")
+    );
+    let overrides = Overrides { cni: Some("flannel-host-gw".into()), ..Overrides::default() };
+    let cluster = parse(&[Source::new("test.yaml", text)], &overrides).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        (cluster.network.mode, cluster.network.cluster_cidr.to_string().as_str()),
+        (Mode::FlannelHostGw, "10.9.0.0/16")
+    );
+}
+
+#[test]
+fn flannel_s_options_stand_in_the_cluster_too() {
+    let written = "  network: {cni: flannel-vxlan, mtu: 1300, flannel: {vni: 9, directRouting: true, ipMasq: false}}\n";
+    let cluster = cluster(&HEAD.replace("  network: {cni: calico-ipip}\n", written));
+    let flannel = &cluster.network.flannel;
+    assert_eq!(cluster.network.mode, Mode::FlannelVxlanDirectRouting);
+    assert_eq!((flannel.vni, flannel.ip_masq, flannel.pod_mtu), (9, false, Some(1300)));
 }

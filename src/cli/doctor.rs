@@ -77,6 +77,7 @@ fn features_of(need: Need) -> &'static [&'static str] {
         Need::Ipset => &["ipset", "ipset hash:net"],
         Need::Ipip => &["ipip"],
         Need::Vxlan => &["vxlan"],
+        Need::Tun => &["tun"],
     }
 }
 

@@ -13,7 +13,7 @@ use super::host_local;
 use crate::error::{Error, Kind, Result};
 use crate::plan::netfilter::{Match, Rule, TableName, Target};
 use crate::plan::{Address, Datapath, File, Namespace, Plan, Scope};
-use crate::topology::{Cluster, Mode, Node};
+use crate::topology::{Cluster, Flannel, Mode, Node};
 
 /// `name` in the CNI configuration of flannel's manifest, which is older than the bridge's name.
 const NETWORK: &str = "cbr0";
@@ -97,7 +97,7 @@ pub(super) fn flanneld(cluster: &Cluster, backend: &Backend, node: &Node, ns: &m
     }
     forward(cluster.network.flannel.network, ns);
     ns.files.push(subnet_env(&local));
-    ns.files.push(File::new("/etc/cni/net.d/10-flannel.conflist", CONFLIST));
+    ns.files.push(File::new("/etc/cni/net.d/10-flannel.conflist", conflist(&cluster.network.flannel)));
     Ok(())
 }
 
@@ -121,11 +121,11 @@ fn delegate(local: &Local) -> Conf {
     Conf {
         name: NETWORK,
         bridge: BRIDGE,
-        mtu: local.mtu,
-        hairpin_mode: true,
+        mtu: flannel.pod_mtu.unwrap_or(local.mtu),
+        hairpin_mode: flannel.hairpin,
         promisc_mode: false,
         ip_masq: !flannel.ip_masq,
-        routes: vec![Ipv4Net::default(), flannel.network],
+        routes: flannel.default_gateway.then(Ipv4Net::default).into_iter().chain([flannel.network]).collect(),
     }
 }
 
@@ -182,16 +182,25 @@ fn subnet_env(local: &Local) -> File {
 
 /// The configuration that the plugin renders for one container and keeps for DEL: JSON with its keys sorted.
 fn rendered_conf(local: &Local, container: &str) -> File {
-    let conf = delegate(local);
+    let (conf, flannel) = (delegate(local), &local.cluster.network.flannel);
     let content = format!(
-        r#"{{"cniVersion":"0.3.1","hairpinMode":{},"ipMasq":{},"ipam":{{"ranges":[[{{"subnet":"{}"}}]],"routes":[{{"dst":"{}"}}],"type":"host-local"}},"isDefaultGateway":true,"isGateway":true,"mtu":{},"name":"{}","type":"bridge"}}"#,
-        conf.hairpin_mode, conf.ip_masq, local.subnet, local.cluster.network.flannel.network, conf.mtu, conf.name
+        r#"{{"cniVersion":"0.3.1","hairpinMode":{},"ipMasq":{},"ipam":{{"ranges":[[{{"subnet":"{}"}}]],"routes":[{{"dst":"{}"}}],"type":"host-local"}},"isDefaultGateway":{},"isGateway":true,"mtu":{},"name":"{}","type":"bridge"}}"#,
+        conf.hairpin_mode, conf.ip_masq, local.subnet, flannel.network, flannel.default_gateway, conf.mtu, conf.name
     );
-    File::new(format!("/var/lib/cni/flannel/{container}"), content)
+    File { mode: 0o600, ..File::new(format!("/var/lib/cni/flannel/{container}"), content) }
+}
+
+/// `cni-conf.json`: the ConfigMap's, else the manifest's.
+fn conflist(flannel: &Flannel) -> String {
+    if let Some(text) = &flannel.conflist {
+        return text.clone();
+    }
+    let mtu = flannel.pod_mtu.map_or_else(String::new, |mtu| format!(",\n        \"mtu\": {mtu}"));
+    MANIFEST.replace("@mtu", &mtu)
 }
 
 /// `cni-conf.json` of the manifest.
-const CONFLIST: &str = r#"{
+const MANIFEST: &str = r#"{
   "name": "cbr0",
   "cniVersion": "0.3.1",
   "plugins": [
@@ -199,7 +208,7 @@ const CONFLIST: &str = r#"{
       "type": "flannel",
       "delegate": {
         "hairpinMode": true,
-        "isDefaultGateway": true
+        "isDefaultGateway": true@mtu
       }
     },
     {

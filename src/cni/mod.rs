@@ -46,6 +46,8 @@ pub enum Need {
     Ipip,
     /// VXLAN devices.
     Vxlan,
+    /// TUN devices, whose packets the agent carries.
+    Tun,
 }
 
 /// What `mode` needs from the kernel and its tools.
@@ -58,6 +60,11 @@ pub fn needs(mode: Mode) -> &'static [Need] {
         Mode::CalicoVxlan | Mode::CalicoVxlanCrossSubnet => {
             &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Vxlan]
         }
+        Mode::FlannelVxlan | Mode::FlannelVxlanDirectRouting => {
+            &[Need::Veth, Need::Bridge, Need::Iptables, Need::Vxlan]
+        }
+        Mode::FlannelHostGw => &[Need::Veth, Need::Bridge, Need::Iptables],
+        Mode::FlannelUdp => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Tun],
         Mode::Kubenet => &[Need::Veth, Need::Bridge, Need::Iptables],
         Mode::KubeRouter => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Ipip],
         Mode::Bridge | Mode::Docker => &[Need::Veth, Need::Bridge, Need::Iptables],

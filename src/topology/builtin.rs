@@ -50,6 +50,30 @@ pub const ALL: &[Builtin] = &[
         mode: Mode::CalicoVxlanCrossSubnet,
     },
     Builtin {
+        name: "flannel-vxlan",
+        description: "flannel, VXLAN between nodes: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/flannel-vxlan.yaml"),
+        mode: Mode::FlannelVxlan,
+    },
+    Builtin {
+        name: "flannel-vxlan-directrouting",
+        description: "flannel, plain routes inside a segment and VXLAN across: 3 nodes on 2 segments, 4 pods",
+        text: include_str!("../../topologies/flannel-vxlan-directrouting.yaml"),
+        mode: Mode::FlannelVxlanDirectRouting,
+    },
+    Builtin {
+        name: "flannel-host-gw",
+        description: "flannel, plain routes between nodes: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/flannel-host-gw.yaml"),
+        mode: Mode::FlannelHostGw,
+    },
+    Builtin {
+        name: "flannel-udp",
+        description: "flannel, a TUN and UDP between nodes: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/flannel-udp.yaml"),
+        mode: Mode::FlannelUdp,
+    },
+    Builtin {
         name: "kubenet",
         description: "kubelet's own plugin: cbr0 and routes between the nodes: 2 nodes, 4 pods, an outside client",
         text: include_str!("../../topologies/kubenet.yaml"),

@@ -161,11 +161,13 @@ pub(super) struct NetworkEntry {
     pub(super) routing: Option<Spanned<String>>,
     /// Calico IPAM's `strictAffinity`: nodes take addresses from their own blocks only. `false` if not given.
     pub(super) strict_affinity: Option<bool>,
-    /// MTU of the pods (`veth_mtu`); Calico's own choice if not given.
+    /// MTU of the pods (Calico's `veth_mtu`, the bridge plugin's `mtu`); the mode's own choice if not given.
     pub(super) mtu: Option<Spanned<u32>>,
-    /// Whether masquerade rules say `--random-fully`, which Felix adds where iptables and kernel know it; `false` if
-    /// not given.
+    /// Whether masquerade rules say `--random-fully`, which Felix and flannel add where iptables and kernel know it; if
+    /// not given, Felix's do not, and flannel's do.
     pub(super) random_fully: Option<bool>,
+    /// flannel's settings; also given as its ConfigMap `kube-flannel-cfg` behind the cluster.
+    pub(super) flannel: Option<FlannelEntry>,
     /// Options of the mode `kubenet`.
     pub(super) kubenet: Option<Spanned<KubenetEntry>>,
     /// Options of the mode `kube-router`.
@@ -202,6 +204,22 @@ pub(super) struct ProxyEntry {
     pub(super) bind_address: Option<Spanned<String>>,
     /// Whether masquerade rules say `--random-fully`, as with an iptables since 1.6.2; `true` if not given.
     pub(super) random_fully: Option<bool>,
+}
+
+/// flannel's settings, called as in its `net-conf.json` and its options.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct FlannelEntry {
+    /// VXLAN's network identifier, 1 if not given; the device is `flannel.<vni>`.
+    pub(super) vni: Option<Spanned<u32>>,
+    /// UDP port between nodes; 8472 for vxlan and 8285 for udp if not given.
+    pub(super) port: Option<Spanned<u32>>,
+    /// MTU of the packets between nodes, in bytes; the NIC's if not given. Pods get 50 less with vxlan.
+    pub(super) mtu: Option<Spanned<u32>>,
+    /// Plain routes to the nodes of the same segment: makes `flannel-vxlan` `flannel-vxlan-directrouting`.
+    pub(super) direct_routing: Option<Spanned<bool>>,
+    /// flanneld's `--ip-masq`: what leaves the pods' prefix gets the node's address. `true` if not given.
+    pub(super) ip_masq: Option<bool>,
 }
 
 /// An IP pool of Calico.

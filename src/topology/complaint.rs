@@ -19,6 +19,8 @@ pub(super) struct Complaint {
     at: Option<Span>,
     /// Whether the place stands for the mapping that begins there, not for its first key.
     whole: bool,
+    /// What stands at the place, where that is no field of the YAML.
+    path: Option<String>,
     others: Vec<(Span, String)>,
     hint: Option<String>,
     kind: Kind,
@@ -38,7 +40,15 @@ impl Complaint {
     /// Something wrong that has no place: a document that is missing.
     pub(super) fn anywhere(message: impl Into<String>) -> Box<Complaint> {
         let message = message.into();
-        Box::new(Complaint { message, at: None, whole: false, others: Vec::new(), hint: None, kind: Kind::Topology })
+        Box::new(Complaint {
+            message,
+            at: None,
+            whole: false,
+            path: None,
+            others: Vec::new(),
+            hint: None,
+            kind: Kind::Topology,
+        })
     }
 
     /// Something wrong with an argument of the command line.
@@ -57,6 +67,12 @@ impl Complaint {
     /// Adds the cure.
     pub(super) fn hint(mut self: Box<Self>, hint: impl Into<String>) -> Box<Complaint> {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says what stands at the place, where the YAML's own field would say too little.
+    pub(super) fn path(mut self: Box<Self>, path: String) -> Box<Complaint> {
+        self.path = Some(path);
         self
     }
 
@@ -86,7 +102,8 @@ impl Complaint {
 
     fn excerpt(&self, sources: &[Source], documents: &[(u32, Node)]) -> Option<String> {
         let at = self.at?;
-        let path = tree::path_to(documents, at, self.whole).unwrap_or_default();
+        let own = || tree::path_to(documents, at, self.whole).unwrap_or_default();
+        let path = self.path.clone().unwrap_or_else(own);
         let mut group = Group::with_level(Level::ERROR);
         let own = self.others.iter().filter(|(span, _)| span.source == at.source);
         let snippet = snippet_of(sources.get(at.source as usize)?)

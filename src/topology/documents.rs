@@ -6,7 +6,8 @@ use super::cluster_file::ClusterDocument;
 use super::complaint::{Checked, Complaint, nearest, quote};
 use super::decode::decode;
 use super::manifests::{
-    DaemonSetObject, DeploymentObject, IpPoolObject, NamespaceObject, PodObject, ReplicaSetObject, StatefulSetObject,
+    ConfigMapObject, DaemonSetObject, DeploymentObject, IpPoolObject, NamespaceObject, PodObject, ReplicaSetObject,
+    StatefulSetObject,
 };
 use super::service_spec::{EndpointSliceObject, EndpointsObject, ServiceObject};
 use super::source::{Source, Span};
@@ -26,6 +27,7 @@ pub(super) enum Document {
     Service(Box<ServiceObject>),
     Endpoints(Box<EndpointsObject>),
     EndpointSlice(Box<EndpointSliceObject>),
+    ConfigMap(Box<ConfigMapObject>),
 }
 
 /// A kind of document that this version reads.
@@ -112,12 +114,17 @@ pub(super) const KINDS: &[DocumentKind] = &[
         decode: |node, source| decode(node, source).map(Document::EndpointSlice),
         schema: schema_of::<EndpointSliceObject>,
     },
+    DocumentKind {
+        name: "ConfigMap",
+        versions: &["v1"],
+        decode: |node, source| decode(node, source).map(Document::ConfigMap),
+        schema: schema_of::<ConfigMapObject>,
+    },
 ];
 
 /// Kinds of the domain that this version does not read yet.
 const NOT_YET: &[&str] = &[
     "NetworkPolicy",
-    "ConfigMap",
     "GlobalNetworkPolicy",
     "GlobalNetworkSet",
     "FelixConfiguration",

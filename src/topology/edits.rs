@@ -255,6 +255,7 @@ fn named(document: &Document) -> Option<(&'static str, &Metadata)> {
         Document::Service(it) => ("Service", &it.metadata),
         Document::Endpoints(it) => ("Endpoints", &it.metadata),
         Document::EndpointSlice(it) => ("EndpointSlice", &it.metadata),
+        Document::ConfigMap(it) => ("ConfigMap", &it.metadata),
     })
 }
 
@@ -271,5 +272,6 @@ fn metadata_mut(document: &mut Document) -> Option<&mut Metadata> {
         Document::Service(it) => &mut it.metadata,
         Document::Endpoints(it) => &mut it.metadata,
         Document::EndpointSlice(it) => &mut it.metadata,
+        Document::ConfigMap(it) => &mut it.metadata,
     })
 }

@@ -286,3 +286,24 @@ pub(super) struct IpPoolSpec {
     #[serde(default, rename = "namespaceSelector")]
     pub(super) _namespace_selector: Option<Unsupported>,
 }
+
+/// A ConfigMap. flannel's, `kube-flannel-cfg`, decides the mode; no other can matter to the network.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ConfigMapObject {
+    /// The object's API version.
+    #[serde(rename = "apiVersion")]
+    pub(super) _api_version: Ignored,
+    /// The object's kind.
+    #[serde(rename = "kind")]
+    pub(super) _kind: Ignored,
+    /// Name and namespace.
+    pub(super) metadata: Metadata,
+    /// Texts by name: `net-conf.json` and `cni-conf.json` are flannel's.
+    #[serde(default)]
+    pub(super) data: BTreeMap<String, Spanned<String>>,
+    #[serde(default, rename = "binaryData")]
+    pub(super) _binary_data: Option<Ignored>,
+    #[serde(default, rename = "immutable")]
+    pub(super) _immutable: Option<Ignored>,
+}

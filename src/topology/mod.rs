@@ -9,6 +9,7 @@ mod complaint;
 mod decode;
 mod documents;
 mod edits;
+mod embedded;
 mod endpoint_slices;
 mod fields;
 mod flannel;
@@ -17,6 +18,7 @@ mod line;
 mod manifest;
 mod manifests;
 mod memory;
+mod net_conf;
 mod network;
 mod objects;
 mod options;
@@ -270,6 +272,10 @@ impl Mode {
         Mode::CalicoIpipCrossSubnet,
         Mode::CalicoVxlan,
         Mode::CalicoVxlanCrossSubnet,
+        Mode::FlannelVxlan,
+        Mode::FlannelVxlanDirectRouting,
+        Mode::FlannelHostGw,
+        Mode::FlannelUdp,
         Mode::Kubenet,
         Mode::KubeRouter,
         Mode::Bridge,

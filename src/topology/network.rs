@@ -4,7 +4,7 @@
 use ipnet::Ipv4Net;
 
 use super::cluster_file::ClusterSpec;
-use super::complaint::{Checked, Complaint, quote};
+use super::complaint::{Checked, Complaint, nearest, quote};
 use super::manifests::IpPoolObject;
 use super::options;
 use super::pools::{self, Chosen};
@@ -19,6 +19,9 @@ const SERVICE_CIDR: &str = "10.96.0.0/12";
 /// Whose prefix that is.
 const SERVICE_DEFAULT: &str = "the default serviceCIDR";
 
+/// Where the modes are found; there are too many of them for a hint.
+const MODES: &str = "`minik topologies` lists the modes";
+
 /// A prefix with whose it is and where it was written, if it was.
 struct Claim {
     net: Ipv4Net,
@@ -31,6 +34,7 @@ pub(super) fn resolve(
     spec: &ClusterSpec,
     objects: &[&IpPoolObject],
     underlay: &Underlay,
+    flannel: Flannel,
     cluster_cidr: Ipv4Net,
     chosen: Chosen,
 ) -> Checked<(Network, Ipv4Net)> {
@@ -62,7 +66,7 @@ pub(super) fn resolve(
         routing,
         mtu,
         random_fully: entry.random_fully.unwrap_or(false),
-        flannel: Flannel { random_fully: entry.random_fully.unwrap_or(true), ..Flannel::new(cluster_cidr) },
+        flannel,
         options: options::resolve(entry, mode)?,
     };
     Ok((network, service_cidr))
@@ -78,12 +82,17 @@ pub(super) fn resolve_mode(spec: &ClusterSpec, objects: &[&IpPoolObject], argume
             let mode = pools::mode_of(&spec.network, objects)?;
             return mode.map(|mode| Chosen { mode, explicit: false }).ok_or_else(|| {
                 Complaint::at(spec.nodes.span, "no CNI mode is given")
-                    .hint(format!("add `network: {{cni: {}}}` to the Cluster's spec, or pass --cni", names.join("|")))
+                    .hint(format!("add `network: {{cni: calico-ipip}}` to the Cluster's spec, or pass --cni; {MODES}"))
             });
         }
     };
     let mode = Mode::ALL.iter().copied().find(|mode| mode.name() == wanted).ok_or_else(|| {
-        Complaint::at_or_usage(span, format!("unknown CNI mode {}", quote(wanted))).hint(rules::one_of(wanted, &names))
+        Complaint::at_or_usage(span, format!("unknown CNI mode {}", quote(wanted))).hint(
+            match nearest(wanted, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => MODES.to_owned(),
+            },
+        )
     })?;
     Ok(Chosen { mode, explicit: true })
 }

@@ -6,6 +6,8 @@ use super::cluster_file::ProxyEntry;
 use super::complaint::{Checked, Complaint, quote};
 use super::documents::{self, Document};
 use super::edits::{self, Edited};
+use super::flannel;
+use super::net_conf;
 use super::network;
 use super::pod_cidr;
 use super::pod_network;
@@ -66,12 +68,16 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     let mut underlay = underlay::resolve(&file.spec, &past.lines)?;
     let pool_objects: Vec<_> =
         objects.iter().filter_map(|o| if let Document::IpPool(pool) = o { Some(&**pool) } else { None }).collect();
-    let chosen = network::resolve_mode(&file.spec, &pool_objects, overrides.cni.as_deref())?;
-    let cluster_cidr = pod_cidr::hand_out(&file.spec, &mut underlay.nodes, chosen.mode)?;
+    let net_conf = net_conf::find(&objects, sources)?;
+    let net_conf = net_conf.as_ref();
+    let chosen = flannel::mode(&file.spec, &pool_objects, overrides.cni.as_deref(), net_conf)?;
+    let cluster_cidr = pod_cidr::hand_out(&file.spec, &mut underlay.nodes, chosen.mode, net_conf)?;
+    let flannel = flannel::settings(&file.spec, net_conf, &underlay, cluster_cidr, chosen.mode)?;
     if chosen.mode.addressing() == Addressing::Segment {
         pod_cidr::check_segments(&file.spec, &underlay)?;
     }
-    let (network, service_cidr) = network::resolve(&file.spec, &pool_objects, &underlay, cluster_cidr, chosen)?;
+    let (network, service_cidr) =
+        network::resolve(&file.spec, &pool_objects, &underlay, flannel, cluster_cidr, chosen)?;
     let namespaces = workloads::namespaces(&objects)?;
     let orders = workloads::orders(&objects, &namespaces)?;
     let (workloads, placed) = schedule::place(&orders, &underlay.nodes, &past, &overrides.memory)?;

@@ -4,6 +4,7 @@ use ipnet::Ipv4Net;
 
 use super::cluster_file::ClusterSpec;
 use super::complaint::{Checked, Complaint};
+use super::net_conf::NetConf;
 use super::rules;
 use super::underlay::Underlay;
 use super::{Mode, Node};
@@ -16,26 +17,40 @@ const MASK_SIZE: u32 = 24;
 
 /// Gives every node its `podCIDR`: what the file fixes, and to the others the next free one in the order of the nodes
 /// (kubernetes, pkg/controller/nodeipam/ipam/cidrset: lowest first). The cluster's prefix comes back.
-pub(super) fn hand_out(spec: &ClusterSpec, nodes: &mut [Node], mode: Mode) -> Checked<Ipv4Net> {
+///
+/// What the file leaves open is taken from flannel's ConfigMap, if there is one: `Network`, `SubnetLen`, and of the free
+/// ones those from `SubnetMin` to `SubnetMax`. On a real cluster the controller knows nothing of these three, and
+/// flannel with `--kube-subnet-mgr` does not ask for them.
+pub(super) fn hand_out(
+    spec: &ClusterSpec,
+    nodes: &mut [Node],
+    mode: Mode,
+    flannel: Option<&NetConf>,
+) -> Checked<Ipv4Net> {
     let entry = &spec.network;
-    let cluster = match &entry.cluster_cidr {
-        Some(text) => rules::host_prefix("the pods' prefix", text)?,
-        None => CLUSTER_CIDR.parse().map_err(|_| Complaint::anywhere("the default clusterCIDR is wrong"))?,
+    let subnets = flannel.map(|conf| conf.subnets).unwrap_or_default();
+    let cluster = match (&entry.cluster_cidr, flannel) {
+        (Some(text), _) => rules::host_prefix("the pods' prefix", text)?,
+        (None, Some(conf)) => conf.network,
+        (None, None) => CLUSTER_CIDR.parse().map_err(|_| Complaint::anywhere("the default clusterCIDR is wrong"))?,
     };
     let size = match &entry.node_cidr_mask_size {
         Some(size) => rules::in_range("a podCIDR's prefix length", size, u32::from(cluster.prefix_len())..=30)?,
-        None => MASK_SIZE.max(u32::from(cluster.prefix_len())),
+        None => subnets.len.map_or(MASK_SIZE, u32::from).max(u32::from(cluster.prefix_len())),
     };
     let size = u8::try_from(size).unwrap_or(u8::MAX);
     let fixed = fixed(spec, cluster, size)?;
     let mut free = cluster
         .subnets(size)
         .map_err(|_| Complaint::anywhere(format!("{cluster} cannot be cut into /{size}")))?
+        .filter(|net| subnets.min.is_none_or(|min| net.network() >= min))
+        .filter(|net| subnets.max.is_none_or(|max| net.network() <= max))
         .filter(|net| !fixed.iter().flatten().any(|taken| rules::overlap(*taken, *net)));
     for (node, fixed) in nodes.iter_mut().zip(&fixed) {
         node.pod_cidr = fixed.or_else(|| free.next());
         if node.pod_cidr.is_none() && mode.addressing().is_by_node() {
-            let span = entry.cluster_cidr.as_ref().map_or(spec.nodes.span, |cidr| cidr.span);
+            let flannels = flannel.map_or(spec.nodes.span, |conf| conf.network_span);
+            let span = entry.cluster_cidr.as_ref().map_or(flannels, |cidr| cidr.span);
             return Err(Complaint::at(span, format!("{cluster} has no /{size} left for node `{}`", node.name))
                 .hint("make `clusterCIDR` larger, or the nodes' parts smaller by a larger `nodeCIDRMaskSize`"));
         }

@@ -98,6 +98,7 @@ fn order(document: &Document, namespaces: &[KubeNamespace]) -> Checked<Option<Or
         Document::Cluster(_)
         | Document::Namespace(_)
         | Document::IpPool(_)
+        | Document::ConfigMap(_)
         | Document::Service(_)
         | Document::Endpoints(_)
         | Document::EndpointSlice(_) => return Ok(None),
