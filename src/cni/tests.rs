@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::names;
 use crate::plan::{Namespace, Route};
-use crate::topology::{IpPool, Node, Overrides, Pod, PodNetwork, Segment, builtin, parse};
+use crate::topology::{IpPool, Node, Overrides, Pod, PodNetwork, Segment, Selector, builtin, parse};
 
 /// The built-in cluster with the pods of the article, whose names and veths are published together.
 pub(super) fn article() -> Cluster {
@@ -169,4 +169,46 @@ fn a_pod_with_host_network_lives_in_its_node() {
     let home = plan.namespace(&guest).unwrap();
     assert_eq!((home.name.as_str(), home.guests.as_slice()), ("node-1", [guest].as_slice()));
     assert_eq!(home.address(), Some(Ipv4Addr::new(10, 1, 10, 9)));
+}
+
+/// The side whose peer's address is the larger text waits: "10.1.10.9" comes after "10.1.10.10".
+#[test]
+fn of_two_nodes_one_waits_for_the_other() {
+    let cluster = article();
+    let passive = |node: usize| bgp_sessions(&cluster, &cluster.nodes[node]).unwrap()[0].passive;
+    assert_eq!((passive(0), passive(1)), (false, true));
+    let mut vxlan = cluster.clone();
+    (vxlan.network.pools[0].ipip, vxlan.network.pools[0].vxlan) = Mode::CalicoVxlan.encapsulation();
+    assert!(bgp_sessions(&vxlan, &vxlan.nodes[0]).is_none());
+}
+
+#[test]
+fn each_pool_s_encapsulation_is_its_own() {
+    use crate::topology::EncapsulationMode::{Always, Never};
+    let mut cluster = article();
+    let one = cluster.network.pools[0].clone();
+    let selecting = |name: &str| Selector::parse(&format!("kubernetes.io/hostname == '{name}'")).unwrap();
+    cluster.network.pools = vec![
+        IpPool { node_selector: selecting("node-1"), ..one.clone() },
+        IpPool {
+            name: "vxlan".into(),
+            cidr: "10.200.0.0/16".parse().unwrap(),
+            node_selector: selecting("node-2"),
+            ipip: Never,
+            vxlan: Always,
+            ..one
+        },
+    ];
+    let plan = planned(&cluster);
+    assert_consistent(&plan);
+    let (first, second) = (plan.namespace("node-1").unwrap(), plan.namespace("node-2").unwrap());
+    // Felix makes tunl0 also where no pool gives it an address, and vxlan.calico not.
+    let addresses = |ns: &Namespace, link: &str| ns.link(link).map(|link| link.addresses.len());
+    assert_eq!((addresses(first, "tunl0"), addresses(second, "tunl0")), (Some(1), Some(0)));
+    assert_eq!((addresses(first, "vxlan.calico"), addresses(second, "vxlan.calico")), (None, Some(1)));
+    // Without a device of its own node-1 cannot reach the VXLAN pool's block; the other way goes through tunl0.
+    assert!(routes(first).iter().all(|route| !route.starts_with("10.200.")), "{:?}", routes(first));
+    assert!(routes(second).contains(&"10.100.84.128/26 via 10.1.10.9 dev tunl0 proto bird onlink".to_string()));
+    // Pods have the smallest MTU that any encapsulation of the cluster leaves.
+    assert!(plan.pods().all(|pod| pod.link("eth0").unwrap().mtu == Some(1450)));
 }

@@ -212,3 +212,18 @@ proptest! {
         prop_assert_eq!(released, again);
     }
 }
+
+#[test]
+fn an_address_comes_only_from_pools_that_give_it() {
+    let named = |name: &str, cidr: &str| IpPool { name: name.into(), ..pool(cidr, 31) };
+    let mut ipam = Ipam::new(&[named("a", "10.0.0.0/30"), named("b", "10.1.0.0/31")], false);
+    let mut from = |pool: &str, number| {
+        let given = ipam.assign_from("n", pod(number), |one| one.name == pool);
+        given.map(|address| address.to_string()).map_err(|e| e.to_string())
+    };
+    assert_eq!(from("b", 1).unwrap(), "10.1.0.0");
+    assert!(from("a", 2).unwrap().starts_with("10.0.0."));
+    assert_eq!(from("b", 3).unwrap(), "10.1.0.1");
+    assert!(from("b", 4).unwrap_err().contains("nothing is free in pool b (10.1.0.0/31)"));
+    assert!(from("c", 5).unwrap_err().contains("no IP pool is enabled for it"));
+}
