@@ -91,7 +91,7 @@ fn loaded(ns: &Namespace) -> Result<BTreeSet<String>> {
 }
 
 /// What was read, as a namespace that says no more of each link than the plan does.
-fn as_namespace(planned: &Namespace, live: Live) -> Namespace {
+pub(super) fn as_namespace(planned: &Namespace, live: Live) -> Namespace {
     let quiet = !aside::addresses(planned).is_empty();
     let expected = |name: &str| quiet && aside::is_quiet(aside::MODULES_DEVICE, name);
     let links = live.links.into_iter().filter(|link| !expected(&link.name));

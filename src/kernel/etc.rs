@@ -7,20 +7,26 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::names;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Namespace, Plan};
 
 /// Writes the files of every namespace in the plan.
 ///
 /// # Errors
 /// If one cannot be written.
 pub fn write(plan: &Plan) -> Result<()> {
-    for namespace in &plan.namespaces {
-        let dir = Path::new(names::ETC_NETNS_DIR).join(&namespace.netns);
-        let cannot = |e| Error::io(format!("cannot write {}", dir.display()), e);
-        fs::create_dir_all(&dir).map_err(cannot)?;
-        for (name, content) in plan::etc_files(namespace) {
-            fs::write(dir.join(name), content).map_err(cannot)?;
-        }
+    plan.namespaces.iter().try_for_each(write_one)
+}
+
+/// Writes the files of one namespace.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_one(namespace: &Namespace) -> Result<()> {
+    let dir = Path::new(names::ETC_NETNS_DIR).join(&namespace.netns);
+    let cannot = |e| Error::io(format!("cannot write {}", dir.display()), e);
+    fs::create_dir_all(&dir).map_err(cannot)?;
+    for (name, content) in plan::etc_files(namespace) {
+        fs::write(dir.join(name), content).map_err(cannot)?;
     }
     Ok(())
 }

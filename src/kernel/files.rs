@@ -82,6 +82,20 @@ pub fn remove_one(root: &Path, file: &File) -> Result<()> {
     Ok(())
 }
 
+/// Removes all files of a namespace.
+///
+/// # Errors
+/// If there are some and they cannot be removed.
+pub fn remove_all(cluster: &str, netns: &str) -> Result<()> {
+    let root = directory(cluster, netns);
+    match fs::remove_dir_all(&root) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("cannot remove {}", root.display()), e))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The facts of the planned files of a namespace as they are now; one that is not there has none.
 ///
 /// # Errors

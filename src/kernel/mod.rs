@@ -2,14 +2,17 @@
 
 pub mod apply;
 pub mod bird;
+pub mod change;
 pub mod devices;
 pub mod drift;
 pub mod etc;
 pub mod features;
 pub mod files;
 pub mod gone;
+pub mod heal;
 pub mod host;
 pub mod lookup;
+mod maker;
 pub mod messages;
 pub mod netlink;
 pub mod netns;

@@ -33,15 +33,30 @@ pub struct Rtnetlink {
 /// Requests to be sent together. Each carries words that name it if it fails.
 #[derive(Debug, Default)]
 pub struct Batch {
-    requests: Vec<(NetlinkMessage<RouteNetlinkMessage>, String)>,
+    requests: Vec<Request>,
 }
+
+/// A request, words that name it if it fails, and the refusals that are as good as success.
+type Request = (NetlinkMessage<RouteNetlinkMessage>, String, &'static [i32]);
 
 impl Batch {
     /// Adds a request with the flags `extra` (`NLM_F_CREATE` …); `doing` completes "cannot …".
     pub fn push(&mut self, message: RouteNetlinkMessage, extra: u16, doing: impl Into<String>) {
+        self.push_tolerant(message, extra, doing, &[]);
+    }
+
+    /// As [`push`](Batch::push); the kernel may refuse this one with one of these error numbers: what shall be removed
+    /// may have gone with something else.
+    pub fn push_tolerant(
+        &mut self,
+        message: RouteNetlinkMessage,
+        extra: u16,
+        doing: impl Into<String>,
+        tolerated: &'static [i32],
+    ) {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | extra;
-        self.requests.push((NetlinkMessage::new(header, NetlinkPayload::from(message)), doing.into()));
+        self.requests.push((NetlinkMessage::new(header, NetlinkPayload::from(message)), doing.into(), tolerated));
     }
 
     /// Whether there is nothing to send.
@@ -102,7 +117,7 @@ impl Rtnetlink {
         Ok(())
     }
 
-    fn exchange(&mut self, bytes: &[u8], requests: &[(NetlinkMessage<RouteNetlinkMessage>, String)]) -> Result<()> {
+    fn exchange(&mut self, bytes: &[u8], requests: &[Request]) -> Result<()> {
         self.socket.send(bytes, 0).map_err(|e| Error::io("cannot send to rtnetlink", e))?;
         let last = self.sequence;
         let first = last + 1 - requests.len() as u32;
@@ -113,8 +128,9 @@ impl Rtnetlink {
                 return number == last;
             };
             let request = number.checked_sub(first).and_then(|i| requests.get(i as usize));
-            if let (Some(code), Some((_, doing))) = (answer.code, request)
+            if let (Some(code), Some((_, doing, tolerated))) = (answer.code, request)
                 && failure.is_none()
+                && !tolerated.contains(&-code.get())
             {
                 failure = Some(refused(doing, code.get(), &answer.header));
             }

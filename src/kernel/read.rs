@@ -81,17 +81,24 @@ pub struct Live {
 /// # Errors
 /// If the namespace cannot be entered or the kernel's answer cannot be read.
 pub fn namespace(ns: impl AsFd + Send) -> Result<Live> {
-    let mut rtnetlink = netns::inside(ns, Rtnetlink::open)??;
-    let mut links = links(&mut rtnetlink)?;
-    read_addresses(&mut rtnetlink, &mut links)?;
+    with(&mut netns::inside(ns, Rtnetlink::open)??)
+}
+
+/// The same by a socket that is open already.
+///
+/// # Errors
+/// As [`namespace`].
+pub fn with(rtnetlink: &mut Rtnetlink) -> Result<Live> {
+    let mut links = links(rtnetlink)?;
+    read_addresses(rtnetlink, &mut links)?;
     let names: BTreeMap<u32, String> = links.iter().map(|link| (link.index, link.name.clone())).collect();
-    let routes = routes(&mut rtnetlink, &names)?;
-    let neighbours = neighbours(&mut rtnetlink, &names)?;
+    let routes = routes(rtnetlink, &names)?;
+    let neighbours = neighbours(rtnetlink, &names)?;
     let mut others = BTreeSet::new();
     // The dumps of every bridge and VXLAN device come with this; where there is none, it is not asked for.
-    let fdb = if links.iter().any(|link| link.vxlan.is_some()) { fdb(&mut rtnetlink, &names)? } else { Vec::new() };
-    let policy = policy(&mut rtnetlink, &mut others)?;
-    read_qdiscs(&mut rtnetlink, &mut links, &mut others)?;
+    let fdb = if links.iter().any(|link| link.vxlan.is_some()) { fdb(rtnetlink, &names)? } else { Vec::new() };
+    let policy = policy(rtnetlink, &mut others)?;
+    read_qdiscs(rtnetlink, &mut links, &mut others)?;
     Ok(Live { links, routes, neighbours, fdb, policy, others })
 }
 

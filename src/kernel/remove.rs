@@ -45,6 +45,23 @@ pub fn namespaces(cluster: &str) -> Result<()> {
     errors.into_result()
 }
 
+/// Ends all processes in these namespaces, then removes them and their files.
+///
+/// # Errors
+/// Everything that could not be removed.
+pub fn some(names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut errors = ErrorList::default();
+    errors.keep(end_processes(names));
+    for name in names {
+        errors.keep(unname(name));
+        errors.keep(etc::remove(name));
+    }
+    errors.into_result()
+}
+
 /// Those of `names` that belong to `cluster` and not to another one whose name begins with its name: with
 /// clusters `a` and `a-b`, `minik-a-b-node-1` is `a-b`'s.
 ///

@@ -13,10 +13,10 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::{Namespace, Plan, ebtables, restore};
 
 /// What a namespace has for one of the tools: the tool with its arguments, and its input.
-type Input = (&'static [&'static str], String);
+pub(super) type Input = (&'static [&'static str], String);
 
 /// What the tools are to be given for a namespace, in that order; nothing for a tool that has nothing to do.
-fn inputs(namespace: &Namespace) -> Vec<Input> {
+pub(super) fn inputs(namespace: &Namespace) -> Vec<Input> {
     let Namespace { sets, tables, tables6, ebtables, .. } = namespace;
     let mut inputs: Vec<Input> = Vec::new();
     if !sets.is_empty() {
@@ -33,8 +33,11 @@ fn inputs(namespace: &Namespace) -> Vec<Input> {
     inputs
 }
 
-const IPTABLES: &[&str] = &["iptables-restore", "-w"];
-const IP6TABLES: &[&str] = &["ip6tables-restore", "-w"];
+/// The tools that take whole tables, and those that leave alone what they are not told of.
+pub(super) const IPTABLES: &[&str] = &["iptables-restore", "-w"];
+pub(super) const IP6TABLES: &[&str] = &["ip6tables-restore", "-w"];
+pub(super) const IPTABLES_CHANGE: &[&str] = &["iptables-restore", "-w", "--noflush"];
+pub(super) const IP6TABLES_CHANGE: &[&str] = &["ip6tables-restore", "-w", "--noflush"];
 
 /// Whether a namespace has anything to be loaded.
 pub fn has_any(namespace: &Namespace) -> bool {
@@ -73,7 +76,7 @@ pub fn require_tools(plan: &Plan) -> Result<()> {
 }
 
 /// Runs a tool in the calling thread's namespace with `input` on its stdin.
-fn feed(argv: &[&str], input: &str) -> Result<()> {
+pub(super) fn feed(argv: &[&str], input: &str) -> Result<()> {
     let name = argv.join(" ");
     let mut command = Command::new(argv[0]);
     command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());

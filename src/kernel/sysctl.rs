@@ -48,6 +48,11 @@ impl FreshDefaults {
     }
 }
 
+/// Whether a setting is one of a part that this kernel lacks.
+pub fn is_of_absent_part(sysctl: &Sysctl) -> bool {
+    sysctl.optional_part().is_some_and(|directory| !Path::new(directory).exists())
+}
+
 /// The value of a key in the calling thread's namespace.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 mod address;
 pub mod aside;
 mod daemon;
+pub mod difference;
 pub mod ebtables;
 mod etc;
 pub mod facts;

@@ -264,7 +264,7 @@ fn files(text: &mut String, ns: &Namespace) {
 }
 
 /// Every setting of a link as a sysctl.
-fn link_sysctls(link: &Link) -> Vec<Sysctl> {
+pub fn link_sysctls(link: &Link) -> Vec<Sysctl> {
     let name = link.name.replace('.', "/");
     let Ipv4Conf { proxy_arp, forwarding, route_localnet, proxy_delay } = link.ipv4;
     let conf = [("proxy_arp", proxy_arp), ("forwarding", forwarding), ("route_localnet", route_localnet)];
