@@ -5,20 +5,17 @@
 #![allow(clippy::disallowed_methods, reason = "tests start what they check")]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "kernel/by_hand.rs"]
+mod by_hand;
 mod kernel;
 
-use std::process::Command;
-
+use by_hand::{Lab, Outcome, contains, everything, healed, lines, shell, words};
 use libtest_mimic::{Arguments, Failed, Trial};
-use minik::kernel::{apply, drift, features, host, remove, state};
+use minik::kernel::{drift, features, state};
 use minik::plan::ebtables::{EbChain, EbRule, EbTarget};
 use minik::plan::netfilter::{Chain, Family, Match, Policy, Rule, Side, TableName, Target};
 use minik::plan::{Address, Datapath, FdbEntry, File, IpSet, Link, LinkKind, Mac, Namespace, Neighbour, Netem, Plan};
-use minik::plan::{
-    PolicyRule, Protocol, Qdisc, Role, Route, RouteTable, Scope, Sysctl, Table, UdpTunnel, Vxlan, shell,
-};
-
-type Outcome = Result<(), String>;
+use minik::plan::{PolicyRule, Protocol, Qdisc, Role, Route, RouteTable, Scope, Sysctl, Table, UdpTunnel, Vxlan};
 
 /// A test: its name, the kernel's parts that it needs, and itself.
 type Test = (&'static str, &'static str, fn() -> Outcome);
@@ -82,67 +79,6 @@ fn has(feature: &str) -> bool {
 }
 
 // ------------------------------------------------------------------------------------------------ a cluster by hand
-
-/// A cluster of these namespaces that is removed when the test ends, however it ends.
-struct Lab {
-    plan: Plan,
-}
-
-impl Lab {
-    fn up(plan: Plan) -> Result<Lab, String> {
-        let lab = Lab::named(plan);
-        lab.build()?;
-        Ok(lab)
-    }
-
-    fn named(plan: Plan) -> Lab {
-        Lab { plan }
-    }
-
-    fn build(&self) -> Outcome {
-        state::try_lock(&self.plan.cluster).map_err(words)?.ok_or("the cluster is locked")?;
-        host::prepare().map_err(words)?;
-        apply::build(&self.plan, || Ok(())).map_err(words)
-    }
-
-    fn exec(&self, what: &str, command: &str) -> Result<String, String> {
-        shell(&format!("ip netns exec {} {command}", minik::names::netns(&self.plan.cluster, what)))
-    }
-
-    fn no_drift(&self) -> Outcome {
-        let found = drift::of(&self.plan).map_err(words)?;
-        if found.is_empty() { Ok(()) } else { Err(lines(&found)) }
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let _ = remove::namespaces(&self.plan.cluster);
-        let _ = state::remove(&self.plan.cluster);
-        let _ = host::release();
-    }
-}
-
-fn words(e: minik::error::Error) -> String {
-    e.to_string()
-}
-
-fn lines(items: &[impl ToString]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-fn shell(command: &str) -> Result<String, String> {
-    let output = Command::new("sh").args(["-c", command]).output().map_err(|e| format!("cannot run sh: {e}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        return Ok(text);
-    }
-    Err(format!("{command}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr)))
-}
-
-fn contains(text: &str, part: &str) -> Outcome {
-    if text.contains(part) { Ok(()) } else { Err(format!("expected to see\n  {part}\nin\n{text}")) }
-}
 
 fn net(text: &str) -> ipnet::IpNet {
     text.parse().expect("a prefix")
@@ -418,7 +354,7 @@ fn no_netem() -> Outcome {
 
 /// What the tools change is found and named, and nothing else.
 fn broken() -> Outcome {
-    let cases: [(&str, &str, &[&str]); 14] = [
+    let cases: [(&str, &str, &[&str]); 17] = [
         (
             "node-1",
             "bridge fdb del 16:00:00:00:00:0a dev flannel.1",
@@ -437,6 +373,13 @@ fn broken() -> Outcome {
         ("node-1", "ebtables -D OUTPUT -j KUBE-DEDUP", &["missing: rule 1: eb filter: -A OUTPUT -j KUBE-DEDUP"]),
         ("node-1", "iptables -P FORWARD DROP", &["not in the plan: policy of filter FORWARD: DROP"]),
         ("default/m", "ip link del eth0", &["default/m: missing: link eth0"]),
+        ("default/p", "ip link del eth0", &["default/p: missing: link eth0", "node-1: missing: link veth0a1b2c3d"]),
+        (
+            "node-1",
+            "ip link del flannel.1",
+            &["node-1: missing: link flannel.1 mtu 1450 mac 16:00:00:00:00:09 vxlan id 1"],
+        ),
+        ("node-1", "ip link set flannel.1 down", &["missing: neighbour 10.244.2.0", "missing: route 10.244.2.0/24"]),
     ];
     for (number, (place, command, expected)) in cases.into_iter().enumerate() {
         let lab = Lab::up(plan(&format!("d{number}")))?;
@@ -446,6 +389,11 @@ fn broken() -> Outcome {
         for part in expected {
             contains(&found, part).map_err(|e| format!("{command}: {e}"))?;
         }
+        healed(&lab.plan).map_err(|e| format!("{command}: {e}"))?;
+        let left = lines(&drift::of(&lab.plan).map_err(words)?);
+        if left.contains("missing") {
+            return Err(format!("{command} was not healed:\n{left}"));
+        }
     }
     Ok(())
 }
@@ -453,7 +401,7 @@ fn broken() -> Outcome {
 /// What `plan --as shell` writes makes what `up` makes.
 fn script() -> Outcome {
     let lab = Lab::named(tun_plan("s"));
-    let text = shell::script(&lab.plan);
+    let text = minik::plan::shell::script(&lab.plan);
     let path = std::env::temp_dir().join(format!("{}.sh", lab.plan.cluster));
     std::fs::write(&path, &text).map_err(|e| e.to_string())?;
     let run = shell(&format!("sh {}", path.display())).and_then(|_| {
@@ -472,48 +420,6 @@ fn script() -> Outcome {
     let lost = by_hand.lines().filter(|line| !by_minik.contains(line)).map(|line| format!("by hand: {line}"));
     let new = by_minik.lines().filter(|line| !by_hand.contains(line)).map(|line| format!("by minik: {line}"));
     Err(lost.chain(new).collect::<Vec<_>>().join("\n"))
-}
-
-/// All that the tools show, without what differs from run to run.
-fn everything(lab: &Lab) -> Result<String, String> {
-    let mut text = String::new();
-    for ns in &lab.plan.namespaces {
-        let mut show = |command: &str| {
-            let found = lab.exec(&ns.name, command)?;
-            let lines = found.lines().filter(|line| !line.starts_with('#') && !line.contains("valid_lft"));
-            // Indexes, queues and their numbers, and the links' group are the maker's choice.
-            let plain = |line: &str| {
-                let line = line.split_once(": ").map_or(line, |(number, rest)| match number.parse::<u32>() {
-                    Ok(_) => rest,
-                    Err(_) => line,
-                });
-                let words: Vec<&str> = line.split(' ').collect();
-                let words = words.iter().filter(|word| !word.contains("@if") && !word.starts_with('['));
-                words.copied().collect::<Vec<_>>().join(" ")
-            };
-            // A TUN has its carrier and its queue from whoever serves it.
-            let lines = lines.filter(|line| !line.contains("tun-") && !line.contains("flannel0 "));
-            let lines = lines.map(|line| line.split(" direct_packets_stat").next().unwrap_or(line));
-            let mut lines: Vec<String> = lines.map(plain).collect();
-            lines.sort();
-            text.push_str(&format!("--- {} {command}\n{}\n", ns.name, lines.join("\n")));
-            Ok::<(), String>(())
-        };
-        show("ip -br link")?;
-        show("ip -4 -o address")?;
-        show("ip -6 -o address show scope global")?;
-        show("ip route show table all")?;
-        show("ip -6 route show table main")?;
-        show("ip rule")?;
-        show("ip -6 rule")?;
-        show("ip neigh show nud permanent")?;
-        show("bridge fdb show dynamic")?;
-        show("tc qdisc show")?;
-        show("iptables-save")?;
-        show("ip6tables-save")?;
-        show("ebtables-save")?;
-    }
-    Ok(text)
 }
 
 /// What must not change on the machine; other tests may have clusters at the same time.
