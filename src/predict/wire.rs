@@ -70,14 +70,13 @@ impl<'a> Walker<'a> {
     fn past_siblings(&mut self, at: Place<'a>, ethernet: Ethernet, carried: Carried) -> Result<Outcome> {
         let parent = self.wiring.parent(at)?;
         let sibling = self.wiring.children(parent).find(|child| !child.is(&at) && child.link.mac == Some(ethernet.dst));
-        match sibling {
-            _ if !parent.link.up => Ok(Outcome::dropped(parent.ns, Reason::Down(parent.link.name.clone()))),
-            Some(sibling) => {
-                self.see(parent, Direction::In, Some(ethernet), &carried)?;
-                self.enter_macvlan(sibling, ethernet, carried)
-            }
-            None => self.put(parent, ethernet, carried),
+        if !parent.link.up {
+            return Ok(Outcome::dropped(parent.ns, Reason::Down(parent.link.name.clone())));
         }
+        let Some(sibling) = sibling else { return self.put(parent, ethernet, carried) };
+        // `macvlan_queue_xmit` gives it to the lower device, "for its network taps".
+        self.see(parent, Direction::In, Some(ethernet), &carried)?;
+        self.enter_macvlan(sibling, ethernet, carried)
     }
 
     fn enter_macvlan(&mut self, at: Place<'a>, ethernet: Ethernet, mut carried: Carried) -> Result<Outcome> {
