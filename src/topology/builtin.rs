@@ -68,12 +68,6 @@ pub const ALL: &[Builtin] = &[
         mode: Mode::FlannelHostGw,
     },
     Builtin {
-        name: "flannel-udp",
-        description: "flannel, a TUN and UDP between nodes: 2 nodes, 4 pods, an outside client",
-        text: include_str!("../../topologies/flannel-udp.yaml"),
-        mode: Mode::FlannelUdp,
-    },
-    Builtin {
         name: "kubenet",
         description: "kubelet's own plugin: cbr0 and routes between the nodes: 2 nodes, 4 pods, an outside client",
         text: include_str!("../../topologies/kubenet.yaml"),

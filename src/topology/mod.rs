@@ -275,7 +275,6 @@ impl Mode {
         Mode::FlannelVxlan,
         Mode::FlannelVxlanDirectRouting,
         Mode::FlannelHostGw,
-        Mode::FlannelUdp,
         Mode::Kubenet,
         Mode::KubeRouter,
         Mode::Bridge,
