@@ -99,7 +99,8 @@ pub(super) fn check_segments(spec: &ClusterSpec, underlay: &Underlay) -> Checked
                 "the pods of node `{}` would have addresses of {range}, but with macvlan they are on its segment `{}`, {}",
                 node.name, segment.name, segment.subnet
             );
-            let cure = format!("give it a `podCIDR` out of {}, and `clusterCIDR` all of them", segment.subnet);
+            let cure =
+                format!("give each node a `podCIDR` out of {}, and let `clusterCIDR` span them all", segment.subnet);
             return Err(Complaint::at(span, message).hint(cure));
         }
         if let Some((who, address)) = hosts.iter().find(|(_, address)| range.contains(address)) {

@@ -1,0 +1,344 @@
+//! kubenet, kube-router, the plain bridge, macvlan and Docker's modes on a real kernel, judged by the tools that one
+//! would use on a real node; and the plain bridge beside the CNI project's own plugins.
+//!
+//! Needs root; without it every test is counted as ignored, with the reason in its name, unless MINIK_REQUIRE is set.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a test starts what it checks, and ends where that fails"
+)]
+
+#[path = "kernel/mod.rs"]
+mod kernel;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use libtest_mimic::{Arguments, Failed};
+use minik::plan::{Datapath, Namespace, Plan};
+use minik::{cni, topology};
+use serde_json::{Value, json};
+
+/// Where Debian has the CNI project's plugins.
+const PLUGINS: &str = "/usr/lib/cni";
+
+type Outcome = Result<(), Failed>;
+
+/// A cluster that is removed when the test ends, however it ends.
+struct Cluster {
+    name: String,
+}
+
+impl Cluster {
+    fn up(mode: &str) -> Result<Cluster, Failed> {
+        let cluster = Cluster { name: format!("tmodes{}{}", std::process::id(), mode.replace('-', "")) };
+        cluster.minik(&["up", mode])?;
+        Ok(cluster)
+    }
+
+    fn minik(&self, arguments: &[&str]) -> Result<String, Failed> {
+        run(Command::new(env!("CARGO_BIN_EXE_minik")).env("MINIK_CLUSTER", &self.name).args(arguments))
+    }
+
+    /// The output of a command line in a node, client or pod.
+    fn on(&self, target: &str, line: &str) -> Result<String, Failed> {
+        self.minik(&["exec", target, "--", "sh", "-c", line])
+    }
+
+    /// The name of the `index`th pod of a Deployment `test`.
+    fn test_pod(&self, index: usize) -> Result<String, Failed> {
+        let pods: Value = serde_json::from_str(&self.minik(&["get", "pods", "-o", "json"])?)?;
+        let names = pods["items"].as_array().into_iter().flatten().filter_map(|pod| pod["metadata"]["name"].as_str());
+        let name = names.filter(|name| name.starts_with("test-")).nth(index).ok_or("no such pod")?;
+        Ok(name.to_owned())
+    }
+
+    /// Every check of `verify` passes.
+    fn is_verified(&self) -> Outcome {
+        self.minik(&["verify"]).map(|_| ())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Err(error) = self.minik(&["down"]) {
+            eprintln!("{}", error.message().unwrap_or("cannot remove the cluster"));
+        }
+    }
+}
+
+/// The output of a program that must succeed.
+fn run(command: &mut Command) -> Result<String, Failed> {
+    let output = command.output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    match output.status.success() {
+        true => Ok(text),
+        false => {
+            Err(format!("{command:?}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
+        }
+    }
+}
+
+fn contains(text: &str, parts: &[&str]) -> Outcome {
+    match parts.iter().find(|part| !text.contains(**part)) {
+        None => Ok(()),
+        Some(part) => Err(format!("no `{part}` in:\n{text}").into()),
+    }
+}
+
+fn kubenet() -> Outcome {
+    let cluster = Cluster::up("kubenet")?;
+    contains(&cluster.on("node-1", "ip -d link show cbr0")?, &["PROMISC", "mtu 1500", "qdisc htb"])?;
+    contains(&cluster.on("node-1", "tc qdisc show dev cbr0")?, &["qdisc htb 1: root", "default 0x30"])?;
+    let nat = cluster.on("node-1", "iptables -t nat -S POSTROUTING")?;
+    contains(
+        &nat,
+        &[
+            "! -d 10.0.0.0/8 -m comment --comment \"kubenet: SNAT for outbound traffic from cluster\" -m addrtype ! --dst-type LOCAL -j MASQUERADE",
+        ],
+    )?;
+    let dedup = cluster.on("node-1", "ebtables-save")?;
+    contains(
+        &dedup,
+        &["-A OUTPUT -j KUBE-DEDUP", "-o veth+ --ip-src 192.168.0.1 -j ACCEPT", "--ip-src 192.168.0.0/24 -j DROP"],
+    )?;
+    let pod = cluster.test_pod(0)?;
+    let routes = cluster.on(&pod, "ip route")?;
+    if routes.lines().count() != 2 {
+        return Err(format!("a pod of kubenet has a default and a connected route, not\n{routes}").into());
+    }
+    // A promiscuous bridge takes what its ports exchange; without the rules of ebtables this ping would be answered twice.
+    let ping = cluster.on(&pod, "ping -c 3 -i 0.2 192.168.0.3")?;
+    if ping.contains("DUP!") {
+        return Err(ping.into());
+    }
+    cluster.on("node-1", "ebtables -F KUBE-DEDUP")?;
+    contains(&cluster.on(&pod, "ping -c 3 -i 0.2 192.168.0.3")?, &["DUP!"])?;
+    Ok(())
+}
+
+fn kube_router() -> Outcome {
+    let cluster = Cluster::up("kube-router")?;
+    let routes = cluster.on("node-1", "ip route")?;
+    let far = "10.244.2.0/24 dev tun-820da6d4b1f proto 17 scope link src 10.1.10.9";
+    contains(&routes, &["10.244.1.0/24 via 10.1.10.10 dev ens33 proto 17", far])?;
+    contains(&cluster.on("node-1", "ip rule")?, &["32765:\tfrom 10.244.0.0/24 lookup 77"])?;
+    contains(&cluster.on("node-1", "ip route show table 77")?, &["10.1.20.10 dev tun-820da6d4b1f scope link"])?;
+    contains(&cluster.on("node-1", "ipset list kube-router-node-ips")?, &["hash:ip", "10.1.20.10"])?;
+    let forward = cluster.on("node-1", "iptables -S FORWARD")?;
+    let rules: Vec<&str> = forward.lines().filter_map(|line| line.split('"').nth(1)).collect();
+    let order = [
+        "kube-router netpol - TEMCG2JMHZYE7H7T",
+        "allow outbound node port traffic on node interface with which node ip is associated",
+        "allow inbound traffic to pods",
+        "allow outbound traffic from pods",
+    ];
+    if rules != order {
+        return Err(forward.into());
+    }
+    let pod = cluster.test_pod(0)?;
+    // The router sees the outer packet only: 64 less the two nodes.
+    contains(&cluster.on(&pod, "ping -c 1 10.244.2.2")?, &["ttl=62", " 0% packet loss"])?;
+    cluster.is_verified()
+}
+
+fn macvlan() -> Outcome {
+    let cluster = Cluster::up("macvlan")?;
+    let pod = cluster.test_pod(0)?;
+    contains(&cluster.on(&pod, "ip -d link show eth0")?, &["macvlan mode bridge", "mtu 1500"])?;
+    let mac: Value = serde_json::from_str(&cluster.on(&pod, "ip -j link show eth0")?)?;
+    let mac = mac[0]["address"].as_str().ok_or("no address")?.to_uppercase();
+    // The client is on the same Ethernet: the pod itself answers, and no router is in between.
+    contains(&cluster.on("client", "arping -I ens33 -c 1 10.1.10.129")?, &[&mac])?;
+    contains(&cluster.on("client", "ping -c 1 10.1.10.129")?, &["ttl=64"])?;
+    contains(&cluster.on("node-2", "ping -c 1 10.1.10.129")?, &["ttl=64"])?;
+    let own = cluster.on("node-1", "ping -c 1 -W 1 10.1.10.129 || echo no answer")?;
+    contains(&own, &["no answer"])?;
+    if !cluster.on("node-1", "iptables-save")?.trim().is_empty() {
+        return Err("macvlan needs no rule of iptables".into());
+    }
+    cluster.is_verified()
+}
+
+fn docker() -> Outcome {
+    let cluster = Cluster::up("docker")?;
+    let netns = |target: &str| cluster.on(target, "readlink /proc/self/ns/net");
+    if netns("web")? != netns("logger")? || netns("monitor")? != netns("node-1")? || netns("web")? == netns("shell")? {
+        return Err("containers are not in the namespaces that their network modes say".into());
+    }
+    contains(&cluster.on("web", "ip -4 address show eth0")?, &["172.17.0.2/16 brd 172.17.255.255"])?;
+    let links = cluster.on("batch", "ip -o link")?;
+    if links.lines().count() != 1 || !links.contains(" lo: ") {
+        return Err(format!("network mode none has lo alone, not\n{links}").into());
+    }
+    contains(&cluster.on("node-1", "iptables -S FORWARD")?, &["-P FORWARD DROP", "-A FORWARD -o docker0 -j DOCKER"])?;
+    contains(&cluster.on("client", "curl -s -m 5 http://10.1.10.9:8081/")?, &["Welcome to nginx!"])?;
+    contains(&cluster.on("client", "curl -s -m 5 http://10.1.10.9:8080/hostname")?, &["monitor"])?;
+    contains(&cluster.on("client", "ping -c 1 -W 1 172.17.0.3 || echo no answer")?, &["no answer"])?;
+    contains(&cluster.on("shell", "ping -c 1 10.1.10.8")?, &["ttl=63"])?;
+    cluster.is_verified()
+}
+
+/// Namespaces in which the CNI project's plugins work, and host-local's files.
+struct Bare {
+    prefix: String,
+    made: Vec<String>,
+    files: tempfile::TempDir,
+}
+
+impl Bare {
+    fn new() -> Result<Bare, Failed> {
+        let prefix = format!("tcni{}", std::process::id());
+        let mut bare = Bare { prefix, made: Vec::new(), files: tempfile::tempdir()? };
+        bare.add("node")?;
+        bare.on("node", "ip link set lo up")?;
+        Ok(bare)
+    }
+
+    fn add(&mut self, name: &str) -> Outcome {
+        let netns = format!("{}-{name}", self.prefix);
+        run(Command::new("ip").args(["netns", "add", &netns]))?;
+        self.made.push(netns);
+        Ok(())
+    }
+
+    fn on(&self, name: &str, line: &str) -> Result<String, Failed> {
+        run(Command::new("ip").args(["netns", "exec", &format!("{}-{name}", self.prefix), "sh", "-c", line]))
+    }
+
+    /// `ADD` of a plugin for the container of this id, in a namespace of that name.
+    fn add_container(&mut self, name: &str, id: &str, conf: &Value) -> Outcome {
+        self.add(name)?;
+        for plugin in ["loopback", "bridge"] {
+            let mut child = Command::new("ip")
+                .args(["netns", "exec", &format!("{}-node", self.prefix), &format!("{PLUGINS}/{plugin}")])
+                .env("CNI_COMMAND", "ADD")
+                .env("CNI_CONTAINERID", id)
+                .env("CNI_NETNS", format!("/run/netns/{}-{name}", self.prefix))
+                .env("CNI_IFNAME", if plugin == "loopback" { "lo" } else { "eth0" })
+                .env("CNI_PATH", PLUGINS)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()?;
+            child.stdin.take().ok_or("no stdin")?.write_all(conf.to_string().as_bytes())?;
+            let output = child.wait_with_output()?;
+            if !output.status.success() {
+                return Err(format!("{plugin}: {}", String::from_utf8_lossy(&output.stdout)).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        for netns in &self.made {
+            if let Err(error) = run(Command::new("ip").args(["netns", "del", netns])) {
+                eprintln!("{}", error.message().unwrap_or("cannot remove a namespace"));
+            }
+        }
+    }
+}
+
+/// What `ip -j` prints of links, without what a kernel chooses: (name or kind, MTU, flags, addresses).
+fn addresses(text: &str) -> Result<Vec<String>, Failed> {
+    let links: Vec<Value> = serde_json::from_str(text)?;
+    let told = |link: &Value| {
+        let name = link["ifname"].as_str().unwrap_or_default();
+        let kind = if name.starts_with("veth") { "veth" } else { name };
+        let infos = link["addr_info"].as_array().into_iter().flatten().filter(|info| info["family"] == "inet");
+        let infos: Vec<String> = infos
+            .map(|info| format!("{}/{} {} {}", info["local"], info["prefixlen"], info["broadcast"], info["scope"]))
+            .collect();
+        format!("{kind} mtu {} {} master {} {infos:?}", link["mtu"], link["operstate"], link["master"])
+    };
+    Ok(links.iter().filter(|link| link["ifname"] != "ens33").map(told).collect())
+}
+
+/// The plan of the built-in `bridge` for a cluster of this name.
+fn bridge_plan(name: &str) -> Result<Plan, Failed> {
+    let overrides = topology::Overrides { cluster_name: Some(name.to_owned()), ..topology::Overrides::default() };
+    let cluster = topology::parse(&[topology::builtin::find("bridge")?.source()], &overrides)?;
+    Ok(cni::plan(&cluster, Datapath::Kernel)?)
+}
+
+fn file<'a>(node: &'a Namespace, path: &str) -> Result<&'a str, Failed> {
+    let found = node.files.iter().find(|file| file.path == path);
+    Ok(&found.ok_or_else(|| format!("the plan has no file {path}"))?.content)
+}
+
+/// The state that the real plugins leave in a bare namespace is that of minik's node.
+fn real_plugins() -> Outcome {
+    let cluster = Cluster::up("bridge")?;
+    let plan = bridge_plan(&cluster.name)?;
+    let node = plan.namespace("node-1").ok_or("no node-1")?;
+    let list: Value = serde_json::from_str(file(node, "/etc/cni/net.d/10-mynet.conflist")?)?;
+    let mut bare = Bare::new()?;
+    let mut conf = list["plugins"][0].clone();
+    conf["name"] = list["name"].clone();
+    conf["cniVersion"] = list["cniVersion"].clone();
+    conf["ipam"]["dataDir"] = json!(bare.files.path());
+    let leases = node.files.iter().filter(|file| file.content.ends_with("\r\neth0"));
+    let ids: Vec<String> = leases.filter_map(|file| Some(file.content.split_once("\r\n")?.0.to_owned())).collect();
+    for (index, id) in ids.iter().enumerate() {
+        bare.add_container(&format!("pod{index}"), id, &conf)?;
+    }
+    let same = |what: &str, ours: &str, theirs: &str| match ours == theirs {
+        true => Ok(()),
+        false => Err(Failed::from(format!("{what}: minik has\n{ours}\nand the plugins make\n{theirs}"))),
+    };
+    contains(&cluster.on("node-1", "iptables-save -t nat")?, &["-s 10.22.0.4/32", "CNI-", "MASQUERADE"])?;
+    for line in
+        ["iptables-save -t nat | grep ^-A | sort", "ip route show dev cni0", "cat /proc/sys/net/ipv4/ip_forward"]
+    {
+        same(line, &cluster.on("node-1", line)?, &bare.on("node", line)?)?;
+    }
+    let hairpin = "bridge -d link show | grep -o 'hairpin [a-z]*'";
+    same(hairpin, &cluster.on("node-1", hairpin)?, &bare.on("node", hairpin)?)?;
+    let links = |text: &str| addresses(text).map(|links| links.join("\n"));
+    let show = "ip -j address";
+    same("links of the node", &links(&cluster.on("node-1", show)?)?, &links(&bare.on("node", show)?)?)?;
+    for (index, pod) in plan.pods().enumerate() {
+        let (pod, bare_pod) = (pod.name.as_str(), format!("pod{index}"));
+        same("a pod's links", &links(&cluster.on(pod, show)?)?, &links(&bare.on(&bare_pod, show)?)?)?;
+        let routes = "ip route; cat /proc/sys/net/ipv4/conf/eth0/arp_notify";
+        same("a pod's routes", &cluster.on(pod, routes)?, &bare.on(&bare_pod, routes)?)?;
+    }
+    let directory = bare.files.path().join("mynet");
+    same("files", &listed(&cluster.on("node-1", "ls /var/lib/cni/networks/mynet")?), &names(&directory)?)?;
+    for name in std::fs::read_dir(&directory)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+        let ours = cluster.on("node-1", &format!("cat /var/lib/cni/networks/mynet/{name}"))?;
+        same(&name, &ours, &std::fs::read_to_string(directory.join(&name))?)?;
+    }
+    cluster.is_verified()
+}
+
+fn listed(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn names(directory: &Path) -> Result<String, Failed> {
+    let entries = std::fs::read_dir(directory)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = entries.collect();
+    names.sort();
+    Ok(names.join(" "))
+}
+
+fn no_plugins() -> Option<String> {
+    let missing = ["bridge", "host-local", "loopback"].into_iter().find(|name| !Path::new(PLUGINS).join(name).exists());
+    kernel::not_root().or_else(|| missing.map(|name| format!("no {PLUGINS}/{name}, of containernetworking-plugins")))
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let trials = vec![
+        kernel::trial("kubenet_is_as_kubelet_leaves_it", kernel::not_root(), kubenet),
+        kernel::trial("kube_router_routes_by_rule_and_tunnel", kernel::not_root(), kube_router),
+        kernel::trial("macvlan_pods_are_on_the_lan_and_out_of_their_nodes_reach", kernel::not_root(), macvlan),
+        kernel::trial("docker_has_its_four_network_modes", kernel::not_root(), docker),
+        kernel::trial("the_plain_bridge_is_what_the_real_plugins_make", no_plugins(), real_plugins),
+    ];
+    libtest_mimic::run(&arguments, trials).exit();
+}
