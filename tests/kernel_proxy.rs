@@ -13,7 +13,8 @@ use std::process::{Command, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use minik::plan::restore;
-use minik::proxy::{Family, View, nftables};
+use minik::proxy::{Family, Host, View, nftables};
+use minik::topology::{ProxyConfig, Source, parse_services};
 use proxy_cases::{case, config, differences, dumps, written};
 
 /// A network namespace for as long as a test lasts.
@@ -65,6 +66,63 @@ fn iptables(backend: &str, minor: u8, path: &Path, dump: &Path) -> Result<(), Fa
     let saved = restore::normalised(&netns.run(&[&format!("iptables-{backend}-save")], "")?);
     let wrong = differences(&std::fs::read_to_string(dump)?, &saved);
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+/// Services of IPv6, in every shape that has an address of its own in the rules.
+const IPV6: &str = "apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: LoadBalancer
+  clusterIP: fd00:10:96::20
+  sessionAffinity: ClientIP
+  externalTrafficPolicy: Local
+  externalIPs: ['2001:db8::9']
+  loadBalancerSourceRanges: ['2001:db8:1::/48']
+  healthCheckNodePort: 30900
+  ports: [{port: 80, nodePort: 30080}]
+status: {loadBalancer: {ingress: [{ip: '2001:db8::7'}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: nobody}
+spec: {clusterIP: 'fd00:10:96::21', ports: [{port: 53, protocol: UDP}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-x, labels: {kubernetes.io/service-name: web}}
+addressType: IPv6
+endpoints: [{addresses: ['fd00:10:244::2'], nodeName: node-1}, {addresses: ['fd00:10:244:1::2'], nodeName: node-2}]
+ports: [{name: '', port: 8080}]
+";
+
+/// ip6tables-save prints the rules of IPv6 as they were written, and nft takes the table.
+fn ipv6(minor: u8) -> Result<(), Failed> {
+    let objects = parse_services(&[Source::new("ipv6.yaml", IPV6)]).map_err(|error| error.to_string())?;
+    let host = Host {
+        name: "node-1".to_owned(),
+        node_ips: vec!["2001:db8::2".parse()?],
+        addresses: vec!["::1".parse()?, "2001:db8::2".parse()?],
+        zone: None,
+        pod_cidrs: Vec::new(),
+    };
+    let config = ProxyConfig { minor, ..ProxyConfig::new(vec!["fd00:10:244::/48".parse()?]) };
+    let view = View::new(&config, &host, Family::V6, &objects.services, &objects.slices);
+    let mut tables = Vec::new();
+    minik::proxy::iptables::overlay(&view).into_tables(&mut tables);
+    let ours = restore::iptables_restore(&tables);
+    let netns = Netns::new(&format!("v6-{minor}"))?;
+    netns.run(&["ip6tables-nft-restore"], &ours)?;
+    let wrong = differences(&ours, &restore::normalised(&netns.run(&["ip6tables-nft-save"], "")?));
+    if !wrong.is_empty() {
+        return Err(wrong.join("\n").into());
+    }
+    netns.run(&["nft", "-f", "-"], &nftables::ruleset(&view).script())?;
+    let listed = netns.run(&["nft", "list", "map", "ip6", "kube-proxy", "service-ips"], "")?;
+    if !listed.contains("fd00:10:96::20 . tcp . 80 : goto service-") {
+        return Err(listed.into());
+    }
+    Ok(())
 }
 
 /// What nft lists of our table is what it listed of kube-proxy's; the order of chains and elements is random.
@@ -128,6 +186,10 @@ fn main() {
     for (minor, path, dump) in dumps("nft") {
         let name = format!("nft 1.{minor} {}", stem(&path));
         trials.push(kernel::trial(name, missing("nft"), move || nft(minor, &path, &dump)));
+    }
+    for minor in ProxyConfig::MINORS {
+        let missing = missing("ip6tables-nft-restore").or_else(|| missing("nft"));
+        trials.push(kernel::trial(format!("ip6tables 1.{minor}"), missing, move || ipv6(minor)));
     }
     assert!(trials.len() >= 30, "only {} cases were found", trials.len());
     libtest_mimic::run(&arguments, trials).exit();
