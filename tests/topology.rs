@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use minik::error::Kind;
-use minik::topology::{Cluster, Mode, Overrides, Source, WorkloadKind, builtin, parse, schema};
+use minik::topology::{Cluster, KeptService, Memory, Mode, Overrides, Source, WorkloadKind, builtin, parse, schema};
 use proptest::prelude::*;
 
 fn bad_topologies() -> PathBuf {
@@ -457,4 +457,28 @@ fn flannel_s_options_stand_in_the_cluster_too() {
     let flannel = &cluster.network.flannel;
     assert_eq!(cluster.network.mode, Mode::FlannelVxlanDirectRouting);
     assert_eq!((flannel.vni, flannel.ip_masq, flannel.pod_mtu), (9, false, Some(1300)));
+}
+
+/// A Service keeps what it was given while others come and go, and what was chosen gives way to what is written.
+#[test]
+fn services_keep_what_they_were_given() {
+    let service = |name: &str, spec: &str| {
+        format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{type: NodePort, {spec}}}\n")
+    };
+    let first = cluster(&format!("{HEAD}{}", service("a", "ports: [{port: 80}]")));
+    let (ip, port) = (first.services[0].cluster_ips[0], first.services[0].ports[0].node_port.unwrap());
+    let mut kept = KeptService::of(&first.services[0]);
+    kept.addresses = vec!["10.96.7.7".parse().unwrap()];
+    kept.node_ports.insert("/TCP".to_owned(), 31_234);
+    let memory = Memory { services: [("default/a".to_owned(), kept)].into(), ..Memory::default() };
+    let overrides = Overrides { memory, ..Overrides::default() };
+    let with = |text: String| parse(&[Source::new("test.yaml", format!("{HEAD}{text}"))], &overrides).unwrap();
+    let again = with(service("a", "ports: [{port: 80}]"));
+    assert_eq!(again.services[0].cluster_ips[0].to_string(), "10.96.7.7");
+    assert_eq!(again.services[0].ports[0].node_port, Some(31_234));
+    let both = service("a", "ports: [{port: 80}]")
+        + &service("b", "clusterIP: 10.96.7.7, ports: [{port: 80, nodePort: 31234}]");
+    let displaced = with(both);
+    assert_eq!(displaced.services[0].cluster_ips[0], ip);
+    assert_eq!(displaced.services[0].ports[0].node_port, Some(port));
 }

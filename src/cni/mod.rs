@@ -29,7 +29,7 @@ mod underlay;
 use crate::error::{Error, Kind, Result};
 use crate::ipam::{Ipam, Owner};
 use crate::plan::{Datapath, Namespace, Plan};
-use crate::topology::{Addressing, Cluster, Kept, Memory, Mode, Node};
+use crate::topology::{Addressing, Cluster, Kept, KeptService, Memory, Mode, Node};
 
 /// What a mode needs from the kernel and its tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,7 +148,8 @@ pub fn bgp_sessions<'c>(cluster: &'c Cluster, node: &Node) -> Option<Vec<BgpSess
 /// # Errors
 /// As [`plan`].
 pub fn memory(cluster: &Cluster, plan: &Plan) -> Result<Memory> {
-    let mut memory = Memory::default();
+    let services = cluster.services.iter().map(|service| (service.key(), KeptService::of(service))).collect();
+    let mut memory = Memory { services, ..Memory::default() };
     for pod in &cluster.pods {
         let own = plan.namespace(&pod.key()).filter(|ns| ns.name == pod.key());
         let address = own.and_then(Namespace::address);

@@ -5,10 +5,12 @@
 //! after all that happened.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+
+use super::service::{Service, ServicePort};
 
 /// Nodes and addresses that are given, and in which order addresses came back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,36 @@ pub struct Memory {
     pub released: Vec<Ipv4Addr>,
     /// The address that host-local gave last, by node.
     pub last_reserved: BTreeMap<String, Ipv4Addr>,
+    /// The Services by `namespace/name`.
+    pub services: BTreeMap<String, KeptService>,
+}
+
+/// What a Service was given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptService {
+    /// Its cluster addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its node ports, by the port's name and protocol: `http/TCP`.
+    pub node_ports: BTreeMap<String, u16>,
+    /// The node port of its health check.
+    pub health_check: Option<u16>,
+}
+
+impl KeptService {
+    /// What this Service has.
+    pub fn of(service: &Service) -> KeptService {
+        let ports = service.ports.iter().filter_map(|port| Some((KeptService::key(port), port.node_port?)));
+        KeptService {
+            addresses: service.cluster_ips.clone(),
+            node_ports: ports.collect(),
+            health_check: service.health_check_node_port,
+        }
+    }
+
+    /// By what a port is known.
+    pub(super) fn key(port: &ServicePort) -> String {
+        format!("{}/{}", port.name, port.protocol.name())
+    }
 }
 
 /// What a pod has.

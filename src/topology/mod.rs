@@ -51,7 +51,7 @@ pub use flannel::Flannel;
 pub use ip_pool::{EncapsulationMode, IpPool, Routing};
 pub use line::{Line, LineChange, line_change};
 pub use manifest::{Applied, applied, objects};
-pub use memory::{Kept, Memory};
+pub use memory::{Kept, KeptService, Memory};
 pub use objects::{KubeNamespace, Workload, WorkloadKind};
 pub use options::{CloudRoutes, HairpinMode, KubeRouter, Kubenet, ModeOptions, OverlayType};
 pub use parse::{parse, parse_services};

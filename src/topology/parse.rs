@@ -84,7 +84,7 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     pod_network::check(&placed, chosen.mode)?;
     pod_network::check_host_ports(&placed, chosen.mode)?;
     pools::check_room(&network, &file.spec, &pool_objects, &underlay.nodes, &placed)?;
-    let found = service_objects::resolve(&objects, &namespaces, Some(service_cidr))?;
+    let found = service_objects::resolve(&objects, &namespaces, Some((service_cidr, &overrides.memory.services)))?;
     let proxy = proxy_config(file.spec.proxy.as_ref(), &network, !found.services.is_empty())?;
     let hosts = file.spec.nodes.iter().map(|n| &n.name).chain(file.spec.clients.iter().map(|c| &c.name));
     let hosts: Vec<(&str, Span)> = hosts.map(|name| (name.as_str(), name.span)).collect();

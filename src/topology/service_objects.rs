@@ -9,6 +9,7 @@ use super::documents::Document;
 use super::endpoint_slices;
 use super::fields::Spanned;
 use super::manifests::Metadata;
+use super::memory::KeptService;
 use super::service::{EndpointSlice, Service};
 use super::service_ports;
 use super::services;
@@ -28,12 +29,13 @@ pub struct ServiceObjects {
 /// Names that are taken, by kind and namespace.
 type Seen = BTreeMap<(&'static str, String, String), Span>;
 
-/// Resolves them; with a `range`, Services get the addresses and node ports that they lack. Without known `namespaces`
+/// Resolves them; with `given`, the Services' prefix and what they had before, they get the
+/// addresses and node ports that they lack. Without known `namespaces`
 /// any will do.
 pub(super) fn resolve(
     documents: &[Document],
     namespaces: &[KubeNamespace],
-    range: Option<Ipv4Net>,
+    given: Option<(Ipv4Net, &BTreeMap<String, KeptService>)>,
 ) -> Checked<ServiceObjects> {
     let mut seen = Seen::new();
     let mut drafts = Vec::new();
@@ -43,8 +45,8 @@ pub(super) fn resolve(
         let (name, namespace) = named("Service", &object.metadata, place, namespaces, &mut seen)?;
         drafts.push(services::service(object, &name, &namespace)?);
     }
-    if let Some(range) = range {
-        service_ports::allocate(&mut drafts, range)?;
+    if let Some((range, before)) = given {
+        service_ports::allocate(&mut drafts, range, before)?;
     }
     let services: Vec<Service> = drafts.into_iter().map(|draft| draft.service).collect();
     let mut slices = Vec::new();

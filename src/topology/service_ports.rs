@@ -11,6 +11,7 @@ use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
 use super::complaint::{Checked, Complaint};
+use super::memory::KeptService;
 use super::service::{ServiceKind, ServiceProtocol, TrafficPolicy};
 use super::services::Draft;
 use super::source::Span;
@@ -28,16 +29,21 @@ struct Taken {
     ports: BTreeMap<(ServiceProtocol, u16), (String, Option<Span>)>,
 }
 
-/// Gives every Service the address and node ports that it lacks.
-pub(super) fn allocate(drafts: &mut [Draft], range: Ipv4Net) -> Checked<()> {
+/// Gives every Service the address and node ports that it lacks: those that it had before, if they are still free.
+pub(super) fn allocate(drafts: &mut [Draft], range: Ipv4Net, before: &BTreeMap<String, KeptService>) -> Checked<()> {
     let mut taken = Taken::default();
     for draft in drafts.iter() {
         written_addresses(draft, range, &mut taken)?;
         written_ports(draft, &mut taken)?;
     }
     for draft in drafts.iter_mut() {
+        if let Some(kept) = before.get(&draft.service.key()) {
+            keep(draft, kept, range, &mut taken);
+        }
+    }
+    for draft in drafts.iter_mut() {
         let key = draft.service.key();
-        if draft.wants_ip {
+        if draft.wants_ip && draft.service.cluster_ips.is_empty() {
             let ip = choose_address(&key, range, &taken).ok_or_else(|| full(draft, "address", &range.to_string()))?;
             taken.addresses.insert(ip, (key.clone(), None));
             draft.service.cluster_ips.push(ip);
@@ -45,6 +51,31 @@ pub(super) fn allocate(drafts: &mut [Draft], range: Ipv4Net) -> Checked<()> {
         choose_ports(draft, &key, &mut taken)?;
     }
     Ok(())
+}
+
+/// Gives a Service again what it had, as far as it still wants it and nobody wrote it down for another.
+fn keep(draft: &mut Draft, kept: &KeptService, range: Ipv4Net, taken: &mut Taken) {
+    let key = draft.service.key();
+    let mut claim = |protocol, number: u16| {
+        let free = NODE_PORTS.contains(&number) && !taken.ports.contains_key(&(protocol, number));
+        free.then(|| taken.ports.insert((protocol, number), (key.clone(), None)));
+        free
+    };
+    for port in draft.service.ports.iter_mut().filter(|port| draft.wants_node_ports && port.node_port.is_none()) {
+        let had = kept.node_ports.get(&KeptService::key(port)).copied();
+        port.node_port = had.filter(|number| claim(port.protocol, *number));
+    }
+    if draft.wants_health {
+        let had = kept.health_check.filter(|number| claim(ServiceProtocol::Tcp, *number));
+        draft.service.health_check_node_port = had;
+    }
+    let inside = |ip: &&IpAddr| matches!(ip, IpAddr::V4(ip) if range.contains(ip));
+    if let Some(ip) =
+        kept.addresses.iter().find(inside).filter(|ip| draft.wants_ip && !taken.addresses.contains_key(ip))
+    {
+        taken.addresses.insert(*ip, (key, None));
+        draft.service.cluster_ips.push(*ip);
+    }
 }
 
 fn full(draft: &Draft, what: &str, range: &str) -> Box<Complaint> {
@@ -150,7 +181,7 @@ fn choose_ports(draft: &mut Draft, key: &str, taken: &mut Taken) -> Checked<()> 
             draft.service.ports[index].node_port = Some(chosen);
         }
     }
-    if draft.wants_health {
+    if draft.wants_health && draft.service.health_check_node_port.is_none() {
         let name = format!("{key} health check");
         let chosen = choose_port(&name, ServiceProtocol::Tcp, taken);
         let chosen = chosen.ok_or_else(|| full(draft, "node port", "30000-32767"))?;
