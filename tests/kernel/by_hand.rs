@@ -126,6 +126,7 @@ pub fn everything(lab: &Lab) -> Result<String, String> {
             let tun = |line: &str| ["tun-", "flannel0 ", "tunl0 "].iter().any(|word| line.contains(word));
             let lines = lines.filter(|line| !(line.contains("fe80::") || of_devices && tun(line)));
             let lines = lines.map(|line| line.split(" direct_packets_stat").next().unwrap_or(line));
+            let lines = lines.map(|line| line.replace("<NO-CARRIER,", "<"));
             // A MAC that the plan leaves to the kernel is another one each time.
             let chosen = |line: &str| {
                 let link = ns.links.iter().find(|link| line.split([' ', '@']).next() == Some(&link.name));
@@ -137,7 +138,7 @@ pub fn everything(lab: &Lab) -> Result<String, String> {
                 }
                 false => plain(line),
             };
-            let mut lines: Vec<String> = lines.map(plain).collect();
+            let mut lines: Vec<String> = lines.map(|line| plain(&line)).collect();
             lines.sort();
             text.push_str(&format!("--- {} {command}\n{}\n", ns.name, lines.join("\n")));
             Ok::<(), String>(())
