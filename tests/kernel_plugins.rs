@@ -1,4 +1,4 @@
-//! kubenet, kube-router, the plain bridge, macvlan and Docker's modes on a real kernel, judged by the tools that one
+//! canal, kubenet, kube-router, the plain bridge, macvlan and Docker's modes on a real kernel, judged by the tools that one
 //! would use on a real node; and the plain bridge beside the CNI project's own plugins.
 //!
 //! Needs root; without it every test is counted as ignored, with the reason in its name, unless MINIK_REQUIRE is set.
@@ -86,6 +86,22 @@ fn contains(text: &str, parts: &[&str]) -> Outcome {
         None => Ok(()),
         Some(part) => Err(format!("no `{part}` in:\n{text}").into()),
     }
+}
+
+fn canal() -> Outcome {
+    let cluster = Cluster::up("canal")?;
+    let routes = cluster.on("node-1", "ip route")?;
+    contains(&routes, &["10.244.0.2 dev cali", "10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink"])?;
+    if cluster.on("node-1", "ip -o link")?.contains(" cni0") {
+        return Err("canal has no bridge".into());
+    }
+    let forward = cluster.on("node-1", "iptables -S FORWARD")?;
+    match (forward.find("-j cali-FORWARD"), forward.find("-j FLANNEL-FWD")) {
+        (Some(felix), Some(flannel)) if felix < flannel => {}
+        _ => return Err(forward.into()),
+    }
+    contains(&cluster.on(&cluster.test_pod(0)?, "ip route")?, &["default via 169.254.1.1 dev eth0"])?;
+    cluster.is_verified()
 }
 
 fn kubenet() -> Outcome {
@@ -334,6 +350,7 @@ fn no_plugins() -> Option<String> {
 fn main() {
     let arguments = Arguments::from_args();
     let trials = vec![
+        kernel::trial("canal_is_calico_s_pods_over_flannel_s_network", kernel::not_root(), canal),
         kernel::trial("kubenet_is_as_kubelet_leaves_it", kernel::not_root(), kubenet),
         kernel::trial("kube_router_routes_by_rule_and_tunnel", kernel::not_root(), kube_router),
         kernel::trial("macvlan_pods_are_on_the_lan_and_out_of_their_nodes_reach", kernel::not_root(), macvlan),

@@ -186,7 +186,7 @@ fn node_namespace(cluster: &Cluster, addresses: &Addresses, node: &Node) -> Resu
 
 /// A new namespace inherits the host's IPv4 settings: those that decide whether packets pass are written down. Felix
 /// writes `accept_ra` on every host end; as a default it reaches all of them at once.
-fn node_sysctls() -> Vec<Sysctl> {
+pub(super) fn node_sysctls() -> Vec<Sysctl> {
     vec![
         Sysctl::new("net.ipv4.ip_forward", "1"),
         Sysctl::new("net.ipv4.conf.all.rp_filter", "0"),
@@ -218,7 +218,7 @@ fn tunnel_peers(cluster: &Cluster, addresses: &Addresses, node: &Node, tunnel: &
 }
 
 /// The node's end of a pod's veth.
-fn host_end(pod: &Pod, mtu: u32) -> Link {
+pub(super) fn host_end(pod: &Pod, mtu: u32) -> Link {
     let ipv4 =
         Ipv4Conf { proxy_arp: Some(true), forwarding: Some(true), route_localnet: Some(true), proxy_delay: Some(0) };
     let kind = LinkKind::Veth { peer_namespace: pod.key(), peer: POD_NIC.to_string() };
@@ -256,17 +256,22 @@ fn pod_namespace(cluster: &Cluster, addresses: &Addresses, pod: &Pod) -> Result<
     let (Some(node), Some(address)) = (node, addresses.pod(pod)) else {
         return Err(Error::new(Kind::Topology, format!("pod {} has no node or no address", pod.key())));
     };
+    Ok(pod_at(cluster, pod, address, pod_mtu(cluster, node)))
+}
+
+/// The namespace of a pod with this address.
+pub(super) fn pod_at(cluster: &Cluster, pod: &Pod, address: Ipv4Addr, mtu: u32) -> Namespace {
     let role = Role::Pod { node: pod.node.clone(), namespace: pod.namespace.clone(), pod: pod.name.clone() };
     let mut ns = Namespace::new(&cluster.name, &pod.key(), &pod.name, role);
     ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "0"), Sysctl::new("net.ipv6.conf.all.disable_ipv6", "1")];
     let kind = LinkKind::Veth { peer_namespace: pod.node.clone(), peer: felix::names::veth(pod) };
     ns.links.push(Link {
         mac: Some(names::mac(&[&cluster.name, &pod.key(), POD_NIC])),
-        mtu: Some(pod_mtu(cluster, node)),
+        mtu: Some(mtu),
         addresses: vec![Address { net: Ipv4Net::from(address).into(), broadcast: Some(address), scope: Scope::Global }],
         ..Link::new(POD_NIC, kind)
     });
     ns.routes.push(Route::on_link(POD_GATEWAY.into(), POD_NIC));
     ns.routes.push(Route::default_via(POD_GATEWAY, POD_NIC));
-    Ok(ns)
+    ns
 }

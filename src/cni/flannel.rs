@@ -108,6 +108,14 @@ fn subnet(node: &Node) -> Result<Ipv4Net> {
     })
 }
 
+/// MTU in bytes of a node's pods with this backend.
+///
+/// # Errors
+/// `Topology` if the node has no podCIDR.
+pub(super) fn pod_mtu(cluster: &Cluster, backend: &Backend, node: &Node) -> Result<u32> {
+    Ok(local(cluster, backend, node)?.mtu)
+}
+
 /// The MTU is what the node's NIC (or the file) has, less the encapsulation.
 fn local<'a>(cluster: &'a Cluster, backend: &Backend, node: &'a Node) -> Result<Local<'a>> {
     let nic = node.mtu;

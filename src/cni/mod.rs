@@ -13,6 +13,7 @@ mod calico_ipip;
 mod calico_ipip_crosssubnet;
 mod calico_vxlan;
 mod calico_vxlan_crosssubnet;
+mod canal;
 mod docker;
 pub mod felix;
 mod flannel;
@@ -65,11 +66,11 @@ pub fn needs(mode: Mode) -> &'static [Need] {
         }
         Mode::FlannelHostGw => &[Need::Veth, Need::Bridge, Need::Iptables],
         Mode::FlannelUdp => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Tun],
+        Mode::Canal => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Vxlan],
         Mode::Kubenet => &[Need::Veth, Need::Bridge, Need::Iptables],
         Mode::KubeRouter => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Ipip],
         Mode::Bridge | Mode::Docker => &[Need::Veth, Need::Bridge, Need::Iptables],
         Mode::Macvlan => &[Need::Veth, Need::Bridge],
-        _ => &[],
     }
 }
 
@@ -104,12 +105,12 @@ fn of_mode(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
         Mode::FlannelVxlanDirectRouting => flannel::plan(cluster, datapath, &flannel_vxlan::DIRECT_ROUTING),
         Mode::FlannelHostGw => flannel::plan(cluster, datapath, &flannel_host_gw::HOST_GW),
         Mode::FlannelUdp => flannel::plan(cluster, datapath, &flannel_udp::UDP),
+        Mode::Canal => canal::plan(cluster, datapath),
         Mode::Kubenet => kubenet::plan(cluster, datapath),
         Mode::KubeRouter => kube_router::plan(cluster, datapath),
         Mode::Bridge => bridge::plan(cluster, datapath),
         Mode::Macvlan => macvlan::plan(cluster, datapath),
         Mode::Docker => docker::plan(cluster, datapath),
-        mode => Err(not_built(mode)),
     }
 }
 
@@ -174,10 +175,6 @@ pub fn memory(cluster: &Cluster, plan: &Plan) -> Result<Memory> {
         memory.tunnels = tunnels.map(|(node, device, address)| (calico::tunnel_key(node, &device), address)).collect();
     }
     Ok(memory.after(&cluster.memory))
-}
-
-fn not_built(mode: Mode) -> Error {
-    Error::new(Kind::Unsupported, format!("the mode {mode} is not in this version of minik"))
 }
 
 #[cfg(test)]

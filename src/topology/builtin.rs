@@ -68,6 +68,12 @@ pub const ALL: &[Builtin] = &[
         mode: Mode::FlannelHostGw,
     },
     Builtin {
+        name: "canal",
+        description: "Calico's pods and rules over flannel's vxlan: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/canal.yaml"),
+        mode: Mode::Canal,
+    },
+    Builtin {
         name: "kubenet",
         description: "kubelet's own plugin: cbr0 and routes between the nodes: 2 nodes, 4 pods, an outside client",
         text: include_str!("../../topologies/kubenet.yaml"),
