@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::launch::Answer;
+use super::launch::{self, Answer};
 use super::orders::{Orders, Port};
 use super::{lock_path, orders_path, socket_path};
 use crate::error::{Error, Kind, Result};
@@ -106,7 +106,7 @@ pub struct TunnelStatus {
 /// # Errors
 /// If an agent is there and does not answer.
 pub fn status(cluster: &str) -> Result<Option<Status>> {
-    let Some(line) = ask(cluster, Request::Status)? else { return Ok(None) };
+    let Some(line) = ask(cluster, Request::Status, DEADLINE)? else { return Ok(None) };
     serde_json::from_str(&line).map(Some).map_err(|e| {
         Error::new(Kind::Io, format!("cannot read the answer of the agent of cluster {cluster}")).because(e)
     })
@@ -121,7 +121,7 @@ pub fn stop(cluster: &str) -> Result<bool> {
     let lost = || Ok(process::of_arguments(&agent_arguments(cluster))?.into_iter().next());
     let Some(agent) = holder(cluster)?.map_or_else(lost, |agent| Ok(Some(agent)))? else { return Ok(false) };
     // An agent that cannot be asked (it has no orders yet, or hangs) is killed below.
-    let asked = matches!(ask(cluster, Request::Stop), Ok(Some(_)));
+    let asked = matches!(ask(cluster, Request::Stop, DEADLINE), Ok(Some(_)));
     if asked && agent.wait(DEADLINE)? {
         return Ok(true);
     }
@@ -203,7 +203,7 @@ pub fn follow(orders: &Orders) -> Result<()> {
     let cluster = &orders.cluster;
     let text = serde_json::to_vec(orders).map_err(|e| Error::new(Kind::Io, "cannot write orders").because(e))?;
     state::write_whole(&orders_path(cluster), &text)?;
-    let Some(line) = ask(cluster, Request::Reload)? else { return Ok(()) };
+    let Some(line) = ask(cluster, Request::Reload, launch::DEADLINE)? else { return Ok(()) };
     match serde_json::from_str(&line) {
         Ok(Answer::Ready) => Ok(()),
         Ok(Answer::Failed(why)) => Err(Error::new(Kind::Io, format!("the agent of cluster {cluster}: {why}"))),
@@ -212,14 +212,14 @@ pub fn follow(orders: &Orders) -> Result<()> {
 }
 
 /// Asks an agent; none if there is no agent.
-fn ask(cluster: &str, request: Request) -> Result<Option<String>> {
+fn ask(cluster: &str, request: Request, patience: Duration) -> Result<Option<String>> {
     let path = socket_path(cluster);
     let cannot = |e| Error::io(format!("cannot ask the agent of cluster {cluster}"), e);
     let stream = match UnixStream::connect(&path) {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
         stream => stream.map_err(cannot)?,
     };
-    stream.set_read_timeout(Some(DEADLINE)).map_err(cannot)?;
+    stream.set_read_timeout(Some(patience)).map_err(cannot)?;
     let mut line = serde_json::to_vec(&request).map_err(|e| cannot(e.into()))?;
     line.push(b'\n');
     (&stream).write_all(&line).map_err(cannot)?;

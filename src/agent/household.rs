@@ -53,12 +53,11 @@ impl Household {
         self.residents.iter().filter_map(|(pod, _)| states.get(&key(pod)).cloned()).collect()
     }
 
-    /// Serves these pods from now on; those with the same orders as before are not disturbed. Must be called inside of
-    /// the runtime.
+    /// Serves these pods from now on; those with the same orders as before are not disturbed.
     ///
     /// # Errors
     /// If a pod's namespace is not there, or one of minik's own ports is taken.
-    pub(super) fn follow(&mut self, orders: Vec<PodOrders>) -> Result<()> {
+    pub(super) async fn follow(&mut self, orders: Vec<PodOrders>) -> Result<()> {
         let mut before: BTreeMap<String, (PodOrders, Lease)> =
             std::mem::take(&mut self.residents).into_iter().map(|(pod, lease)| (key(&pod), (pod, lease))).collect();
         let mut new = Vec::new();
@@ -66,13 +65,17 @@ impl Household {
             match before.remove(&key(&pod)) {
                 Some((known, lease)) if known == pod => self.residents.push((known, lease)),
                 changed => {
-                    changed.into_iter().for_each(|(known, _)| self.end(&known));
+                    if let Some((known, lease)) = changed {
+                        self.end(&known, lease).await;
+                    }
                     new.push(pod.clone());
                     self.residents.push((pod, Lease::new()));
                 }
             }
         }
-        before.into_values().for_each(|(gone, _)| self.end(&gone));
+        for (gone, lease) in before.into_values() {
+            self.end(&gone, lease).await;
+        }
         self.open(&new)?;
         self.start_programs(&new)
     }
@@ -82,8 +85,9 @@ impl Household {
         lock(&self.states).values().for_each(kill_programs);
     }
 
-    fn end(&self, pod: &PodOrders) {
+    async fn end(&self, pod: &PodOrders, lease: Lease) {
         lock(&self.states).remove(&key(pod)).iter().for_each(kill_programs);
+        lease.finish().await;
     }
 
     /// Opens every port of these pods, in their namespaces, and serves it in this thread's runtime.

@@ -17,7 +17,7 @@ use super::{Orders, control, log_path, orders_path};
 use crate::error::{Error, Kind, Result};
 
 /// How long the agent may take until everything is served: a thousand pods take less than one second.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The agent's answer to its orders.
 #[derive(Debug, Serialize, Deserialize)]

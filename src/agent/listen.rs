@@ -5,12 +5,13 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::leased::Leased;
 use super::orders::{App, Port, Transport};
@@ -76,7 +77,7 @@ pub(super) fn open_hall() -> Hall {
 
 /// Serves `app` on a socket until the runtime ends. Must be called inside of a runtime.
 ///
-/// The port is closed when `lease` is dropped, and connections to it end.
+/// The port is closed when `lease` is finished, and connections to it end.
 pub(super) fn serve(
     socket: Socket,
     app: &Arc<App>,
@@ -88,35 +89,44 @@ pub(super) fn serve(
     match socket {
         Socket::Tcp(listener) => {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(cannot)?;
-            let end = lease.0.subscribe();
+            let end = lease.end.subscribe();
             let work = answer_connections(listener, app.clone(), identity.clone(), hall.clone(), end);
-            tokio::spawn(until_dropped(lease.0.subscribe(), work));
+            lease.keep(tokio::spawn(work));
         }
         Socket::Udp(socket) => {
             let socket = tokio::net::UdpSocket::from_std(socket).map_err(cannot)?;
-            tokio::spawn(until_dropped(lease.0.subscribe(), answer_datagrams(socket, app.clone(), identity.clone())));
+            lease.keep(tokio::spawn(answer_datagrams(socket, app.clone(), identity.clone())));
         }
     }
     Ok(())
 }
 
-/// For how long ports are served: until it is dropped.
+/// What serves the ports of a pod.
 #[derive(Debug)]
-pub(super) struct Lease(watch::Sender<()>);
+pub(super) struct Lease {
+    /// When this goes, connections end.
+    end: watch::Sender<()>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
 
 impl Lease {
     /// A lease that runs.
     pub(super) fn new() -> Lease {
-        Lease(watch::Sender::new(()))
+        Lease { end: watch::Sender::new(()), tasks: Mutex::default() }
     }
-}
 
-/// Works until the lease is over.
-async fn until_dropped(mut end: watch::Receiver<()>, work: impl Future<Output = ()>) {
-    tokio::select! {
-        // Nothing is ever sent: this ends when the sender is gone.
-        _ = end.changed() => {}
-        () = work => {}
+    fn keep(&self, task: JoinHandle<()>) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+    }
+
+    /// Closes the ports; when this returns, others can have them.
+    pub(super) async fn finish(self) {
+        let tasks = self.tasks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        tasks.iter().for_each(JoinHandle::abort);
+        for task in tasks {
+            // Aborted is what it shall be.
+            let _ = task.await;
+        }
     }
 }
 
@@ -262,7 +272,7 @@ mod tests {
             stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit");
             stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("written");
             assert!(stream.read(&mut [0u8; 4096]).expect("an answer") > 0);
-            drop(lease);
+            tokio::runtime::Handle::current().block_on(lease.finish());
             let mut rest = Vec::new();
             stream.read_to_end(&mut rest).expect("the end");
             let deadline = std::time::Instant::now() + Duration::from_secs(5);

@@ -9,6 +9,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{dup, dup2_stdin, setsid};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -99,7 +100,7 @@ fn take_up(cluster: &str, line: &str, runtime: &Runtime) -> Result<Agent> {
     let control = bind_control(cluster)?;
     let tunnels = Tunnels::start(&orders.tunnels)?;
     let mut household = Household::new(cluster, runtime.handle().clone());
-    household.follow(orders.pods)?;
+    runtime.block_on(household.follow(orders.pods))?;
     let mut daemons = Daemons::new(cluster, runtime.handle().clone());
     daemons.follow(&orders.daemons)?;
     let agent = Agent { cluster: cluster.to_owned(), started: Instant::now(), control, household, tunnels, daemons };
@@ -120,6 +121,15 @@ fn bind_control(cluster: &str) -> Result<UnixListener> {
     let closed = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o600);
     fs::set_permissions(&path, closed).map_err(cannot)?;
     Ok(listener)
+}
+
+/// Reads one request; the answer goes to the other half.
+async fn listen_to(stream: tokio::net::UnixStream) -> Result<(Request, OwnedWriteHalf)> {
+    let cannot = |e| Error::io("cannot speak with a client", e);
+    let (read, write) = stream.into_split();
+    let mut line = String::new();
+    tokio::io::BufReader::new(read.take(REQUEST_MAX)).read_line(&mut line).await.map_err(cannot)?;
+    serde_json::from_str(&line).map(|request| (request, write)).map_err(|e| cannot(e.into()))
 }
 
 /// A running agent.
@@ -145,9 +155,12 @@ impl Agent {
                 _ = interrupt.recv() => break self.end("SIGINT"),
             };
             // One at a time: an answer takes microseconds, and a client that says nothing is given up quickly.
-            match tokio::time::timeout(CLIENT_PATIENCE, self.converse(stream)).await {
-                Ok(Ok(Request::Stop)) => break self.end("asked to stop"),
-                Ok(Ok(Request::Status | Request::Reload)) => {}
+            match tokio::time::timeout(CLIENT_PATIENCE, listen_to(stream)).await {
+                Ok(Ok((request, answer_to))) => match self.answer(request, answer_to).await {
+                    Ok(()) if request == Request::Stop => break self.end("asked to stop"),
+                    Ok(()) => {}
+                    Err(e) => log::line(format_args!("control: {e}")),
+                },
                 Ok(Err(e)) => log::line(format_args!("control: {e}")),
                 Err(_) => log::line("control: a client said nothing"),
             }
@@ -162,36 +175,31 @@ impl Agent {
     }
 
     /// Does what the orders say that were written since.
-    fn reload(&mut self) -> Result<()> {
+    async fn reload(&mut self) -> Result<()> {
         let path = orders_path(&self.cluster);
         let text = fs::read(&path).map_err(|e| Error::io(format!("cannot read {}", path.display()), e))?;
         let orders: Orders = serde_json::from_slice(&text)
             .map_err(|e| Error::new(Kind::Io, "cannot read the agent's orders").because(e))?;
         self.tunnels.follow(&orders.tunnels)?;
-        self.household.follow(orders.pods)?;
+        self.household.follow(orders.pods).await?;
         self.daemons.follow(&orders.daemons)?;
         log::line(format_args!("now serves {} pods and {} tunnels", self.household.count(), orders.tunnels.len()));
         Ok(())
     }
 
-    /// Reads one request and answers it.
-    async fn converse(&mut self, stream: tokio::net::UnixStream) -> Result<Request> {
+    /// Does what a request asks, and says what came of it.
+    async fn answer(&mut self, request: Request, mut to: OwnedWriteHalf) -> Result<()> {
         let cannot = |e| Error::io("cannot speak with a client", e);
-        let (read, mut write) = stream.into_split();
-        let mut line = String::new();
-        tokio::io::BufReader::new(read.take(REQUEST_MAX)).read_line(&mut line).await.map_err(cannot)?;
-        let request: Request = serde_json::from_str(&line).map_err(|e| cannot(e.into()))?;
         let mut answer = match request {
             Request::Stop => b"{}".to_vec(),
             Request::Status => serde_json::to_vec(&self.status()).map_err(|e| cannot(e.into()))?,
             Request::Reload => {
-                let answer = self.reload().map_or_else(|e| Answer::Failed(e.to_string()), |()| Answer::Ready);
+                let answer = self.reload().await.map_or_else(|e| Answer::Failed(e.to_string()), |()| Answer::Ready);
                 serde_json::to_vec(&answer).map_err(|e| cannot(e.into()))?
             }
         };
         answer.push(b'\n');
-        write.write_all(&answer).await.map_err(cannot)?;
-        Ok(request)
+        to.write_all(&answer).await.map_err(cannot)
     }
 
     fn status(&self) -> Status {

@@ -3,6 +3,8 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bgp::BgpArgs;
+use super::check_args::{ProbeArgs, VerifyArgs};
+use super::live_args::{ApplyArgs, DeleteArgs, LabelArgs, LinkArgs, ScaleArgs, SwitchArgs};
 use crate::names;
 use crate::plan::Datapath;
 
@@ -63,7 +65,7 @@ impl Globals {
 }
 
 /// A cluster's name becomes part of paths, so everything that is none is refused before it is used.
-fn cluster_name(text: &str) -> Result<String, String> {
+pub(super) fn cluster_name(text: &str) -> Result<String, String> {
     if names::is_dns_label(text) {
         return Ok(text.to_owned());
     }
@@ -123,6 +125,32 @@ pub enum Command {
     /// Print what the program of a pod's container wrote; minik's built-in apps write nothing.
     #[command(after_help = "Examples: minik logs my-pod\n          minik logs my-pod my-container -f --tail 10")]
     Logs(LogsArgs),
+    /// Add the objects of a manifest to a live cluster, or change them; only what differs is touched.
+    #[command(
+        after_help = "Examples: minik apply -f web.yaml\n          kubectl get deploy web -o yaml | minik apply -f -"
+    )]
+    Apply(ApplyArgs),
+    /// Remove objects from a live cluster: pods, controllers, nodes …
+    #[command(
+        after_help = "Examples: minik delete -f web.yaml\n          minik delete deploy/test\n          minik delete node node-2"
+    )]
+    Delete(DeleteArgs),
+    /// Change a controller's number of pods.
+    #[command(after_help = "Example: minik scale deploy/test --replicas 5")]
+    Scale(ScaleArgs),
+    /// Change the labels of a node, a namespace, a pod.
+    #[command(
+        after_help = "Examples: minik label pod two-containers tier=web\n          minik label node node-1 zone-"
+    )]
+    Label(LabelArgs),
+    /// Change a live cluster's CNI mode; its pods stay, and a ping that goes along counts what is lost.
+    #[command(after_help = "Example: minik switch flannel-host-gw")]
+    Switch(SwitchArgs),
+    /// Show and change what the lines between hosts and switches do: delay, loss, rate, MTU.
+    #[command(
+        after_help = "Examples: minik link show\n          minik link set node-2 --delay 10ms --loss 1%\n          minik link reset"
+    )]
+    Link(LinkArgs),
     /// Print all that `up` would program: as text, JSON, or a script of ip, sysctl, ipset and iptables-restore. Needs no
     /// root.
     #[command(
@@ -308,54 +336,6 @@ pub enum PlanForm {
     Json,
     /// A shell script.
     Shell,
-}
-
-/// The arguments of `verify`.
-#[derive(Debug, Args)]
-pub struct VerifyArgs {
-    /// A cluster, as -c names it; or a mode, for a cluster that is built, verified and removed again.
-    #[arg(value_name = "CLUSTER or MODE", value_parser = cluster_name)]
-    pub name: Option<String>,
-    /// Build, verify and remove a cluster of every mode in turn.
-    #[arg(long, conflicts_with = "name", env = "MINIK_ALL_MODES")]
-    pub all_modes: bool,
-    /// Also write a JUnit report to this file.
-    #[arg(long, value_name = "FILE", env = "MINIK_JUNIT")]
-    pub junit: Option<std::path::PathBuf>,
-}
-
-/// The arguments of `probe`.
-#[derive(Debug, Args)]
-pub struct ProbeArgs {
-    /// Who asks: a node, client or router; a pod as NAME or NAMESPACE/NAME; deploy/NAME; or an IP address.
-    #[arg(value_name = "FROM", required_unless_present = "matrix", requires = "to")]
-    pub from: Option<String>,
-    /// Who is asked: the same, or any IPv4 address.
-    #[arg(value_name = "TO")]
-    pub to: Option<String>,
-    /// Ask every pair of pods by ICMP, and compare with what the plan predicts.
-    #[arg(long, conflicts_with_all = ["from", "to", "icmp", "tcp", "udp"])]
-    pub matrix: bool,
-    /// Ask by ICMP echo; this is the default.
-    #[arg(long, conflicts_with_all = ["tcp", "udp"])]
-    pub icmp: bool,
-    /// Ask for a TCP connection to a port.
-    #[arg(long, value_name = "PORT", conflicts_with = "udp", env = "MINIK_TCP", value_parser = port())]
-    pub tcp: Option<u16>,
-    /// Ask for an answer to a UDP datagram to a port.
-    #[arg(long, value_name = "PORT", env = "MINIK_UDP", value_parser = port())]
-    pub udp: Option<u16>,
-    /// How long to wait for an answer, in milliseconds.
-    #[arg(long, value_name = "MS", env = "MINIK_TIMEOUT", default_value_t = 1000,
-          value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX))]
-    pub timeout: u64,
-}
-
-/// Longest time to wait for an answer, in milliseconds: an hour.
-const TIMEOUT_MAX: u64 = 3_600_000;
-
-fn port() -> clap::builder::RangedI64ValueParser<u16> {
-    clap::value_parser!(u16).range(1..)
 }
 
 /// The arguments of `show`.

@@ -1,6 +1,8 @@
 //! The command line: arguments in [`args`], one file for each command, output through [`mod@print`].
 
 pub mod args;
+pub mod check_args;
+pub mod live_args;
 pub mod print;
 
 mod agent;
@@ -13,14 +15,19 @@ mod exec;
 mod get;
 mod images;
 mod input;
+mod kinds;
+mod link;
+mod live;
 mod logs;
 mod ls;
+mod objects;
 mod orders;
 mod plan;
 mod probe;
 mod session;
 mod shell;
 mod status;
+mod switch;
 mod target;
 mod topologies;
 mod up;
@@ -62,6 +69,12 @@ fn dispatch(command: &Command, globals: &Globals) -> Result<ExitCode> {
         Command::Exec(args) => exec::run(args, globals),
         Command::Shell(args) => shell::run(args, globals),
         Command::Logs(args) => logs::run(args, globals),
+        Command::Apply(args) => objects::apply(args, globals),
+        Command::Delete(args) => objects::delete(args, globals),
+        Command::Scale(args) => objects::scale(args, globals),
+        Command::Label(args) => objects::label(args, globals),
+        Command::Switch(args) => switch::run(args, globals),
+        Command::Link(args) => link::run(args, globals),
         Command::Plan(args) => plan::run(args, globals),
         Command::Status => status::run(globals),
         Command::Verify(args) => verify::run(args, globals),

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::args::{Globals, Output, ProbeArgs};
+use super::args::{Globals, Output};
+use super::check_args::ProbeArgs;
 use super::print;
 use super::session::{self, Session};
 use super::target;

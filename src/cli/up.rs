@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::args::{Globals, UpArgs};
+use super::args::{DatapathChoice, Globals, UpArgs};
 use super::{down, input, orders};
 use crate::agent;
 use crate::cni;
@@ -55,7 +55,7 @@ pub(super) fn whole(
     interrupts: &Interrupts,
     steps: &mut Steps,
 ) -> Result<Plan> {
-    let plan = compose::plan(cluster, choose_datapath(args, cluster)?)?;
+    let plan = compose::plan(cluster, choose_datapath(args.datapath, cluster)?)?;
     restore::require_tools(&plan)?;
     features::require_parts(&plan)?;
     let _lock = claim(&plan, args)?;
@@ -97,11 +97,14 @@ impl Interrupts {
 }
 
 /// Who shall carry tunnelled packets: what the user says, else the kernel if it can.
-fn choose_datapath(args: &UpArgs, cluster: &Cluster) -> Result<Datapath> {
+///
+/// # Errors
+/// If the user wants the kernel's device and it has none.
+pub(super) fn choose_datapath(wanted: DatapathChoice, cluster: &Cluster) -> Result<Datapath> {
     if !cni::has_ipip(cluster) {
         return Ok(Datapath::Kernel);
     }
-    match args.datapath.fixed() {
+    match wanted.fixed() {
         Some(Datapath::Userspace) => Ok(Datapath::Userspace),
         Some(Datapath::Kernel) if !features::has_ipip()? => {
             let error = Error::new(Kind::Unsupported, "this kernel has no ipip");

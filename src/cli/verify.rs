@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::args::{DatapathChoice, Globals, Output, UpArgs, VerifyArgs};
+use super::args::{DatapathChoice, Globals, Output, UpArgs};
+use super::check_args::VerifyArgs;
 use super::up::{self, Interrupts};
 use super::{down, print, session};
 use crate::error::{Error, Kind, Result};

@@ -45,6 +45,14 @@ pub fn has_ipip() -> Result<bool> {
     })?
 }
 
+/// Whether the kernel has netem, loading its module if need be.
+///
+/// # Errors
+/// If a scratch namespace cannot be made.
+pub fn has_netem() -> Result<bool> {
+    scratch(|| Ok(survey::makes(&mut Rtnetlink::open()?, Device::Netem)))?
+}
+
 /// What a plan may need of the kernel that is not always there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {

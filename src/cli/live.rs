@@ -1,0 +1,106 @@
+//! Changing a live cluster: the one way in which `apply`, `delete`, `scale`, `label`, `switch` and `link` work.
+//!
+//! Each of them makes a new record out of the old one. Cluster and plan are computed from it as from any record; what
+//! differs between the two plans is changed in the kernel, the agent follows, and then the new record is written. If a
+//! step fails the cluster is changed back.
+
+use std::time::{Duration, Instant};
+
+use super::{orders, session};
+use crate::error::{Error, Kind, Result};
+use crate::kernel::state::{self, Lock, Phase, Record};
+use crate::kernel::{change, features, process, restore};
+use crate::topology::Edit;
+use crate::{agent, cni};
+
+use session::Session;
+
+/// How long to wait for another minik that is at work on the cluster.
+const LOCK_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A live cluster that only this process changes.
+pub(super) struct Live {
+    /// The cluster as it is.
+    pub(super) session: Session,
+    _lock: Lock,
+}
+
+/// Opens a cluster for a change.
+///
+/// # Errors
+/// As [`session::open`]; of [`Kind::Conflict`] if another minik is at work on it, or it was never finished.
+pub(super) fn open(cluster: &str) -> Result<Live> {
+    features::require_root()?;
+    process::raise_file_limit()?;
+    let phase = session::open(cluster)?.record.phase;
+    if phase != Phase::Ready {
+        let error = Error::new(Kind::Conflict, format!("cluster `{cluster}` is not whole, so it cannot be changed"));
+        return Err(error.hint(format!("remove it with `minik down -c {cluster}`")));
+    }
+    let lock = wait_for_lock(cluster)?;
+    // Read again: it may have been changed while we waited.
+    Ok(Live { session: session::open(cluster)?, _lock: lock })
+}
+
+fn wait_for_lock(cluster: &str) -> Result<Lock> {
+    let deadline = Instant::now() + LOCK_DEADLINE;
+    loop {
+        if let Some(lock) = state::try_lock(cluster)? {
+            return Ok(lock);
+        }
+        if Instant::now() >= deadline {
+            let what =
+                format!("another minik has been at work on cluster `{cluster}` for {} s", LOCK_DEADLINE.as_secs());
+            return Err(Error::new(Kind::Conflict, what).hint("end it, then try again"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+impl Live {
+    /// The record with these edits made as well.
+    pub(super) fn edited(&self, edits: impl IntoIterator<Item = Edit>) -> Record {
+        let mut record = self.session.record.clone();
+        record.edits.extend(edits);
+        record
+    }
+
+    /// Makes the cluster what `record` says, and nothing where it fails. Gives back how it was.
+    ///
+    /// # Errors
+    /// If the record is wrong, before anything is touched; if the kernel or the agent refuse, and then all is as it was
+    /// before, unless the error says otherwise.
+    pub(super) fn become_(&mut self, record: Record) -> Result<Session> {
+        let next = self.next(record)?;
+        restore::require_tools(&next.plan)?;
+        features::require_parts(&next.plan)?;
+        let before = &self.session;
+        change::change(&before.plan, &next.plan)?;
+        if let Err(error) = agent::follow(&orders::orders(&next.cluster, &next.plan)) {
+            return Err(self.change_back(&next, error));
+        }
+        if let Err(error) = state::store(&next.record) {
+            return Err(self.change_back(&next, error));
+        }
+        Ok(std::mem::replace(&mut self.session, next))
+    }
+
+    /// Cluster and plan of a changed record, with the memory of what there is now.
+    ///
+    /// # Errors
+    /// If the record is wrong.
+    pub(super) fn next(&self, mut record: Record) -> Result<Session> {
+        record.memory = cni::memory(&self.session.cluster, &self.session.plan)?;
+        session::compute(record)
+    }
+
+    fn change_back(&self, failed: &Session, error: Error) -> Error {
+        let before = &self.session;
+        let back = change::change(&failed.plan, &before.plan)
+            .and_then(|()| agent::follow(&orders::orders(&before.cluster, &before.plan)));
+        match back {
+            Ok(()) => error,
+            Err(second) => error.hint(format!("changing back failed as well: {second}; see `minik status`")),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The arguments of the commands that change a live cluster. Help texts are these comments.
+
+use clap::{Args, Subcommand};
+
+/// The arguments of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// A manifest: a file, or `-` for the standard input; may be given several times.
+    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    pub file: Vec<String>,
+    /// Say what would be done, and do nothing.
+    #[arg(long, env = "MINIK_DRY_RUN")]
+    pub dry_run: bool,
+}
+
+/// The arguments of `delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// KIND NAME..., or KIND/NAME...; a node goes with all that is on it.
+    #[arg(value_name = "OBJECT", conflicts_with = "file")]
+    pub object: Vec<String>,
+    /// A manifest whose objects go: a file, or `-` for the standard input; may be given several times.
+    #[arg(short, long = "filename", value_name = "FILE")]
+    pub file: Vec<String>,
+    /// Say what would be done, and do nothing.
+    #[arg(long, env = "MINIK_DRY_RUN")]
+    pub dry_run: bool,
+}
+
+/// The arguments of `scale`.
+#[derive(Debug, Args)]
+pub struct ScaleArgs {
+    /// KIND NAME..., or KIND/NAME...
+    #[arg(value_name = "OBJECT", required = true)]
+    pub object: Vec<String>,
+    /// How many pods it is to have.
+    #[arg(long, value_name = "N")]
+    pub replicas: u32,
+}
+
+/// The arguments of `label`.
+#[derive(Debug, Args)]
+pub struct LabelArgs {
+    /// KIND NAME or KIND/NAME, then labels: KEY=VALUE sets one, KEY- removes it.
+    #[arg(value_name = "OBJECT LABEL", required = true)]
+    pub words: Vec<String>,
+    /// Change labels that have another value.
+    #[arg(long, env = "MINIK_OVERWRITE")]
+    pub overwrite: bool,
+}
+
+/// The arguments of `switch`.
+#[derive(Debug, Args)]
+pub struct SwitchArgs {
+    /// The CNI mode; `minik topologies` lists them.
+    #[arg(value_name = "MODE")]
+    pub mode: String,
+    /// Who carries the packets of ipip tunnels.
+    #[arg(long, value_name = "WHO", env = "MINIK_DATAPATH", default_value = "auto")]
+    pub datapath: super::args::DatapathChoice,
+}
+
+/// The arguments of `link`.
+#[derive(Debug, Args)]
+pub struct LinkArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: LinkCommand,
+}
+
+/// The commands of `link`.
+#[derive(Debug, Subcommand)]
+pub enum LinkCommand {
+    /// Show what each host's line does, or that of one host.
+    #[command(after_help = "Example: minik link show node-1")]
+    Show {
+        /// A node or client.
+        #[arg(value_name = "HOST")]
+        host: Option<String>,
+    },
+    /// Change what a host's line does, in each direction; what is not named stays as it is.
+    #[command(
+        after_help = "Examples: minik link set node-2 --delay 10ms --loss 1%\n          minik link set node-2 --rate 100mbit --mtu 1400"
+    )]
+    Set(LinkSetArgs),
+    /// Make lines what the topology's file says: those of these hosts, or all.
+    #[command(after_help = "Example: minik link reset node-2")]
+    Reset {
+        /// Nodes and clients.
+        #[arg(value_name = "HOST")]
+        hosts: Vec<String>,
+    },
+}
+
+/// The arguments of `link set`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true, args = ["delay", "loss", "rate", "mtu"])]
+pub struct LinkSetArgs {
+    /// A node or client.
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// Delay of each packet: `10ms`, `500us`; `0ms` for none.
+    #[arg(long, value_name = "TIME")]
+    pub delay: Option<String>,
+    /// Share of packets that are lost: `1%`; `0%` for none.
+    #[arg(long, value_name = "PERCENT")]
+    pub loss: Option<String>,
+    /// Bandwidth: `100mbit`; `0bit` for no limit.
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<String>,
+    /// MTU in bytes of the host's NIC and the switch's port; the network plugin does not notice.
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<u32>,
+}
