@@ -102,8 +102,8 @@ pub enum Command {
     /// List the clusters on this machine.
     #[command(after_help = "Example: minik ls -o json")]
     Ls,
-    /// List things: nodes, pods, namespaces, deployments, replicasets, daemonsets, statefulsets, ippools, blocks,
-    /// routes, links, rules.
+    /// List things: nodes, pods, namespaces, deployments, replicasets, daemonsets, statefulsets, services,
+    /// endpoints, endpointslices, ippools, blocks, routes, links, rules.
     #[command(
         after_help = "Examples: minik get pods -o wide\n          minik get routes node-1\n          minik get ippools -o yaml"
     )]
@@ -111,7 +111,8 @@ pub enum Command {
     /// Show Calico's BGP sessions, as calicoctl does on each node.
     #[command(after_help = "Examples: minik bgp status\n          minik bgp status node-1")]
     Bgp(BgpArgs),
-    /// Show one thing in detail: a node, pod, namespace, deployment, replicaset, daemonset, statefulset, ippool.
+    /// Show one thing in detail: a node, pod, namespace, deployment, replicaset, daemonset, statefulset, service,
+    /// ippool.
     #[command(after_help = "Examples: minik describe pod two-containers\n          minik describe node/node-1")]
     Describe(DescribeArgs),
     /// Run a program of this machine in a target's network, under its host name; its exit code is minik's.
@@ -252,7 +253,7 @@ pub struct DownArgs {
 /// The arguments of `get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// What to list, in the plural, the singular or short (no, po, ns, deploy, rs, ds, sts, ipp); or KIND/NAME.
+    /// What to list, in the plural, the singular or short (no, po, ns, deploy, rs, ds, sts, svc, ep, ipp); or KIND/NAME.
     #[arg(value_name = "KIND")]
     pub kind: String,
     /// Only this one; for routes, links and rules the node (or any target) that has them.

@@ -14,7 +14,7 @@ use crate::agent::{State, Status};
 use crate::cni;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{LinkKind, Namespace, facts};
-use crate::topology::{Container, IpPool, Node, Pod, Workload, nearest};
+use crate::topology::{Container, IpPool, Node, Pod, Service, Workload, nearest};
 
 /// Prints one thing, or all of a kind, in detail.
 ///
@@ -65,6 +65,10 @@ fn describe(session: &Session, thing: Thing, globals: &Globals) -> Result<Vec<(S
             let sets = super::get::workloads_of(session, kind).into_iter().filter(|set| here(&set.namespace));
             Ok(sets.map(|set| (set.name.clone(), describe_workload(session, &set))).collect())
         }
+        Thing::Services => {
+            let services = cluster.services.iter().filter(|service| here(&service.namespace));
+            Ok(services.map(|service| (service.name.clone(), describe_service(session, service))).collect())
+        }
         Thing::IpPools => {
             cluster.network.pools.iter().map(|pool| Ok((pool.name.clone(), describe_pool(session, pool)?))).collect()
         }
@@ -73,7 +77,7 @@ fn describe(session: &Session, thing: Thing, globals: &Globals) -> Result<Vec<(S
             let one = |name: &str| format!("Name:    {name}\nStatus:  Active\nPods:    {}\n", pods(name));
             Ok(cluster.namespaces.iter().map(|ns| (ns.name.clone(), one(&ns.name))).collect())
         }
-        Thing::Blocks | Thing::Routes | Thing::Links | Thing::Rules => {
+        Thing::Endpoints | Thing::EndpointSlices | Thing::Blocks | Thing::Routes | Thing::Links | Thing::Rules => {
             Err(Error::new(Kind::Usage, "these have no more detail than a list shows")
                 .hint("use `minik get`, with -o wide or json"))
         }
@@ -245,6 +249,12 @@ fn describe_workload(session: &Session, set: &Workload) -> String {
         let _ = writeln!(text, "  {}  {}  {}", pod.name, ip.map_or_else(String::new, |ip| ip.to_string()), pod.node);
     }
     text
+}
+
+fn describe_service(session: &Session, service: &Service) -> String {
+    let lines = super::get::describe_service(session, service);
+    let width = lines.iter().map(|(key, _)| key.len()).max().unwrap_or_default() + 3;
+    lines.iter().map(|(key, value)| format!("{:<width$}{value}\n", format!("{key}:"))).collect()
 }
 
 fn describe_pool(session: &Session, pool: &IpPool) -> Result<String> {

@@ -13,6 +13,8 @@ pub struct Service {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// Its own labels.
+    pub labels: BTreeMap<String, String>,
     /// `type`.
     pub kind: ServiceKind,
     /// Labels of the pods behind it; empty if its endpoints are given by hand.

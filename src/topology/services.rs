@@ -85,6 +85,7 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
             .find_map(|key| metadata.annotations.get(*key))
             .map(|v| v.value.clone()),
         proxy_name: labels.get("service.kubernetes.io/service-proxy-name").cloned(),
+        labels,
     };
     Ok(Draft {
         name_span: name.span,

@@ -10,7 +10,7 @@ use crate::plan::Namespace;
 use crate::topology::{Pod, Workload, WorkloadKind};
 
 /// What kubectl prints for a cell that has no value.
-const NONE: &str = "<none>";
+pub(super) const NONE: &str = "<none>";
 
 pub(super) fn nodes(session: &Session) -> Listing {
     let age = age(session.age());

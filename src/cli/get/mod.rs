@@ -3,6 +3,7 @@
 mod calico;
 mod kube;
 mod planned;
+mod services;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::topology::{Addressing, WorkloadKind, nearest};
 
 pub(super) use kube::{pods_of, workloads_of};
+pub(super) use services::described as describe_service;
 
 /// STATUS of a pod.
 pub(super) fn pod_word(status: Option<&crate::agent::Status>, pod: &crate::topology::Pod) -> String {
@@ -31,6 +33,12 @@ pub(super) enum Thing {
     Namespaces,
     /// Controllers of a kind.
     Workloads(WorkloadKind),
+    /// Services.
+    Services,
+    /// Endpoints, one object for each Service.
+    Endpoints,
+    /// EndpointSlices.
+    EndpointSlices,
     /// Calico's pools.
     IpPools,
     /// Calico's blocks.
@@ -54,6 +62,13 @@ const WORDS: &[(&str, Thing)] = &[
     ("namespaces", Thing::Namespaces),
     ("namespace", Thing::Namespaces),
     ("ns", Thing::Namespaces),
+    ("services", Thing::Services),
+    ("service", Thing::Services),
+    ("svc", Thing::Services),
+    ("endpoints", Thing::Endpoints),
+    ("ep", Thing::Endpoints),
+    ("endpointslices", Thing::EndpointSlices),
+    ("endpointslice", Thing::EndpointSlices),
     ("ippools", Thing::IpPools),
     ("ippool", Thing::IpPools),
     ("ipp", Thing::IpPools),
@@ -91,7 +106,10 @@ impl Thing {
 
     /// Whether things of this kind are in a Kubernetes namespace.
     fn is_namespaced(self) -> bool {
-        matches!(self, Thing::Pods | Thing::Workloads(_))
+        matches!(
+            self,
+            Thing::Pods | Thing::Workloads(_) | Thing::Services | Thing::Endpoints | Thing::EndpointSlices
+        )
     }
 
     /// Whether NAME is a target that has such things, and not one of them.
@@ -144,6 +162,9 @@ fn list(thing: Thing, session: &Session, globals: &Globals, name: Option<&str>) 
         Thing::Pods => kube::pods(session),
         Thing::Namespaces => Ok(kube::namespaces(session)),
         Thing::Workloads(kind) => kube::workloads(session, kind),
+        Thing::Services => Ok(services::services(session, globals.output == Output::Wide)),
+        Thing::Endpoints => Ok(services::endpoints(session)),
+        Thing::EndpointSlices => Ok(services::slices(session)),
         Thing::IpPools => Ok(calico::pools(session)),
         Thing::Blocks => calico::blocks(session),
         Thing::Routes => planned::routes(session, globals, name),
