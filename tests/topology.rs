@@ -433,6 +433,7 @@ fn flannel_s_config_map_decides_mode_and_subnets() {
     assert_eq!(cluster.network.mode, Mode::FlannelVxlan);
     assert_eq!((flannel.vni, flannel.port, flannel.mtu), (7, Some(4789), Some(1400)));
     assert_eq!(pod_cidrs(&cluster), ["172.17.0.0/20", "172.17.16.0/20"]);
+    assert_eq!(with_net_conf("", r#"{"Network": "10.9.0.0/16"}"#).network.mode, Mode::FlannelUdp, "as flanneld has it");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 /// Everything that the agent of one cluster serves.
@@ -12,7 +13,7 @@ pub struct Orders {
     pub cluster: String,
     /// The pods whose containers it stands for.
     pub pods: Vec<PodOrders>,
-    /// The tunnel devices that it carries instead of the kernel.
+    /// The tunnel devices whose packets it carries: instead of the kernel, or as a daemon of real nodes does.
     pub tunnels: Vec<Tunnel>,
     /// The nodes' daemons that it runs.
     #[serde(default)]
@@ -44,6 +45,22 @@ pub struct Tunnel {
     /// Source and destination of outer packets, where the device leads to one other end.
     #[serde(default)]
     pub peer: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Set where its packets travel bare in UDP datagrams, and not IP in IP.
+    #[serde(default)]
+    pub datagrams: Option<Datagrams>,
+}
+
+/// What flannel's proxy knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Datagrams {
+    /// The node's address, to which the socket is bound.
+    pub local: Ipv4Addr,
+    /// UDP port, here and at the peers.
+    pub port: u16,
+    /// The device's address, from which the proxy's own messages come.
+    pub address: Ipv4Addr,
+    /// Subnets of other nodes with those nodes' addresses.
+    pub peers: Vec<(Ipv4Net, Ipv4Addr)>,
 }
 
 /// What runs in a pod.

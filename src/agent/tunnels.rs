@@ -1,11 +1,13 @@
-//! The tunnels that the agent carries because the kernel lacks their devices.
+//! The tunnels that the agent carries: in place of devices that the kernel lacks, and of flanneld's own.
+
+use std::net::SocketAddrV4;
 
 use super::control::TunnelStatus;
 use super::log;
-use super::orders::Tunnel;
+use super::orders::{self, Tunnel};
 use crate::error::Result;
 use crate::kernel::netns;
-use crate::tunnel::{Engine, Peer, Report};
+use crate::tunnel::{Datagrams, Engine, Peer, Report, TunnelId};
 
 /// Threads of the engine: a tunnel has two ends, and both may be busy at once.
 const WORKERS: usize = 2;
@@ -13,31 +15,44 @@ const WORKERS: usize = 2;
 /// The tunnels in service; dropping this leaves the devices without a carrier.
 pub(super) struct Tunnels {
     engine: Option<Engine>,
-    orders: Vec<Tunnel>,
+    served: Vec<(Tunnel, TunnelId)>,
 }
 
 impl Tunnels {
     /// Attaches to every device in `orders`; when this returns, packets pass through all of them.
     pub(super) fn start(orders: &[Tunnel]) -> Result<Tunnels> {
-        if orders.is_empty() {
-            return Ok(Tunnels { engine: None, orders: Vec::new() });
-        }
-        let engine = Engine::start(WORKERS.min(orders.len()), |line| log::line(line))?;
-        for tunnel in orders {
-            let peer = tunnel.peer.map(|(local, remote)| Peer { local, remote });
-            engine.serve(&netns::open(&tunnel.netns)?, &tunnel.device, peer)?;
-        }
-        Ok(Tunnels { engine: Some(engine), orders: orders.to_vec() })
+        let mut tunnels = Tunnels { engine: None, served: Vec::new() };
+        tunnels.follow(orders)?;
+        Ok(tunnels)
     }
 
-    /// Serves these from now on. Where nothing changes, nothing is disturbed.
+    /// Serves these from now on. What does not change is not disturbed; what changes, or has lost its device, is
+    /// attached anew.
     pub(super) fn follow(&mut self, orders: &[Tunnel]) -> Result<()> {
-        if self.orders == orders {
+        if orders.is_empty() {
+            self.engine = None;
+            self.served.clear();
             return Ok(());
         }
-        // Two engines cannot carry one device.
-        self.engine = None;
-        *self = Tunnels::start(orders)?;
+        let engine = match self.engine.take() {
+            Some(engine) => engine,
+            None => Engine::start(WORKERS, |line| log::line(line))?,
+        };
+        let engine = self.engine.insert(engine);
+        let alive: Vec<TunnelId> = engine.counters().iter().filter(|tunnel| tunnel.serving).map(|t| t.id).collect();
+        let (kept, ended): (Vec<_>, Vec<_>) =
+            self.served.drain(..).partition(|(tunnel, id)| alive.contains(id) && orders.contains(tunnel));
+        self.served = kept;
+        // First all that ends: what comes may have the same device or port.
+        for (_, id) in ended {
+            engine.stop(id)?;
+        }
+        for tunnel in orders {
+            if !self.served.iter().any(|(served, _)| served == tunnel) {
+                let id = serve(engine, tunnel)?;
+                self.served.push((tunnel.clone(), id));
+            }
+        }
         Ok(())
     }
 
@@ -45,6 +60,20 @@ impl Tunnels {
     pub(super) fn status(&self) -> Vec<TunnelStatus> {
         self.engine.iter().flat_map(Engine::counters).map(tunnel_status).collect()
     }
+}
+
+fn serve(engine: &Engine, tunnel: &Tunnel) -> Result<TunnelId> {
+    let netns = netns::open(&tunnel.netns)?;
+    match &tunnel.datagrams {
+        Some(orders) => engine.serve_datagrams(&netns, &tunnel.device, &datagrams(orders)),
+        None => engine.serve(&netns, &tunnel.device, tunnel.peer.map(|(local, remote)| Peer { local, remote })),
+    }
+}
+
+fn datagrams(orders: &orders::Datagrams) -> Datagrams {
+    let socket = |address| SocketAddrV4::new(address, orders.port);
+    let subnets = orders.peers.iter().map(|(subnet, node)| (*subnet, socket(*node))).collect();
+    Datagrams { local: socket(orders.local), address: orders.address, subnets }
 }
 
 fn tunnel_status(report: Report) -> TunnelStatus {

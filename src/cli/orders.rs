@@ -1,8 +1,10 @@
 //! The agent's orders for a cluster. PURE.
 
-use crate::agent::orders::{ContainerOrders, Daemon, Orders, PodOrders, Port, Transport, Tunnel, Work};
+use std::net::IpAddr;
+
+use crate::agent::orders::{ContainerOrders, Daemon, Datagrams, Orders, PodOrders, Port, Transport, Tunnel, Work};
 use crate::kernel::{bird, state};
-use crate::plan::{Datapath, LinkKind, Namespace, Plan, Role};
+use crate::plan::{Datapath, Link, LinkKind, Namespace, Plan, Role};
 use crate::topology::{Cluster, Pod};
 
 use super::images;
@@ -68,21 +70,25 @@ fn daemon(ns: &Namespace, files: bird::Files) -> Option<Daemon> {
     Some(Daemon { netns, hostname, argv, config: (files.config, bird.config.clone()), log: files.log })
 }
 
-/// The tunnel devices that the agent carries in place of the kernel.
+/// The tunnel devices that the agent carries: in place of the kernel, or of flanneld.
 fn tunnels(plan: &Plan) -> Vec<Tunnel> {
-    if plan.datapath == Datapath::Kernel {
-        return Vec::new();
-    }
     let nodes = plan.namespaces.iter().filter(|ns| ns.role == Role::Node);
     let devices = nodes.flat_map(|ns| ns.links.iter().map(move |link| (ns, link)));
-    devices
-        .filter(|(_, link)| link.kind.is_ipip())
-        .map(|(ns, link)| {
-            let peer = match link.kind {
-                LinkKind::IpipPeer { local, remote } => Some((local, remote)),
-                _ => None,
-            };
-            Tunnel { netns: ns.netns.clone(), device: link.name.clone(), peer }
-        })
-        .collect()
+    devices.filter_map(|(ns, link)| tunnel(plan.datapath, ns, link)).collect()
+}
+
+fn tunnel(datapath: Datapath, ns: &Namespace, link: &Link) -> Option<Tunnel> {
+    let (peer, datagrams) = match (&link.kind, datapath) {
+        (LinkKind::Udp(tunnel), _) => {
+            // Without an address it would have nothing to complain from; no plan leaves it out.
+            let first = link.addresses.first().map(|address| address.net.addr());
+            let address = if let Some(IpAddr::V4(address)) = first { address } else { tunnel.local };
+            let peers = tunnel.peers.clone();
+            (None, Some(Datagrams { local: tunnel.local, port: tunnel.port, address, peers }))
+        }
+        (LinkKind::IpipPeer { local, remote }, Datapath::Userspace) => (Some((*local, *remote)), None),
+        (kind, Datapath::Userspace) if kind.is_ipip() => (None, None),
+        _ => return None,
+    };
+    Some(Tunnel { netns: ns.netns.clone(), device: link.name.clone(), peer, datagrams })
 }

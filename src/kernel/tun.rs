@@ -112,10 +112,22 @@ fn create_persistent(name: &str, index: u32) -> Result<Tun> {
 /// # Errors
 /// If there is no such TUN device, or another process serves it.
 pub fn attach(name: &str) -> Result<Tun> {
+    attach_for(name, libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO_ECN)
+}
+
+/// Attaches as [`attach`] does; but reads give every packet as it goes over the wire, no longer than the device's MTU
+/// and complete.
+///
+/// # Errors
+/// As [`attach`].
+pub fn attach_plain(name: &str) -> Result<Tun> {
+    attach_for(name, 0)
+}
+
+fn attach_for(name: &str, offload: libc::c_uint) -> Result<Tun> {
     // TUNSETIFF would make a device where there is none.
     request(name).and_then(|mut request| index_of(name, &mut request))?;
     let tun = attach_free(name)?;
-    let offload = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO_ECN;
     // SAFETY: takes an int by value.
     unsafe { ioctl::set_offload(tun.file.as_raw_fd(), offload as libc::c_int) }
         .map_err(|e| failed("set the offloads of", name, e))?;

@@ -68,6 +68,12 @@ pub const ALL: &[Builtin] = &[
         mode: Mode::FlannelHostGw,
     },
     Builtin {
+        name: "flannel-udp",
+        description: "flannel, a TUN and UDP between nodes: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/flannel-udp.yaml"),
+        mode: Mode::FlannelUdp,
+    },
+    Builtin {
         name: "canal",
         description: "Calico's pods and rules over flannel's vxlan: 2 nodes, 4 pods, an outside client",
         text: include_str!("../../topologies/canal.yaml"),

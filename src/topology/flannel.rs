@@ -71,7 +71,7 @@ pub(super) fn mode(
     conf: Option<&NetConf>,
 ) -> Checked<Chosen> {
     let chosen = match (argument, &spec.network.cni, conf) {
-        (None, None, Some(conf)) => return built(conf).map(|mode| Chosen { mode, explicit: false }),
+        (None, None, Some(conf)) => return Ok(Chosen { mode: conf.mode, explicit: false }),
         _ => network::resolve_mode(spec, pools, argument)?,
     };
     if argument.is_some() {
@@ -98,16 +98,6 @@ pub(super) fn mode(
         }
         _ => Ok(Chosen { mode, ..chosen }),
     }
-}
-
-/// The ConfigMap's mode, if this minik has it.
-fn built(conf: &NetConf) -> Checked<Mode> {
-    if Mode::ALL.contains(&conf.mode) {
-        return Ok(conf.mode);
-    }
-    Err(Complaint::at(conf.mode_span, format!("the mode {} is not in this version of minik", conf.mode))
-        .path("net-conf.json: Backend.Type".to_owned())
-        .hint("flannel takes `udp` where no `Backend` is given; write `\"Backend\": { \"Type\": \"vxlan\" }`"))
 }
 
 /// Canal's flannel is one that encapsulates.

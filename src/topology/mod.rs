@@ -275,6 +275,7 @@ impl Mode {
         Mode::FlannelVxlan,
         Mode::FlannelVxlanDirectRouting,
         Mode::FlannelHostGw,
+        Mode::FlannelUdp,
         Mode::Canal,
         Mode::Kubenet,
         Mode::KubeRouter,

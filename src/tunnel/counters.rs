@@ -20,6 +20,8 @@ pub enum Cause {
     NoBuffer,
     /// Out: the kernel refused the outer packet for another reason.
     Unsent,
+    /// Out: the TTL came to its end in the program behind the device (flannel's udp backend).
+    TtlOut,
     /// In: outer or inner packet cannot be read (`rx_errors`).
     Malformed,
     /// In: congestion marked on a packet that is not ECN capable (`rx_frame_errors`).
@@ -28,16 +30,18 @@ pub enum Cause {
     DeviceDown,
     /// In: the kernel refused the inner packet.
     Undelivered,
+    /// In: the TTL came to its end in the program behind the device (flannel's udp backend).
+    TtlIn,
 }
 
 impl Cause {
     /// Whether it is about packets on their way out.
     pub fn is_outward(self) -> bool {
-        !matches!(self, Cause::Malformed | Cause::Congestion | Cause::DeviceDown | Cause::Undelivered)
+        !matches!(self, Cause::Malformed | Cause::Congestion | Cause::DeviceDown | Cause::Undelivered | Cause::TtlIn)
     }
 
     /// Every cause.
-    pub const ALL: [Cause; 11] = [
+    pub const ALL: [Cause; 13] = [
         Cause::NotIpv4,
         Cause::NoRoute,
         Cause::Loop,
@@ -45,10 +49,12 @@ impl Cause {
         Cause::Filtered,
         Cause::NoBuffer,
         Cause::Unsent,
+        Cause::TtlOut,
         Cause::Malformed,
         Cause::Congestion,
         Cause::DeviceDown,
         Cause::Undelivered,
+        Cause::TtlIn,
     ];
 }
 

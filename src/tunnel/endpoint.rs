@@ -23,25 +23,25 @@ use crate::error::Result;
 use crate::kernel::tun;
 
 /// Packets read from the device in one turn, so that no tunnel keeps another waiting for long.
-const READS: usize = 64;
+pub(super) const READS: usize = 64;
 
 /// Rounds of receiving in one turn.
-const ROUNDS: usize = 2;
+pub(super) const ROUNDS: usize = 2;
 
 /// After the firewall dropped a packet, so many are sent singly: a refused packet within a batch would pass the
 /// firewall a second time, to learn the reason, and be counted twice there.
-const CAREFUL: u32 = 256;
+pub(super) const CAREFUL: u32 = 256;
 
 /// TTL of the ICMP messages that a tunnel sends (net.ipv4.ip_default_ttl as it is at first).
 const ICMP_TTL: u8 = 64;
 
 /// The buffers of a worker, which all its tunnels use in turn.
 pub(super) struct Buffers {
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     /// What was read into the outbox and is to be sent.
-    read: Vec<(Offload, Place)>,
-    messages: Messages,
-    inbox: Inbox,
+    pub(super) read: Vec<(Offload, Place)>,
+    pub(super) messages: Messages,
+    pub(super) inbox: Inbox,
     /// For each packet of the inbox, where the inner packet is.
     inner: Vec<Place>,
     coalescer: Coalescer,

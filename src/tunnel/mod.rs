@@ -1,4 +1,5 @@
-//! `tunl0` where the kernel has no ipip: a TUN device served in userspace, IP in IP on the wire.
+//! TUN devices served in userspace: `tunl0` where the kernel has no ipip, IP in IP on the wire; and `flannel0` of
+//! flannel's udp backend, which a program serves on real nodes too (`udp`, `bare`).
 //!
 //! An [`Engine`] is a few threads that serve any number of devices in any namespaces. What a pod sends through
 //! `tunl0` is read from the device, gets an outer header toward the next hop of its route, and leaves through a
@@ -34,10 +35,12 @@
 //!
 //! Files without an EFFECTS mark are pure and tested byte by byte.
 
+mod bare;
 mod checksum;
 mod coalesce;
 mod complaints;
 mod counters;
+mod end;
 mod endpoint;
 mod icmp;
 mod ipip;
@@ -47,18 +50,20 @@ mod paths;
 mod ratelimit;
 mod raw;
 mod segment;
+mod udp;
 mod vnet;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use ipnet::Ipv4Net;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, Kind, Result};
@@ -66,7 +71,9 @@ use crate::kernel::netns::{self, Netns};
 
 use counters::Counters;
 pub use counters::{Cause, Snapshot, Traffic};
+use end::End;
 use endpoint::Endpoint;
+use udp::UdpEndpoint;
 use worker::{Command, Worker};
 
 /// Takes lines for the log.
@@ -83,6 +90,17 @@ pub struct Peer {
     pub local: Ipv4Addr,
     /// Destination of the outer header.
     pub remote: Ipv4Addr,
+}
+
+/// How flannel's udp backend carries packets: bare, in datagrams between the nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagrams {
+    /// The node's address and port, for the socket.
+    pub local: SocketAddrV4,
+    /// The device's address: source of what the backend itself has to say.
+    pub address: Ipv4Addr,
+    /// Subnets of other nodes, which do not overlap, with those nodes' sockets.
+    pub subnets: Vec<(Ipv4Net, SocketAddrV4)>,
 }
 
 /// A tunnel's counters, and whose they are.
@@ -155,11 +173,29 @@ impl Engine {
     /// # Errors
     /// If there is no such device, it is served already, or the kernel refuses a socket.
     pub fn serve(&self, netns: &Netns, device: &str, peer: Option<Peer>) -> Result<TunnelId> {
+        self.serve_end(netns, device, |counters| Endpoint::open(device, peer, counters).map(End::Ipip))
+    }
+
+    /// Serves `device`, a TUN device made by [`crate::kernel::tun::create_plain`] in `netns`, as flanneld does with its
+    /// udp backend. When this returns, packets flow.
+    ///
+    /// # Errors
+    /// As [`Engine::serve`]; and if the socket's port is taken.
+    pub fn serve_datagrams(&self, netns: &Netns, device: &str, how: &Datagrams) -> Result<TunnelId> {
+        self.serve_end(netns, device, |counters| UdpEndpoint::open(device, how, counters).map(End::Udp))
+    }
+
+    fn serve_end(
+        &self,
+        netns: &Netns,
+        device: &str,
+        open: impl FnOnce(Arc<Counters>) -> Result<End> + Send,
+    ) -> Result<TunnelId> {
         let name = netns.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let failed = |e: Error| e.within(format!("cannot serve {device} in {name}"));
         let counters = Arc::new(Counters::default());
-        let open = || Endpoint::open(device, peer, Arc::clone(&counters));
-        let endpoint = netns::inside(netns.file().as_fd(), open).and_then(|opened| opened).map_err(failed)?;
+        let opened = Arc::clone(&counters);
+        let endpoint = netns::inside(netns.file().as_fd(), || open(opened)).and_then(|opened| opened).map_err(failed)?;
         let (id, tunnel) = self.register(name.clone(), device.to_owned(), counters);
         let served = self.workers[tunnel.worker]
             .ask(|answer| Command::Serve(id, tunnel, Box::new(endpoint), answer))

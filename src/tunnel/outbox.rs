@@ -5,7 +5,7 @@
 //! been. A segment of a large packet gets outer, IP and TCP header in a slot of its own, and its payload stays
 //! where it is.
 
-use std::net::Ipv4Addr;
+use std::net::SocketAddrV4;
 use std::ops::Range;
 
 use super::ipip::{self, Outer, Path};
@@ -39,7 +39,7 @@ pub type Place = Range<usize>;
 struct Message {
     head: Place,
     body: Place,
-    destination: Ipv4Addr,
+    destination: SocketAddrV4,
 }
 
 /// The buffer and the messages. Allocated once for each worker.
@@ -93,7 +93,8 @@ impl Outbox {
         if let Some(header) = self.bytes[start..].first_chunk_mut() {
             ipip::write_outer(header, outer, path, id, place.len());
         }
-        self.messages.push(Message { head: start..place.end, body: 0..0, destination: path.destination });
+        let destination = SocketAddrV4::new(path.destination, 0);
+        self.messages.push(Message { head: start..place.end, body: 0..0, destination });
     }
 
     /// Adds a segment of the packet at `place`. The outbox must not be full.
@@ -109,7 +110,13 @@ impl Outbox {
         }
         let head = start..start + IPV4_HEADER + cut.headers();
         let body = place.start + payload.start..place.start + payload.end;
-        self.messages.push(Message { head, body, destination: path.destination });
+        self.messages.push(Message { head, body, destination: SocketAddrV4::new(path.destination, 0) });
+    }
+
+    /// Adds a packet without any outer header: the kernel gives it those of the socket that it leaves through. The
+    /// outbox must not be full.
+    pub fn push_bare(&mut self, place: &Place, destination: SocketAddrV4) {
+        self.messages.push(Message { head: place.clone(), body: 0..0, destination });
     }
 
     /// How many messages wait.
@@ -117,12 +124,12 @@ impl Outbox {
         self.messages.len()
     }
 
-    /// The outer destination of a message.
-    pub fn destination(&self, index: usize) -> Ipv4Addr {
+    /// The outer destination of a message; the port is 0 where its protocol has none.
+    pub fn destination(&self, index: usize) -> SocketAddrV4 {
         self.messages[index].destination
     }
 
-    /// A message's bytes, with the outer header, in two pieces.
+    /// A message's bytes, with the outer header if it has one, in two pieces.
     pub fn outer(&self, index: usize) -> [&[u8]; 2] {
         let message = &self.messages[index];
         [&self.bytes[message.head.clone()], &self.bytes[message.body.clone()]]
@@ -154,6 +161,8 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::super::packet::{Ipv4, flag};
     use super::super::segment::tests::tcp;
     use super::*;

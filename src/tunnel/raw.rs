@@ -6,7 +6,7 @@
 //! that netfilter sees the packet whole and the kernel cuts it, as with its own tunnel.
 
 use std::io::{self, IoSlice};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, bind, connect, sendmsg, setsockopt, sockopt};
@@ -57,12 +57,11 @@ impl RawSocket {
             OwnedFd::from_raw_fd(fd)
         };
         let raw = RawSocket { fd };
-        setsockopt(&raw.fd, sockopt::RcvBufForce, &BUFFER)?;
-        setsockopt(&raw.fd, sockopt::SndBufForce, &BUFFER)?;
+        enlarge(&raw.fd)?;
         raw.option(libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
         raw.option(libc::IP_HDRINCL, 1)?;
         if let Some(Peer { local, remote }) = peer {
-            let end = |address| SockaddrIn::from(std::net::SocketAddrV4::new(address, 0));
+            let end = |address| SockaddrIn::from(SocketAddrV4::new(address, 0));
             bind(raw.fd.as_raw_fd(), &end(local))?;
             connect(raw.fd.as_raw_fd(), &end(remote))?;
         }
@@ -75,7 +74,7 @@ impl RawSocket {
     /// The kernel's.
     pub fn send(&self, parts: [&[u8]; 2], destination: Ipv4Addr) -> io::Result<()> {
         let parts = parts.map(IoSlice::new);
-        let to = SockaddrIn::from(std::net::SocketAddrV4::new(destination, 0));
+        let to = SockaddrIn::from(SocketAddrV4::new(destination, 0));
         sendmsg(self.fd.as_raw_fd(), &parts, &[], MsgFlags::MSG_DONTWAIT, Some(&to))?;
         Ok(())
     }
@@ -99,7 +98,7 @@ impl RawSocket {
             ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(path.source.octets()) },
             ipi_addr: libc::in_addr { s_addr: 0 },
         };
-        let to = SockaddrIn::from(std::net::SocketAddrV4::new(path.destination, 0));
+        let to = SockaddrIn::from(SocketAddrV4::new(path.destination, 0));
         let control = [ControlMessage::Ipv4PacketInfo(&source)];
         sendmsg(self.fd.as_raw_fd(), &inner.map(IoSlice::new), &control, MsgFlags::MSG_DONTWAIT, Some(&to))?;
         Ok(())
@@ -114,6 +113,16 @@ impl RawSocket {
         };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
+}
+
+/// Gives a tunnel's socket the room that many packets at once take.
+///
+/// # Errors
+/// The kernel's.
+pub fn enlarge(socket: &impl AsFd) -> io::Result<()> {
+    setsockopt(socket, sockopt::RcvBufForce, &BUFFER)?;
+    setsockopt(socket, sockopt::SndBufForce, &BUFFER)?;
+    Ok(())
 }
 
 /// Places for many messages of one or two pieces each, for one system call. Allocated once.
@@ -140,8 +149,8 @@ impl Messages {
     /// The kernel's, if the first message was refused.
     pub fn send<'a>(
         &mut self,
-        socket: &RawSocket,
-        messages: impl Iterator<Item = ([&'a [u8]; 2], Ipv4Addr)>,
+        socket: &impl AsFd,
+        messages: impl Iterator<Item = ([&'a [u8]; 2], SocketAddrV4)>,
     ) -> io::Result<usize> {
         self.clear();
         for (parts, destination) in messages {
@@ -153,7 +162,7 @@ impl Messages {
         // which live until the call returns; the kernel only reads them.
         let sent = unsafe {
             let count = self.headers.len() as libc::c_uint;
-            libc::sendmmsg(socket.fd.as_raw_fd(), self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT)
+            libc::sendmmsg(socket.as_fd().as_raw_fd(), self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT)
         };
         self.clear();
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
@@ -212,7 +221,7 @@ impl Inbox {
     ///
     /// # Errors
     /// The kernel's; `WouldBlock` if there is nothing.
-    pub fn receive(&mut self, socket: &RawSocket) -> io::Result<usize> {
+    pub fn receive(&mut self, socket: &impl AsFd) -> io::Result<usize> {
         self.vectors.extend(self.bytes.chunks_exact_mut(STRIDE).map(|slot| vector(slot.as_mut_ptr(), slot.len())));
         for vector in &mut self.vectors {
             // SAFETY: an mmsghdr is plain data, valid when all bytes are zero.
@@ -226,7 +235,7 @@ impl Inbox {
         let received = unsafe {
             let count = self.headers.len() as libc::c_uint;
             let headers = self.headers.as_mut_ptr();
-            libc::recvmmsg(socket.fd.as_raw_fd(), headers, count, libc::MSG_DONTWAIT, std::ptr::null_mut())
+            libc::recvmmsg(socket.as_fd().as_raw_fd(), headers, count, libc::MSG_DONTWAIT, std::ptr::null_mut())
         };
         let result = usize::try_from(received).map_err(|_| io::Error::last_os_error());
         let count = *result.as_ref().unwrap_or(&0);
@@ -254,11 +263,11 @@ fn vector(start: *mut u8, length: usize) -> libc::iovec {
     libc::iovec { iov_base: start.cast(), iov_len: length }
 }
 
-fn address(destination: Ipv4Addr) -> libc::sockaddr_in {
+fn address(destination: SocketAddrV4) -> libc::sockaddr_in {
     libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
-        sin_port: 0,
-        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(destination.octets()) },
+        sin_port: destination.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(destination.ip().octets()) },
         sin_zero: [0; 8],
     }
 }

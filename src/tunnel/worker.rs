@@ -9,7 +9,8 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
-use super::endpoint::{Buffers, Endpoint, Gone};
+use super::end::End;
+use super::endpoint::{Buffers, Gone};
 use super::{Log, Tunnel, TunnelId};
 
 /// Events taken from the kernel at once.
@@ -21,14 +22,14 @@ const WAKE: u64 = u64::MAX;
 /// What a worker is told.
 pub(super) enum Command {
     /// Serve this tunnel, and say so.
-    Serve(TunnelId, Arc<Tunnel>, Box<Endpoint>, SyncSender<io::Result<()>>),
+    Serve(TunnelId, Arc<Tunnel>, Box<End>, SyncSender<io::Result<()>>),
     /// Serve it no more, and say so.
     Stop(TunnelId, SyncSender<io::Result<()>>),
     /// End.
     End,
 }
 
-/// Which descriptor of a tunnel an event is about. The number is the place in [`Endpoint::descriptors`].
+/// Which descriptor of a tunnel an event is about. The number is the place in [`End::descriptors`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Device,
@@ -56,7 +57,7 @@ pub(super) struct Worker {
     commands: Receiver<Command>,
     log: Log,
     buffers: Buffers,
-    served: BTreeMap<TunnelId, (Arc<Tunnel>, Box<Endpoint>)>,
+    served: BTreeMap<TunnelId, (Arc<Tunnel>, Box<End>)>,
 }
 
 impl Worker {
@@ -137,7 +138,7 @@ impl Worker {
         true
     }
 
-    fn add(&self, id: TunnelId, endpoint: &Endpoint) -> io::Result<()> {
+    fn add(&self, id: TunnelId, endpoint: &End) -> io::Result<()> {
         for (descriptor, side) in endpoint.descriptors().into_iter().zip(Side::ALL) {
             self.epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, side.token(id)))?;
         }
