@@ -4,9 +4,12 @@
 //! rules before all of them. A real node has kubelet's and kube-proxy's rules always, if only for the Services
 //! `kubernetes` and `kube-dns`; here a cluster has them if its input has a Service or says `proxy:`.
 
+use std::collections::BTreeMap;
+
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::cni;
+use crate::dns;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Datapath, Namespace, Plan, Role, RouteKind, Sysctl};
 use crate::proxy::{self, Family, Host, PodState, View, hostport, iptables, kubelet};
@@ -26,6 +29,7 @@ pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
         }
     }
     publish_ports(cluster, &mut plan)?;
+    give_names(cluster, &mut plan);
     Ok(plan)
 }
 
@@ -33,6 +37,17 @@ pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
 pub fn endpoints(cluster: &Cluster, plan: &Plan) -> Vec<EndpointSlice> {
     let found = proxy::selected(cluster, plan, |_| PodState::READY);
     cluster.slices.iter().cloned().chain(found).collect()
+}
+
+/// Gives pods with a namespace of their own their host name, and what they look names up by.
+fn give_names(cluster: &Cluster, plan: &mut Plan) {
+    let pods: BTreeMap<String, &Pod> = cluster.pods.iter().map(|pod| (pod.key(), pod)).collect();
+    for ns in plan.namespaces.iter_mut().filter(|ns| matches!(ns.role, Role::Pod { .. })) {
+        let Some(pod) = pods.get(&ns.name) else { continue };
+        ns.hostname = pod.host().to_owned();
+        ns.domain = dns::host_domain(cluster, pod);
+        ns.resolver = dns::resolver(cluster, pod);
+    }
 }
 
 fn no_node(node: &Node) -> Error {

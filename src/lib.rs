@@ -29,6 +29,7 @@
 //! | [`compose`] | a mode's plan and those rules → the whole Plan |
 //! | [`plan`] | the Plan itself, and its forms: text, shell script, restore files, comparable facts |
 //! | [`kernel`] | Plan → kernel by netlink and restore tools, back again, and away; the one door into namespaces |
+//! | [`dns`] | what the cluster's DNS server answers, and where pods ask |
 //! | [`packet`] | frames as values: built, decoded, printed |
 //! | [`predict`] | a virtual packet's journey through a Plan, frame by frame |
 //! | [`probe`] | real packets: injected, captured everywhere, all pairs asked |
@@ -75,6 +76,7 @@ pub mod agent;
 pub mod cli;
 pub mod cni;
 pub mod compose;
+pub mod dns;
 pub mod error;
 pub mod ipam;
 pub mod kernel;

@@ -14,17 +14,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ipam", &["topology", "names", "error"]),
     ("cni", &["topology", "ipam", "plan", "names", "error"]),
     ("proxy", &["topology", "plan", "names", "error"]),
-    ("compose", &["proxy", "cni", "topology", "plan", "names", "error"]),
+    ("dns", &["topology", "plan", "names", "error"]),
+    ("compose", &["dns", "proxy", "cni", "topology", "plan", "names", "error"]),
     ("predict", &["packet", "plan", "names", "error"]),
     // The record of a live cluster holds these as they are.
     ("kernel", &["plan", "topology::Edit", "topology::Memory", "names", "error"]),
     ("tunnel", &["kernel", "packet", "plan", "names", "error"]),
     ("probe", &["kernel", "packet", "plan", "names", "error"]),
-    ("agent", &["tunnel", "kernel", "plan", "names", "error"]),
+    ("agent", &["dns", "tunnel", "kernel", "plan", "names", "error"]),
     ("verify", &["probe", "predict", "packet", "kernel", "plan", "names", "error"]),
 ];
 /// Modules that compute and do nothing else, and what would be doing something.
-const PURE: &[&str] = &["error", "names", "plan", "packet", "topology", "ipam", "cni", "proxy", "compose", "predict"];
+const PURE: &[&str] = &["error", "names", "plan", "packet", "topology", "ipam", "cni", "proxy", "dns", "compose", "predict"];
 const EFFECTS: &[&str] = &[
     "tokio::",
     "nix::",

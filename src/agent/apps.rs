@@ -20,8 +20,8 @@ pub(super) fn router() -> Router {
 }
 
 async fn answer(ConnectInfo(caller): ConnectInfo<Caller>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    page(&caller.app, &caller.identity, &Asked { method: &method, uri: &uri, headers: &headers, peer: caller.peer })
-        .into_response()
+    let Caller { app, identity, peer, port } = caller;
+    page(&app, &identity, &Asked { method: &method, uri: &uri, headers: &headers, peer, port }).into_response()
 }
 
 /// A request, as far as an app looks at it.
@@ -30,6 +30,7 @@ struct Asked<'a> {
     uri: &'a Uri,
     headers: &'a HeaderMap,
     peer: SocketAddr,
+    port: u16,
 }
 
 /// An answer.
@@ -74,6 +75,10 @@ fn page(app: &App, identity: &Identity, asked: &Asked) -> Page {
             ),
             "/hostname.html" => Page::found(HTML, name()),
             _ => Page::missing(HTML, "404 Not Found\n"),
+        },
+        App::Dns => match identity.server.page(asked.port, asked.uri.path()) {
+            Some(text) => Page::found(TEXT, text),
+            None => Page::missing(TEXT, "404 page not found\n"),
         },
         App::Echoserver => Page::found(TEXT, echo(identity, asked)),
     }
@@ -178,16 +183,18 @@ pub(super) fn datagram(app: &App, identity: &Identity, peer: SocketAddr, asked: 
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::{Names, Server};
     use super::*;
 
     fn identity() -> Identity {
-        Identity { namespace: "default".into(), pod: "web-1".into(), node: "node-2".into() }
+        let server = std::sync::Arc::new(Server::new(&Names::new(), None, String::new()));
+        Identity { namespace: "default".into(), pod: "web-1".into(), node: "node-2".into(), server }
     }
 
     fn get(app: &App, uri: &str) -> Page {
         let uri: Uri = uri.parse().expect("a URI");
         let asked =
-            Asked { method: &Method::GET, uri: &uri, headers: &HeaderMap::new(), peer: ([10, 0, 0, 7], 4711).into() };
+            Asked { method: &Method::GET, uri: &uri, headers: &HeaderMap::new(), peer: ([10, 0, 0, 7], 4711).into(), port: 80 };
         page(app, &identity(), &asked)
     }
 

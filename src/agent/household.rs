@@ -8,8 +8,10 @@ use tokio::runtime::Handle;
 
 use super::control::{ContainerStatus, PodStatus, State};
 use super::listen::{self, Hall, Identity, Lease, Socket};
+use super::names::{Names, Server};
 use super::orders::{App, PodOrders, Port, Work};
 use super::program::{self, Nursery, Program};
+use crate::dns::Records;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::netns;
 
@@ -31,6 +33,8 @@ pub(super) struct Household {
     residents: Vec<(PodOrders, Lease)>,
     states: States,
     hall: Option<Hall>,
+    /// What DNS servers among the pods know.
+    names: Names,
     /// Lives as long as the programs may.
     nursery: Option<Nursery>,
 }
@@ -39,7 +43,8 @@ impl Household {
     /// That of a cluster, without anybody in it.
     pub(super) fn new(cluster: &str, runtime: Handle) -> Household {
         let cluster = cluster.to_owned();
-        Household { cluster, runtime, residents: Vec::new(), states: States::default(), hall: None, nursery: None }
+        let (residents, states, names) = (Vec::new(), States::default(), Names::new());
+        Household { cluster, runtime, residents, states, hall: None, names, nursery: None }
     }
 
     /// How many pods there are.
@@ -53,11 +58,13 @@ impl Household {
         self.residents.iter().filter_map(|(pod, _)| states.get(&key(pod)).cloned()).collect()
     }
 
-    /// Serves these pods from now on; those with the same orders as before are not disturbed.
+    /// Serves these pods from now on; those with the same orders as before are not disturbed, and DNS servers among them
+    /// answer from other `names`.
     ///
     /// # Errors
     /// If a pod's namespace is not there, or one of minik's own ports is taken.
-    pub(super) async fn follow(&mut self, orders: Vec<PodOrders>) -> Result<()> {
+    pub(super) async fn follow(&mut self, orders: Vec<PodOrders>, names: Option<Records>) -> Result<()> {
+        self.names.replace(names.unwrap_or_default());
         let mut before: BTreeMap<String, (PodOrders, Lease)> =
             std::mem::take(&mut self.residents).into_iter().map(|(pod, lease)| (key(&pod), (pod, lease))).collect();
         let mut new = Vec::new();
@@ -103,7 +110,8 @@ impl Household {
         for (pod, mut opened) in pods.iter().zip(opened) {
             let Some(lease) = leases.get(&key(pod)) else { continue };
             let (namespace, name) = (pod.namespace.clone(), pod.name.clone());
-            let identity = Arc::new(Identity { namespace, pod: name, node: pod.node.clone() });
+            let server = Arc::new(Server::new(&self.names, pod.address.map(Into::into), key(pod)));
+            let identity = Arc::new(Identity { namespace, pod: name, node: pod.node.clone(), server });
             let mut states = Vec::new();
             for ((app, _), sockets) in wanted(pod).into_iter().zip(opened.drain(..)) {
                 states.push(match (app, sockets) {

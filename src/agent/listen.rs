@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::leased::Leased;
+use super::names::{self, Server};
 use super::orders::{App, Port, Transport};
 use super::{apps, log};
 use crate::error::{Error, Result};
@@ -36,6 +37,8 @@ pub(super) struct Identity {
     pub(super) pod: String,
     /// Name of its node.
     pub(super) node: String,
+    /// What it answers if it is a DNS server.
+    pub(super) server: Arc<Server>,
 }
 
 /// A socket that was opened in a pod's namespace.
@@ -89,13 +92,21 @@ pub(super) fn serve(
     match socket {
         Socket::Tcp(listener) => {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(cannot)?;
-            let end = lease.end.subscribe();
-            let work = answer_connections(listener, app.clone(), identity.clone(), hall.clone(), end);
+            let port = listener.local_addr().map_err(cannot)?.port();
+            if **app == App::Dns && port == names::PORT {
+                lease.keep(tokio::spawn(names::answer_streams(listener, identity.server.clone())));
+                return Ok(());
+            }
+            let whom = Caller { app: app.clone(), identity: identity.clone(), peer: ([0; 4], 0).into(), port };
+            let work = answer_connections(listener, whom, hall.clone(), lease.end.subscribe());
             lease.keep(tokio::spawn(work));
         }
         Socket::Udp(socket) => {
             let socket = tokio::net::UdpSocket::from_std(socket).map_err(cannot)?;
-            lease.keep(tokio::spawn(answer_datagrams(socket, app.clone(), identity.clone())));
+            lease.keep(match **app {
+                App::Dns => tokio::spawn(names::answer_datagrams(socket, identity.server.clone())),
+                _ => tokio::spawn(answer_datagrams(socket, app.clone(), identity.clone())),
+            });
         }
     }
     Ok(())
@@ -133,15 +144,15 @@ impl Lease {
 /// Accepts on one port and passes the connections on. There are thousands of these tasks, so they do nothing else.
 async fn answer_connections(
     listener: tokio::net::TcpListener,
-    app: Arc<App>,
-    identity: Arc<Identity>,
+    whom: Caller,
     hall: Hall,
     end: watch::Receiver<()>,
 ) {
+    let identity = &whom.identity;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let caller = Caller { app: app.clone(), identity: identity.clone(), peer };
+                let caller = Caller { peer, ..whom.clone() };
                 if hall.send((Leased::new(stream, end.clone()), caller)).await.is_err() {
                     return log::line(format_args!(
                         "{}/{}: the HTTP server has ended",
@@ -190,6 +201,8 @@ pub(super) struct Caller {
     pub(super) identity: Arc<Identity>,
     /// Whose connection it is.
     pub(super) peer: SocketAddr,
+    /// The port that was called.
+    pub(super) port: u16,
 }
 
 /// The accepted connections of all ports.
@@ -229,7 +242,8 @@ mod tests {
     }
 
     fn identity() -> Arc<Identity> {
-        Arc::new(Identity { namespace: "default".into(), pod: "web-1".into(), node: "node-2".into() })
+        let server = Arc::new(Server::new(&names::Names::new(), None, String::new()));
+        Arc::new(Identity { namespace: "default".into(), pod: "web-1".into(), node: "node-2".into(), server })
     }
 
     fn get(address: SocketAddr, path: &str) -> String {

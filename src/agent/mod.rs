@@ -17,6 +17,7 @@ mod launch;
 mod leased;
 mod listen;
 mod log;
+mod names;
 pub mod orders;
 mod program;
 mod serve;

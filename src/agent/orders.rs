@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::dns::Records;
+
 /// Everything that the agent of one cluster serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Orders {
@@ -18,6 +20,9 @@ pub struct Orders {
     /// The nodes' daemons that it runs.
     #[serde(default)]
     pub daemons: Vec<Daemon>,
+    /// What the cluster's DNS servers answer from, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Records>,
 }
 
 /// A program of a node's that makes the node's routes.
@@ -137,6 +142,8 @@ pub enum App {
     },
     /// `echoserver`: the request, as text.
     Echoserver,
+    /// CoreDNS: port 53; health, readiness and metrics beside.
+    Dns,
     /// minik's own answer for pods in which nothing listens: the pod's name.
     Answer,
 }

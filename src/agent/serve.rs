@@ -100,7 +100,7 @@ fn take_up(cluster: &str, line: &str, runtime: &Runtime) -> Result<Agent> {
     let control = bind_control(cluster)?;
     let tunnels = Tunnels::start(&orders.tunnels)?;
     let mut household = Household::new(cluster, runtime.handle().clone());
-    runtime.block_on(household.follow(orders.pods))?;
+    runtime.block_on(household.follow(orders.pods, orders.names))?;
     let mut daemons = Daemons::new(cluster, runtime.handle().clone());
     daemons.follow(&orders.daemons)?;
     let agent = Agent { cluster: cluster.to_owned(), started: Instant::now(), control, household, tunnels, daemons };
@@ -181,7 +181,7 @@ impl Agent {
         let orders: Orders = serde_json::from_slice(&text)
             .map_err(|e| Error::new(Kind::Io, "cannot read the agent's orders").because(e))?;
         self.tunnels.follow(&orders.tunnels)?;
-        self.household.follow(orders.pods).await?;
+        self.household.follow(orders.pods, orders.names).await?;
         self.daemons.follow(&orders.daemons)?;
         log::line(format_args!("now serves {} pods and {} tunnels", self.household.count(), orders.tunnels.len()));
         Ok(())

@@ -199,6 +199,7 @@ fn app_name(app: &App) -> &'static str {
         App::Netexec => "netexec",
         App::Myapp { .. } => "myapp",
         App::Echoserver => "echoserver",
+        App::Dns => "coredns",
         App::Answer => "answer",
     }
 }

@@ -6,6 +6,9 @@ use crate::topology::Container;
 /// Version that nginx says it is, if the image's tag gives none.
 const NGINX_VERSION: &str = "1.27.5";
 
+/// Where CoreDNS listens with kubeadm's Corefile: DNS, metrics, health, readiness.
+const DNS_PORTS: [Port; 5] = [Port::udp(53), Port::tcp(53), Port::tcp(9153), Port::tcp(8080), Port::tcp(8181)];
+
 /// What a container does.
 pub fn work(container: &Container) -> Work {
     let (name, tag) = name_and_tag(&container.image);
@@ -16,6 +19,7 @@ pub fn work(container: &Container) -> Work {
             app(App::Nginx { version: version(tag, NGINX_VERSION) }, &[Port::tcp(80)])
         }
         ("serve_hostname" | "serve-hostname", []) => app(App::Hostname, &[Port::tcp(9376), Port::udp(9376)]),
+        ("coredns", []) => app(App::Dns, &DNS_PORTS),
         ("agnhost", command) => agnhost(command),
         ("myapp", []) => app(App::Myapp { version: tag.unwrap_or("v1").to_owned() }, &[Port::tcp(80)]),
         ("echoserver" | "echo-server", []) => app(App::Echoserver, &[Port::tcp(echo_port(container))]),

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::agent::orders::{ContainerOrders, Daemon, Datagrams, Orders, PodOrders, Port, Transport, Tunnel, Work};
+use crate::agent::orders::{App, ContainerOrders, Daemon, Datagrams, Orders, PodOrders, Port, Transport, Tunnel, Work};
+use crate::compose;
+use crate::dns::Records;
 use crate::kernel::{bird, state};
 use crate::plan::{Datapath, Link, LinkKind, Namespace, Plan, Role};
 use crate::topology::{Cluster, Pod};
@@ -16,7 +18,11 @@ const ANSWERS: [Port; 2] = [Port::tcp(80), Port::udp(9376)];
 pub fn orders(cluster: &Cluster, plan: &Plan) -> Orders {
     let pods = cluster.pods.iter().filter_map(|pod| Some(pod_orders(pod, &plan.cluster, plan.namespace(&pod.key())?)));
     let daemons = bird::of_plan(plan).filter_map(|(ns, files)| daemon(ns, files)).collect();
-    Orders { cluster: plan.cluster.clone(), pods: pods.collect(), tunnels: tunnels(plan), daemons }
+    let pods: Vec<PodOrders> = pods.collect();
+    let is_server = |container: &ContainerOrders| matches!(container.work, Work::App { app: App::Dns, .. });
+    let serves = pods.iter().any(|pod| pod.containers.iter().any(is_server));
+    let names = serves.then(|| Records::of(cluster, &compose::endpoints(cluster, plan)));
+    Orders { cluster: plan.cluster.clone(), pods, tunnels: tunnels(plan), daemons, names }
 }
 
 fn pod_orders(pod: &Pod, cluster: &str, ns: &Namespace) -> PodOrders {

@@ -22,7 +22,7 @@ pub mod shell;
 
 pub use address::{Address, Mac};
 pub use daemon::Bird;
-pub use etc::etc_files;
+pub use etc::{Resolver, etc_files};
 pub use file::File;
 pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
 pub use netfilter::{IpSet, Table};
@@ -74,6 +74,12 @@ pub struct Namespace {
     pub netns: String,
     /// What a program run in it sees as its host name.
     pub hostname: String,
+    /// The domain of its host name, for its hosts file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Where its programs look names up; none is nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<Resolver>,
     /// What it stands for.
     pub role: Role,
     /// Pods (`namespace/name`) that live here beside its owner: those with `hostNetwork`, and those that joined a pod.
@@ -205,6 +211,8 @@ impl Namespace {
             name: name.to_string(),
             netns: crate::names::netns(cluster, name),
             hostname: hostname.to_string(),
+            domain: None,
+            resolver: None,
             role,
             guests: Vec::new(),
             sysctls: Vec::new(),

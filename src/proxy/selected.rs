@@ -69,7 +69,7 @@ fn slices(
             serving: service.publish_not_ready || ready,
             terminating,
             node: Some(pod.node.clone()),
-            hostname: None,
+            hostname: named(pod, service),
             pod: Some(pod.name.clone()),
             zones: Vec::new(),
         });
@@ -88,6 +88,11 @@ fn slices(
         }
     };
     by_ports.into_iter().map(slice).collect()
+}
+
+/// The pod's name in DNS, if it says that it belongs to this Service (`ShouldSetHostname`).
+fn named(pod: &Pod, service: &Service) -> Option<String> {
+    pod.hostname.clone().filter(|_| pod.subdomain.as_ref() == Some(&service.name))
 }
 
 /// The pod's port behind a Service's: its number, or that of the container's port of the name and protocol.

@@ -3,11 +3,14 @@
 //! The JSON Schema comes from these structs, so their doc comments are the reference of the input language.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::fields::{Ignored, Spanned, Unsupported};
+use super::fields::{Ignored, Spanned};
 use super::line::LinkEntry;
 use super::options::{KubeRouterEntry, KubenetEntry};
 
@@ -59,8 +62,64 @@ pub(super) struct ClusterSpec {
     pub(super) service_cidr: Option<Spanned<String>>,
     /// kube-proxy on the nodes; with Services and without this, 1.30 in iptables mode.
     pub(super) proxy: Option<ProxyEntry>,
-    #[serde(default, rename = "dns")]
-    pub(super) _dns: Option<Unsupported>,
+    /// The cluster's DNS: `true` as kubeadm installs it, or its options; `false` if not given.
+    pub(super) dns: Option<Spanned<DnsEntry>>,
+}
+
+/// `true`, `false`, or options of the cluster's DNS.
+#[derive(Debug)]
+pub(super) enum DnsEntry {
+    /// There is none.
+    Off,
+    /// There is one.
+    On(DnsOptions),
+}
+
+/// Options of the cluster's DNS.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DnsOptions {
+    /// The zone, `cluster.local` if not given.
+    pub(super) cluster_domain: Option<Spanned<String>>,
+    /// The Service's address, which pods ask; the tenth of `serviceCIDR` if not given.
+    #[serde(rename = "clusterIP")]
+    pub(super) cluster_ip: Option<Spanned<String>>,
+    /// How many servers, 2 if not given.
+    pub(super) replicas: Option<Spanned<u32>>,
+    /// Seconds for which answers may be kept, 5 if not given.
+    pub(super) ttl: Option<Spanned<u32>>,
+}
+
+impl<'de> Deserialize<'de> for DnsEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<DnsEntry, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = DnsEntry;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or options")
+            }
+            fn visit_bool<E>(self, on: bool) -> Result<DnsEntry, E> {
+                Ok(if on { DnsEntry::On(DnsOptions::default()) } else { DnsEntry::Off })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<DnsEntry, A::Error> {
+                DnsOptions::deserialize(MapAccessDeserializer::new(map)).map(DnsEntry::On)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for DnsEntry {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DnsEntry".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let options = generator.subschema_for::<DnsOptions>();
+        json_schema!({ "anyOf": [{ "type": "boolean" }, options] })
+    }
 }
 
 /// An Ethernet segment with one switch and one router.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster_file::ClusterDocument;
 use super::complaint::{Checked, Complaint, quote};
+use super::dns;
 use super::documents::{self, Document};
 use super::fields::Spanned;
 use super::line::LineChange;
@@ -100,7 +101,8 @@ pub(super) struct Past {
 /// those of each applied manifest; a tree's source says which.
 pub(super) fn make(trees: &[(u32, Node)], files: usize, edits: &[Edit]) -> Checked<Edited> {
     let of_files = trees.iter().filter(|(source, _)| (*source as usize) < files);
-    let (cluster, objects) = documents::take_cluster(documents::decode_all(of_files)?)?;
+    let (cluster, given) = documents::take_cluster(documents::decode_all(of_files)?)?;
+    let objects = with_dns(&cluster, given)?;
     let mut edited = Edited { cluster, objects, past: Past::default() };
     let mut source = files;
     for edit in edits {
@@ -117,6 +119,25 @@ pub(super) fn make(trees: &[(u32, Node)], files: usize, edits: &[Edit]) -> Check
         }
     }
     Ok(edited)
+}
+
+/// The objects of the cluster's DNS, and then those of the files, which stand instead of those of the same name.
+fn with_dns(cluster: &ClusterDocument, given: Vec<Document>) -> Checked<Vec<Document>> {
+    let known: BTreeSet<Reference> = given.iter().filter_map(reference).collect();
+    let own_kubernetes = known.iter().any(|object| object.kind == "Service" && object.is("default", "kubernetes"));
+    let is_new = |object: &Document| {
+        let endpoints = own_kubernetes && matches!(object, Document::Endpoints(_));
+        !endpoints && reference(object).is_none_or(|own| !known.contains(&own))
+    };
+    let mut objects: Vec<Document> = dns::objects(&cluster.spec)?.into_iter().filter(is_new).collect();
+    objects.extend(given);
+    Ok(objects)
+}
+
+impl Reference {
+    fn is(&self, namespace: &str, name: &str) -> bool {
+        self.namespace == namespace && self.name == name
+    }
 }
 
 impl Edited {

@@ -225,8 +225,8 @@ pub(super) struct StatefulSetSpec {
     pub(super) template: Template,
     #[serde(default, rename = "ordinals")]
     pub(super) _ordinals: Option<Unsupported>,
-    #[serde(default, rename = "serviceName")]
-    pub(super) _service_name: Option<Ignored>,
+    /// The headless Service that gives its pods names in DNS.
+    pub(super) service_name: Option<Spanned<String>>,
     #[serde(default, rename = "podManagementPolicy")]
     pub(super) _pod_management_policy: Option<Ignored>,
     #[serde(default, rename = "updateStrategy")]

@@ -7,6 +7,7 @@ pub mod builtin;
 mod cluster_file;
 mod complaint;
 mod decode;
+mod dns;
 mod documents;
 mod edits;
 mod embedded;
@@ -25,6 +26,7 @@ mod options;
 mod parse;
 mod pod;
 mod pod_cidr;
+mod pod_dns;
 mod pod_network;
 mod pod_spec;
 mod pods;
@@ -46,6 +48,7 @@ mod workloads;
 mod wrong;
 
 pub use complaint::nearest;
+pub use dns::Dns;
 pub use edits::{Edit, Reference};
 pub use flannel::Flannel;
 pub use ip_pool::{EncapsulationMode, IpPool, Routing};
@@ -56,6 +59,7 @@ pub use objects::{KubeNamespace, Workload, WorkloadKind};
 pub use options::{CloudRoutes, HairpinMode, KubeRouter, Kubenet, ModeOptions, OverlayType};
 pub use parse::{parse, parse_services};
 pub use pod::{Container, ContainerPort, Pod, PodNetwork};
+pub use pod_dns::{DnsPolicy, PodDns};
 pub use proxy::{DetectLocal, ProxyConfig, ProxyMode};
 pub use schema::schema;
 pub use selector::{Selector, WrongSelector};
@@ -106,6 +110,9 @@ pub struct Cluster {
     /// kube-proxy, if the file has a `proxy:` or a Service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxyConfig>,
+    /// The cluster's DNS, if the file has a `dns:`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
 }
 
 /// An Ethernet segment with one switch.

@@ -132,14 +132,16 @@ fn no_overlap(claims: &[Claim], new: &Claim) -> Checked<()> {
 
 /// The services' prefix, apart from every segment. It may overlap a pool: neither kubeadm nor Calico minds, and
 /// the cluster of the document has its pool 10.100.0.0/16 inside of the default 10.96.0.0/12.
+/// `serviceCIDR`.
+pub(super) fn service_prefix(spec: &ClusterSpec) -> Checked<Ipv4Net> {
+    match &spec.service_cidr {
+        Some(text) => rules::host_prefix("the services' prefix", text),
+        None => SERVICE_CIDR.parse().map_err(|_| Complaint::anywhere("the default serviceCIDR is wrong")),
+    }
+}
+
 fn service_cidr(spec: &ClusterSpec, segments: &[Claim]) -> Checked<Ipv4Net> {
-    let (net, span) = match &spec.service_cidr {
-        Some(text) => (rules::host_prefix("the services' prefix", text)?, Some(text.span)),
-        None => {
-            let default = SERVICE_CIDR.parse().map_err(|_| Complaint::anywhere("the default serviceCIDR is wrong"))?;
-            (default, None)
-        }
-    };
+    let (net, span) = (service_prefix(spec)?, spec.service_cidr.as_ref().map(|text| text.span));
     let whose = if span.is_some() { "serviceCIDR" } else { SERVICE_DEFAULT }.to_owned();
     no_overlap(segments, &Claim { net, whose, span })?;
     Ok(net)

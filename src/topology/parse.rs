@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use super::cluster_file::ProxyEntry;
 use super::complaint::{Checked, Complaint, quote};
+use super::dns;
 use super::documents::{self, Document};
 use super::edits::{self, Edited};
 use super::flannel;
 use super::net_conf;
 use super::network;
 use super::pod_cidr;
+use super::pod_dns;
 use super::pod_network;
 use super::pools;
 use super::proxy;
@@ -84,6 +86,8 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     pod_network::check(&placed, chosen.mode)?;
     pod_network::check_host_ports(&placed, chosen.mode)?;
     pools::check_room(&network, &file.spec, &pool_objects, &underlay.nodes, &placed)?;
+    let dns = dns::resolve(&file.spec)?;
+    pod_dns::check(&placed, dns.is_some())?;
     let found = service_objects::resolve(&objects, &namespaces, Some((service_cidr, &overrides.memory.services)))?;
     let proxy = proxy_config(file.spec.proxy.as_ref(), &network, !found.services.is_empty())?;
     let hosts = file.spec.nodes.iter().map(|n| &n.name).chain(file.spec.clients.iter().map(|c| &c.name));
@@ -103,6 +107,7 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
         services: found.services,
         slices: found.slices,
         proxy,
+        dns,
     };
     check_netns_names(&cluster, &segments, &hosts, &placed)?;
     Ok(Cluster { pods: placed.into_iter().map(|(pod, _)| pod).collect(), ..cluster })

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use super::WorkloadKind;
+use super::{PodDns, WorkloadKind};
 
 /// A pod with its node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +26,15 @@ pub struct Pod {
     pub network: PodNetwork,
     /// Its containers.
     pub containers: Vec<Container>,
+    /// `hostname`; without it the host is called as the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// `subdomain`: the headless Service under which DNS knows its `hostname`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subdomain: Option<String>,
+    /// Where its programs look names up.
+    #[serde(skip_serializing_if = "PodDns::is_usual")]
+    pub dns: PodDns,
 }
 
 /// Whose network namespace a pod lives in.
@@ -43,6 +52,11 @@ pub enum PodNetwork {
 }
 
 impl Pod {
+    /// What `hostname` says in it.
+    pub fn host(&self) -> &str {
+        self.hostname.as_deref().unwrap_or(&self.name)
+    }
+
     /// `namespace/name`, which is also the name of its network namespace inside the cluster.
     pub fn key(&self) -> String {
         format!("{}/{}", self.namespace, self.name)

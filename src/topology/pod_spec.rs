@@ -67,18 +67,18 @@ pub(super) struct PodSpec {
     pub(super) _ephemeral_containers: Option<Unsupported>,
     /// Whether it lives in its node's network namespace.
     pub(super) host_network: Option<Spanned<bool>>,
-    #[serde(default, rename = "hostname")]
-    pub(super) _hostname: Option<Unsupported>,
-    #[serde(default, rename = "subdomain")]
-    pub(super) _subdomain: Option<Unsupported>,
+    /// Its host name; its own name if not given.
+    pub(super) hostname: Option<Spanned<String>>,
+    /// The headless Service under which DNS knows its host name.
+    pub(super) subdomain: Option<Spanned<String>>,
     #[serde(default, rename = "setHostnameAsFQDN")]
     pub(super) _set_hostname_as_fqdn: Option<Unsupported>,
     #[serde(default, rename = "hostnameOverride")]
     pub(super) _hostname_override: Option<Unsupported>,
     #[serde(default, rename = "hostAliases")]
     pub(super) _host_aliases: Option<Unsupported>,
-    #[serde(default, rename = "dnsConfig")]
-    pub(super) _dns_config: Option<Unsupported>,
+    /// Servers, domains and options of its resolver, beside those of its policy.
+    pub(super) dns_config: Option<DnsConfigEntry>,
     #[serde(default, rename = "affinity")]
     pub(super) _affinity: Option<Unsupported>,
     #[serde(default, rename = "topologySpreadConstraints")]
@@ -95,8 +95,8 @@ pub(super) struct PodSpec {
     pub(super) _termination_grace_period_seconds: Option<Ignored>,
     #[serde(default, rename = "activeDeadlineSeconds")]
     pub(super) _active_deadline_seconds: Option<Ignored>,
-    #[serde(default, rename = "dnsPolicy")]
-    pub(super) _dns_policy: Option<Ignored>,
+    /// `ClusterFirst`, `ClusterFirstWithHostNet`, `Default` (as the node) or `None`; `ClusterFirst` if not given.
+    pub(super) dns_policy: Option<Spanned<String>>,
     #[serde(default, rename = "automountServiceAccountToken")]
     pub(super) _automount_service_account_token: Option<Ignored>,
     #[serde(default, rename = "hostPID")]
@@ -131,6 +131,31 @@ pub(super) struct PodSpec {
     pub(super) _os: Option<Ignored>,
     #[serde(default, rename = "resources")]
     pub(super) _resources: Option<Ignored>,
+}
+
+/// Settings of a pod's resolver.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DnsConfigEntry {
+    /// Servers to ask.
+    #[serde(default)]
+    pub(super) nameservers: Vec<Spanned<String>>,
+    /// Domains to try for short names.
+    #[serde(default)]
+    pub(super) searches: Vec<Spanned<String>>,
+    /// Options of resolv.conf.
+    #[serde(default)]
+    pub(super) options: Vec<DnsOptionEntry>,
+}
+
+/// An option of resolv.conf.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DnsOptionEntry {
+    /// Its name: `ndots`.
+    pub(super) name: Spanned<String>,
+    /// Its value.
+    pub(super) value: Option<Spanned<String>>,
 }
 
 /// Security settings of a pod.

@@ -8,7 +8,7 @@ use super::manifests::{Labels, Metadata};
 use super::pod_spec::{ContainerEntry, EnvEntry, Expression, PodSpec, PortEntry, Selector};
 use super::rules;
 use super::source::Span;
-use super::{Container, ContainerPort, PodNetwork, pod_network};
+use super::{Container, ContainerPort, PodDns, PodNetwork, pod_dns, pod_network};
 
 /// What every pod of a controller has in common.
 #[derive(Debug)]
@@ -17,6 +17,9 @@ pub(super) struct PodTemplate {
     pub(super) service_account: String,
     pub(super) containers: Vec<Container>,
     pub(super) network: PodNetwork,
+    pub(super) hostname: Option<String>,
+    pub(super) subdomain: Option<String>,
+    pub(super) dns: PodDns,
     /// `nodeName` with its place.
     pub(super) node_name: Option<(String, Span)>,
     /// `nodeSelector` with the places of its values.
@@ -53,6 +56,9 @@ pub(super) fn template(metadata: &Metadata, spec: &PodSpec) -> Checked<PodTempla
         service_account,
         containers: spec.containers.iter().map(container).collect::<Checked<_>>()?,
         network: pod_network::wanted(&metadata.annotations, spec)?,
+        hostname: pod_dns::label("a host", spec.hostname.as_ref())?,
+        subdomain: pod_dns::label("a subdomain", spec.subdomain.as_ref())?,
+        dns: pod_dns::wanted(spec)?,
         node_name: node_name.map(|name| (name.value.clone(), name.span)),
         node_selector: spec.node_selector.iter().map(wish).collect(),
         span: spec.containers.span,

@@ -187,6 +187,9 @@ impl Schedule<'_> {
         let kept = self.memory.pods.get(&format!("{}/{name}", order.namespace));
         let kept = kept.and_then(|kept| self.nodes.iter().position(|node| node.name == kept.node));
         let node = kept.unwrap_or(node);
+        // The StatefulSet's controller gives its pods their names as host names.
+        let ordinal = (order.kind == Some(WorkloadKind::StatefulSet)).then(|| name.clone());
+        let hostname = ordinal.or_else(|| template.hostname.clone());
         let pod = Pod {
             namespace: order.namespace.clone(),
             name,
@@ -196,6 +199,9 @@ impl Schedule<'_> {
             owner: order.kind.map(|kind| (kind, order.name.clone())),
             network: template.network.clone(),
             containers: template.containers.clone(),
+            hostname,
+            subdomain: template.subdomain.clone(),
+            dns: template.dns.clone(),
         };
         self.pods.push((pod, order.name_span));
     }

@@ -63,6 +63,20 @@ impl Node {
         }
     }
 
+    /// The same value as if all of it were written at one place.
+    pub(super) fn moved_to(self, place: Span) -> Node {
+        let Span { start, end, .. } = place;
+        let value = match self.value {
+            Value::List(items) => Value::List(items.into_iter().map(|item| item.moved_to(place)).collect()),
+            Value::Map(entries) => {
+                let moved = |(key, node): (Key, Node)| (Key { start, end, ..key }, node.moved_to(place));
+                Value::Map(entries.into_iter().map(moved).collect())
+            }
+            leaf => leaf,
+        };
+        Node { start, end, value }
+    }
+
     /// The value under `key`, if this is a mapping that has it.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {

@@ -7,6 +7,7 @@ use super::documents::Document;
 use super::fields::Spanned;
 use super::manifests::{Metadata, NamespaceObject};
 use super::pod_spec::{Selector, Template};
+use super::pod_dns;
 use super::pods::{self, PodTemplate};
 use super::rules;
 use super::source::Span;
@@ -120,7 +121,9 @@ fn order(document: &Document, namespaces: &[KubeNamespace]) -> Checked<Option<Or
         }
         Document::StatefulSet(object) => {
             let spec = &object.spec;
-            (replicas(&spec.replicas)?, controlled("StatefulSet", &spec.selector, &spec.template)?)
+            let mut template = controlled("StatefulSet", &spec.selector, &spec.template)?;
+            template.subdomain = pod_dns::label("a Service", spec.service_name.as_ref())?;
+            (replicas(&spec.replicas)?, template)
         }
         Document::DaemonSet(object) => (0, controlled("DaemonSet", &object.spec.selector, &object.spec.template)?),
         _ => return Ok(None),
