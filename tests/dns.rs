@@ -246,10 +246,7 @@ fn addresses_have_names() {
         let labels: Vec<&str> = ip.split('.').rev().collect();
         ask(&zone, Kind::Ptr, &format!("{}.in-addr.arpa", labels.join(".")))
     };
-    assert_eq!(
-        ptr("10.96.0.101"),
-        "NOERROR\n  101.0.96.10.in-addr.arpa. 5 IN PTR svc1.testns.svc.cluster.local."
-    );
+    assert_eq!(ptr("10.96.0.101"), "NOERROR\n  101.0.96.10.in-addr.arpa. 5 IN PTR svc1.testns.svc.cluster.local.");
     assert!(ptr("172.16.0.2").ends_with(" PTR 172-16-0-2.hdls1.testns.svc.cluster.local."));
     assert!(ptr("172.16.0.5").ends_with(" PTR dup-name.hdls1.testns.svc.cluster.local."));
     assert!(ptr("10.96.0.1").ends_with(" PTR kubernetes.default.svc.cluster.local."));
@@ -296,9 +293,8 @@ fn the_zone_itself_has_a_head_servers_and_a_version() {
         "NOERROR\n  dns-version.cluster.local. 28800 IN TXT \"1.1.0\""
     );
     // A server that is behind no Service speaks for itself.
-    let alone = |kind, name: &str| {
-        told(&zone.answer(&Question { name: name.into(), kind }, Some(IpAddr::from([10, 9, 9, 9]))))
-    };
+    let alone =
+        |kind, name: &str| told(&zone.answer(&Question { name: name.into(), kind }, Some(IpAddr::from([10, 9, 9, 9]))));
     assert_eq!(alone(Kind::A, "ns.dns.cluster.local"), "NOERROR\n  ns.dns.cluster.local. 5 IN A 10.9.9.9");
     assert_eq!(alone(Kind::Srv, "ns.dns.cluster.local"), format!("NOERROR\n{SOA}"));
 }
@@ -389,7 +385,8 @@ fn every_pod_asks_where_its_policy_says() {
     let cluster = cluster("true", &objects.concat());
     let plan = planned(&cluster);
     let resolv = |pod: &str| etc(&plan, pod).0;
-    let usual = "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n";
+    let usual =
+        "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n";
     assert_eq!(resolv("default/usual"), usual);
     assert_eq!(resolv("default/with-host"), usual);
     let nowhere = "# minik: there is no DNS server here\n";

@@ -25,7 +25,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("verify", &["probe", "predict", "packet", "kernel", "plan", "names", "error"]),
 ];
 /// Modules that compute and do nothing else, and what would be doing something.
-const PURE: &[&str] = &["error", "names", "plan", "packet", "topology", "ipam", "cni", "proxy", "dns", "compose", "predict"];
+const PURE: &[&str] =
+    &["error", "names", "plan", "packet", "topology", "ipam", "cni", "proxy", "dns", "compose", "predict"];
 const EFFECTS: &[&str] = &[
     "tokio::",
     "nix::",

@@ -193,8 +193,13 @@ mod tests {
 
     fn get(app: &App, uri: &str) -> Page {
         let uri: Uri = uri.parse().expect("a URI");
-        let asked =
-            Asked { method: &Method::GET, uri: &uri, headers: &HeaderMap::new(), peer: ([10, 0, 0, 7], 4711).into(), port: 80 };
+        let asked = Asked {
+            method: &Method::GET,
+            uri: &uri,
+            headers: &HeaderMap::new(),
+            peer: ([10, 0, 0, 7], 4711).into(),
+            port: 80,
+        };
         page(app, &identity(), &asked)
     }
 

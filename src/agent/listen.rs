@@ -142,12 +142,7 @@ impl Lease {
 }
 
 /// Accepts on one port and passes the connections on. There are thousands of these tasks, so they do nothing else.
-async fn answer_connections(
-    listener: tokio::net::TcpListener,
-    whom: Caller,
-    hall: Hall,
-    end: watch::Receiver<()>,
-) {
+async fn answer_connections(listener: tokio::net::TcpListener, whom: Caller, hall: Hall, end: watch::Receiver<()>) {
     let identity = &whom.identity;
     loop {
         match listener.accept().await {

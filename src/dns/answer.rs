@@ -196,7 +196,8 @@ impl Zone {
 
     /// What is at a name; the server's own name has its addresses.
     fn services(&self, name: &str, zone: &str, kind: Kind, own: Option<IpAddr>) -> Option<Vec<Found>> {
-        let is_server = name.len() == zone.len() + 7 && name.get(..7).is_some_and(|n| n.eq_ignore_ascii_case("ns.dns."));
+        let is_server =
+            name.len() == zone.len() + 7 && name.get(..7).is_some_and(|n| n.eq_ignore_ascii_case("ns.dns."));
         if !is_server {
             return self.find(name, zone);
         }

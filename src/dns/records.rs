@@ -75,9 +75,10 @@ impl Records {
             let at: Vec<(IpAddr, Option<String>)> =
                 ready.map(|endpoint| (endpoint.address, endpoint.hostname.clone())).collect();
             if !at.is_empty() {
-                let ports = slice.ports.iter().map(|port| {
-                    PortRecord(port.name.clone(), port.protocol.lower().to_owned(), port.port)
-                });
+                let ports = slice
+                    .ports
+                    .iter()
+                    .map(|port| PortRecord(port.name.clone(), port.protocol.lower().to_owned(), port.port));
                 let known = by_service.entry((slice.namespace.clone(), slice.service.clone())).or_default();
                 known.push(EndpointRecords { ports: ports.collect(), at });
             }

@@ -69,8 +69,9 @@ pub(super) fn resolve(spec: &ClusterSpec) -> Checked<Option<Dns>> {
             let ip = rules::address(written)?;
             if !services.contains(&ip) || ip == first(services) {
                 let message = format!("{ip} cannot be the address of the cluster's DNS");
-                return Err(Complaint::at(written.span, message)
-                    .hint(format!("write an address of {services} that is not the first: the API server has that one")));
+                return Err(Complaint::at(written.span, message).hint(format!(
+                    "write an address of {services} that is not the first: the API server has that one"
+                )));
             }
             ip
         }
@@ -100,7 +101,6 @@ pub(super) fn objects(spec: &ClusterSpec) -> Checked<Vec<Document>> {
 fn first(services: Ipv4Net) -> Ipv4Addr {
     services.hosts().next().unwrap_or(services.network())
 }
-
 
 fn manifest(dns: Ipv4Addr, kubernetes: Ipv4Addr, api: Ipv4Addr, replicas: u32) -> String {
     format!(

@@ -68,7 +68,7 @@ pub(super) fn wanted(spec: &PodSpec) -> Checked<PodDns> {
     }
     if let Some(written) = spec.dns_policy.as_ref().filter(|_| policy == DnsPolicy::None && dns.nameservers.is_empty())
     {
-        return Err(Complaint::at(written.span, "`dnsPolicy: None` without a server")
+        return Err(Complaint::at(written.span, "this policy leaves the pod without any server")
             .hint("add `dnsConfig: {nameservers: [10.96.0.10]}`"));
     }
     Ok(dns)

@@ -62,6 +62,7 @@ impl Wrong {
                 let cure = match (number, expected.as_str()) {
                     (true, "text") => "put it in quotes",
                     (false, "text") => "write one word or number in quotes",
+                    (_, "true, false or options") => "write `true`, `false`, or lines of `name: value` below",
                     (_, "a list") => "begin every item with `- `",
                     (_, "a mapping") => "write lines of `name: value`",
                     _ => "write it without quotes",
