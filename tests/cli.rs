@@ -175,6 +175,17 @@ fn misspelled_words_are_answered_with_the_nearest() {
 }
 
 #[test]
+fn the_proxy_mode_of_the_command_line_counts() {
+    assert!(!stdout(&run(&["plan", "calico-ipip"])).contains("KUBE-SERVICES"));
+    assert!(stdout(&run(&["plan", "calico-ipip", "--proxy", "iptables"])).contains("KUBE-SERVICES"));
+    let without = stdout(&run(&["plan", "calico-ipip", "--proxy", "none"]));
+    assert!(without.contains("KUBE-KUBELET-CANARY") && !without.contains("KUBE-SERVICES"), "kubelet's part stays");
+    let wrong = run(&["plan", "calico-ipip", "--proxy", "iptabels"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("did you mean `iptables`?"));
+}
+
+#[test]
 fn topologies_that_are_shown_can_be_planned() {
     let listed = stdout(&run(&["topologies", "-o", "name"]));
     assert!(listed.contains("topology/calico-ipip\n"));

@@ -203,6 +203,9 @@ pub struct UpArgs {
     /// The CNI mode in place of the file's; `minik topologies` lists them.
     #[arg(long, value_name = "MODE", env = "MINIK_CNI")]
     pub cni: Option<String>,
+    /// kube-proxy's mode in place of the file's: `iptables`, `nftables`, `ipvs` or `none`.
+    #[arg(long, value_name = "MODE", env = "MINIK_PROXY")]
+    pub proxy: Option<String>,
     /// Who carries the packets of tunl0.
     #[arg(long, value_name = "WHO", env = "MINIK_DATAPATH", default_value = "auto")]
     pub datapath: DatapathChoice,
@@ -323,6 +326,9 @@ pub struct PlanArgs {
     /// The CNI mode in place of the file's; `minik topologies` lists them.
     #[arg(long, value_name = "MODE", env = "MINIK_CNI")]
     pub cni: Option<String>,
+    /// kube-proxy's mode in place of the file's: `iptables`, `nftables`, `ipvs` or `none`.
+    #[arg(long, value_name = "MODE", env = "MINIK_PROXY")]
+    pub proxy: Option<String>,
     /// Who carries the packets of tunl0; `auto` is the kernel here, so that the plan is the same on every machine.
     #[arg(long, value_name = "WHO", env = "MINIK_DATAPATH", default_value = "auto")]
     pub datapath: DatapathChoice,

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use super::args::Globals;
 use super::live::{self, Live};
 use super::live_args::{ApplyArgs, DeleteArgs, LabelArgs, ScaleArgs};
-use super::{input, kinds, print};
+use super::{input, kinds, print, session};
 use crate::error::{Error, Kind, Result};
-use crate::topology::{self, Applied, Edit, Overrides, Reference, Source};
+use crate::topology::{self, Applied, Edit, Overrides, Reference};
 
 /// Runs `minik apply`.
 ///
@@ -17,8 +17,7 @@ use crate::topology::{self, Applied, Edit, Overrides, Reference, Source};
 pub(super) fn apply(args: &ApplyArgs, globals: &Globals) -> Result<ExitCode> {
     let manifests = args.file.iter().map(|file| input::read(file)).collect::<Result<Vec<_>>>()?;
     let mut live = live::open(globals.cluster_name())?;
-    let files: Vec<Source> =
-        live.session.record.sources.iter().map(|source| Source::new(&source.name, &source.text)).collect();
+    let files = session::files(&live.session.record);
     let mut overrides = Overrides { edits: live.session.record.edits.clone(), ..Overrides::default() };
     let mut text = String::new();
     let mut edits = Vec::new();

@@ -15,7 +15,12 @@ use crate::topology::{self, Overrides};
 /// If the topology is wrong.
 pub fn run(args: &PlanArgs, globals: &Globals) -> Result<ExitCode> {
     let source = input::read(&args.topology)?;
-    let overrides = Overrides { cluster_name: globals.cluster.clone(), cni: args.cni.clone(), ..Overrides::default() };
+    let overrides = Overrides {
+        cluster_name: globals.cluster.clone(),
+        cni: args.cni.clone(),
+        proxy: args.proxy.clone(),
+        ..Overrides::default()
+    };
     let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
     let plan = compose::plan(&cluster, args.datapath.fixed().unwrap_or(Datapath::Kernel))?;
     let text = match (args.form, globals.output) {

@@ -42,21 +42,34 @@ pub fn open(name: &str) -> Result<Session> {
 /// # Errors
 /// If the record's sources are no topology for this version of minik.
 pub fn compute(record: Record) -> Result<Session> {
-    let sources: Vec<Source> = record.sources.iter().map(|source| Source::new(&source.name, &source.text)).collect();
-    let overrides = Overrides {
-        cluster_name: Some(record.name.clone()),
-        cni: record.cni.clone(),
-        edits: record.edits.clone(),
-        memory: record.memory.clone(),
-    };
     let compute = || {
-        let cluster = topology::parse(&sources, &overrides)?;
+        let cluster = cluster(&record)?;
         let plan = compose::plan(&cluster, record.datapath)?;
         Ok((cluster, plan))
     };
     let (cluster, plan) = compute()
         .map_err(|e: Error| e.within(format_args!("cluster {}, made by minik {}", record.name, record.version)))?;
     Ok(Session { record, cluster, plan })
+}
+
+/// The files of a record.
+pub fn files(record: &Record) -> Vec<Source> {
+    record.sources.iter().map(|source| Source::new(&source.name, &source.text)).collect()
+}
+
+/// What a record asks for.
+///
+/// # Errors
+/// If the record's sources are no topology.
+pub fn cluster(record: &Record) -> Result<Cluster> {
+    let overrides = Overrides {
+        cluster_name: Some(record.name.clone()),
+        cni: record.cni.clone(),
+        proxy: record.proxy.clone(),
+        edits: record.edits.clone(),
+        memory: record.memory.clone(),
+    };
+    topology::parse(&files(record), &overrides)
 }
 
 /// The error for a cluster that is not there.

@@ -9,13 +9,12 @@ use super::args::Globals;
 use super::live;
 use super::live_args::SwitchArgs;
 use super::print;
-use super::session::Session;
+use super::session::{self, Session};
 use super::up;
 use crate::error::Result;
 use crate::kernel::state::Record;
 use crate::plan::{Namespace, Plan};
 use crate::probe::steady::{Loss, Steady};
-use crate::topology::{self, Overrides, Source};
 
 /// How long the ping may wait for its first answer, and for one after the change.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -49,14 +48,7 @@ pub(super) fn run(args: &SwitchArgs, globals: &Globals) -> Result<ExitCode> {
 fn switched(session: &Session, args: &SwitchArgs) -> Result<Record> {
     let mut record = session.record.clone();
     record.cni = Some(args.mode.clone());
-    let sources: Vec<Source> = record.sources.iter().map(|source| Source::new(&source.name, &source.text)).collect();
-    let overrides = Overrides {
-        cluster_name: Some(record.name.clone()),
-        cni: record.cni.clone(),
-        edits: record.edits.clone(),
-        memory: record.memory.clone(),
-    };
-    record.datapath = up::choose_datapath(args.datapath, &topology::parse(&sources, &overrides)?)?;
+    record.datapath = up::choose_datapath(args.datapath, &session::cluster(&record)?)?;
     Ok(record)
 }
 

@@ -31,7 +31,12 @@ const BIRD_DEADLINE: Duration = Duration::from_secs(60);
 pub fn run(args: &UpArgs, globals: &Globals) -> Result<ExitCode> {
     let began = Instant::now();
     let source = input::read(&args.topology)?;
-    let overrides = Overrides { cluster_name: globals.cluster.clone(), cni: args.cni.clone(), ..Overrides::default() };
+    let overrides = Overrides {
+        cluster_name: globals.cluster.clone(),
+        cni: args.cni.clone(),
+        proxy: args.proxy.clone(),
+        ..Overrides::default()
+    };
     let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
     if args.dry_run {
         let plan = compose::plan(&cluster, args.datapath.fixed().unwrap_or(Datapath::Kernel))?;
@@ -183,6 +188,7 @@ fn record(plan: &Plan, args: &UpArgs, source: Source) -> Result<Record> {
         phase: Phase::Building,
         sources: vec![SourceText { name: source.name, text: source.text }],
         cni: args.cni.clone(),
+        proxy: args.proxy.clone(),
         datapath: plan.datapath,
         created,
         edits: Vec::new(),

@@ -66,6 +66,7 @@ fn of_mode(mode: Mode, globals: &Globals) -> Result<Report> {
     let args = UpArgs {
         topology: mode.name().to_owned(),
         cni: None,
+        proxy: None,
         datapath: DatapathChoice::Auto,
         dry_run: false,
         no_rollback: false,

@@ -53,6 +53,9 @@ pub struct Record {
     pub sources: Vec<SourceText>,
     /// `--cni` of the command line.
     pub cni: Option<String>,
+    /// `--proxy` of the command line.
+    #[serde(default)]
+    pub proxy: Option<String>,
     /// Who carries the tunnels' packets.
     pub datapath: Datapath,
     /// When it was made, in seconds since 1970.

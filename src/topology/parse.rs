@@ -89,7 +89,10 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     let dns = dns::resolve(&file.spec)?;
     pod_dns::check(&placed, dns.is_some())?;
     let found = service_objects::resolve(&objects, &namespaces, Some((service_cidr, &overrides.memory.services)))?;
-    let proxy = proxy_config(file.spec.proxy.as_ref(), &network, !found.services.is_empty())?;
+    let proxy_mode = overrides.proxy.as_deref().map(proxy::mode_argument).transpose()?;
+    let wanted = !found.services.is_empty() || proxy_mode.is_some();
+    let proxy = proxy_config(file.spec.proxy.as_ref(), &network, wanted)?;
+    let proxy = proxy.map(|config| ProxyConfig { mode: proxy_mode.unwrap_or(config.mode), ..config });
     let hosts = file.spec.nodes.iter().map(|n| &n.name).chain(file.spec.clients.iter().map(|c| &c.name));
     let hosts: Vec<(&str, Span)> = hosts.map(|name| (name.as_str(), name.span)).collect();
     let segments: Vec<Span> = file.spec.segments.iter().map(|segment| segment.name.span).collect();

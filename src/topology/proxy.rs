@@ -106,6 +106,14 @@ impl ProxyConfig {
     }
 }
 
+/// The mode that a word of the command line names.
+pub(super) fn mode_argument(word: &str) -> Checked<ProxyMode> {
+    ProxyMode::ALL.into_iter().find(|mode| mode.name() == word).ok_or_else(|| {
+        let names = ProxyMode::ALL.map(ProxyMode::name);
+        Complaint::usage(format!("unknown proxy mode {}", quote(word))).hint(rules::one_of(word, &names))
+    })
+}
+
 /// The `proxy:` of a Cluster document; `pods` is the prefix of its pods.
 pub(super) fn resolve(entry: &ProxyEntry, pods: IpNet) -> Checked<ProxyConfig> {
     let mut config = ProxyConfig::new(vec![pods]);

@@ -53,6 +53,8 @@ pub struct Overrides {
     pub cluster_name: Option<String>,
     /// `--cni MODE`: instead of `spec.network.cni`.
     pub cni: Option<String>,
+    /// `--proxy MODE`: instead of `spec.proxy.mode`.
+    pub proxy: Option<String>,
     /// What was changed since, on the live cluster.
     pub edits: Vec<Edit>,
     /// What the live cluster has handed out.

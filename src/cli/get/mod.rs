@@ -106,10 +106,7 @@ impl Thing {
 
     /// Whether things of this kind are in a Kubernetes namespace.
     fn is_namespaced(self) -> bool {
-        matches!(
-            self,
-            Thing::Pods | Thing::Workloads(_) | Thing::Services | Thing::Endpoints | Thing::EndpointSlices
-        )
+        matches!(self, Thing::Pods | Thing::Workloads(_) | Thing::Services | Thing::Endpoints | Thing::EndpointSlices)
     }
 
     /// Whether NAME is a target that has such things, and not one of them.
