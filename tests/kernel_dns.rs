@@ -27,6 +27,7 @@ const TESTS: &[Test] = &[
     ("the_server_answers_by_tcp_and_cuts_datagrams", &["dig"], transports),
     ("every_server_answers_for_itself", &["dig"], servers),
     ("health_readiness_and_metrics_are_served", &["curl", "dig"], pages),
+    ("names_follow_apply_scale_and_delete", &["dig"], live),
     ("new_records_are_answered_by_the_same_sockets", &["dig", "ss"], replaced),
 ];
 
@@ -275,6 +276,32 @@ fn orders(cluster: &Cluster) -> Result<Orders, String> {
     let path = minik::kernel::state::dir(&cluster.name).join("orders.json");
     let text = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     serde_json::from_slice(&text).map_err(|e| format!("cannot read {}: {e}", path.display()))
+}
+
+/// The cluster changes as its users change it; DNS knows at once.
+fn live(cluster: &Cluster) -> Outcome {
+    let count = || cluster.short("web.default.svc.cluster.local").map(|lines| lines.len());
+    same("at first", count()?, 3)?;
+    cluster.minik(&["scale", "statefulset", "web", "--replicas", "5"])?;
+    same("scaled up", count()?, 5)?;
+    let last = cluster.address("web-4")?;
+    same("the new one", cluster.short("web-4.web.default.svc.cluster.local")?, vec![last])?;
+    cluster.minik(&["scale", "statefulset", "web", "--replicas", "1"])?;
+    same("scaled down", count()?, 1)?;
+    let file = std::env::temp_dir().join(format!("{}.yaml", cluster.name));
+    let manifest =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: later}\nspec: {clusterIP: 10.96.30.81, ports: [{port: 80}]}\n";
+    std::fs::write(&file, manifest).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+    let applied = cluster.minik(&["apply", "-f", &file.to_string_lossy()]);
+    std::fs::remove_file(&file).map_err(|e| format!("cannot remove {}: {e}", file.display()))?;
+    applied?;
+    same("applied", cluster.short("later.default.svc.cluster.local")?, vec!["10.96.30.81".to_owned()])?;
+    cluster.minik(&["delete", "service", "later"])?;
+    same("deleted", cluster.short("later.default.svc.cluster.local")?, Vec::new())?;
+    // One server fewer: the other one answers through the Service, and the reverse name of the first is gone.
+    cluster.minik(&["scale", "deployment", "coredns", "--replicas", "1", "-n", "kube-system"])?;
+    same("servers", cluster.servers()?.len(), 1)?;
+    same("one server", cluster.short("test-service.default.svc.cluster.local")?, vec!["10.96.30.80".to_owned()])
 }
 
 fn replaced(cluster: &Cluster) -> Outcome {
