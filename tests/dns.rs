@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use minik::compose;
 use minik::dns::{Kind, Question, Rcode, Records, Reply, Transport, Zone, respond};
 use minik::plan::{self, Datapath, Plan};
-use minik::topology::{Cluster, Overrides, Source, parse};
+use minik::topology::{Applied, Cluster, Edit, Overrides, Reference, Source, applied, parse};
 use simple_dns::rdata::{OPT, OPTCode, RData};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, RCODE, TYPE};
 
@@ -347,6 +347,27 @@ spec:
     assert!(cluster.slices.is_empty(), "the API server's Endpoints belong to its Service");
     assert_eq!(cluster.pods.len(), 1);
     assert_eq!(cluster.pods[0].containers[0].name, "own");
+}
+
+#[test]
+fn the_clusters_own_objects_change_as_others_do() {
+    let files = [Source::new("test.yaml", format!("{CLUSTER}  dns: true\n"))];
+    let object =
+        |kind: &str, name: &str| Reference { kind: kind.into(), namespace: "kube-system".into(), name: name.into() };
+    let edits = vec![
+        Edit::Scale { object: object("Deployment", "coredns"), replicas: 3 },
+        Edit::Delete { object: object("Service", "kube-dns") },
+    ];
+    let overrides = Overrides { edits, ..Overrides::default() };
+    let cluster = parse(&files, &overrides).unwrap();
+    let names: Vec<&str> = cluster.services.iter().map(|service| service.name.as_str()).collect();
+    assert_eq!((cluster.pods.len(), names), (3, vec!["kubernetes"]));
+    let manifest = "apiVersion: v1\nkind: Service\nmetadata: {name: kube-dns, namespace: kube-system}\n\
+                    spec: {clusterIP: 10.96.0.10, ports: [{port: 53, protocol: UDP}]}\n";
+    let manifest = Source::new("own.yaml", manifest);
+    let outcome = |overrides: &Overrides| applied(&files, overrides, &manifest, "default").unwrap()[0].1;
+    assert_eq!(outcome(&Overrides::default()), Applied::Configured);
+    assert_eq!(outcome(&overrides), Applied::Created);
 }
 
 #[test]

@@ -85,6 +85,11 @@ pub(super) fn resolve(spec: &ClusterSpec) -> Checked<Option<Dns>> {
 
 /// The objects of a cluster with DNS; each stands where `dns:` does.
 pub(super) fn objects(spec: &ClusterSpec) -> Checked<Vec<Document>> {
+    documents::decode_all(trees(spec)?.iter())
+}
+
+/// The same as trees, each with the index of its source.
+pub(super) fn trees(spec: &ClusterSpec) -> Checked<Vec<(u32, tree::Node)>> {
     let Some(Spanned { value: DnsEntry::On(options), span }) = &spec.dns else { return Ok(Vec::new()) };
     let Some(dns) = resolve(spec)? else { return Ok(Vec::new()) };
     let replicas = options.replicas.as_ref();
@@ -93,8 +98,7 @@ pub(super) fn objects(spec: &ClusterSpec) -> Checked<Vec<Document>> {
     let api = rules::address(&node.address)?;
     let text = manifest(dns.address, first(network::service_prefix(spec)?), api, replicas.unwrap_or(REPLICAS));
     let trees = tree::read(&Source::new("dns", text), span.source)?;
-    let trees: Vec<(u32, tree::Node)> = trees.into_iter().map(|tree| (span.source, tree.moved_to(*span))).collect();
-    documents::decode_all(trees.iter())
+    Ok(trees.into_iter().map(|tree| (span.source, tree.moved_to(*span))).collect())
 }
 
 /// The Service whose address the API server takes: the first of the prefix.

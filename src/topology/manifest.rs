@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::edits::{self, Edit, Reference};
 use super::source::Source;
 use super::tree::{self, Node, Value};
-use super::{Overrides, documents};
+use super::{Overrides, dns, documents};
 use crate::error::Result;
 
 /// What applying does to an object, in kubectl's words.
@@ -41,7 +41,8 @@ pub fn applied(
     manifest: &Source,
     namespace: &str,
 ) -> Result<Vec<(Reference, Applied)>> {
-    let mut known: BTreeMap<Reference, Option<Plain>> = BTreeMap::new();
+    let with_place = |(object, plain)| (object, Some(plain));
+    let mut known: BTreeMap<Reference, Option<Plain>> = of_dns(files)?.into_iter().map(with_place).collect();
     for file in files {
         known.extend(plain_objects(file, "default")?.into_iter().map(|(object, plain)| (object, Some(plain))));
     }
@@ -94,6 +95,19 @@ fn plain_objects(source: &Source, namespace: &str) -> Result<Vec<(Reference, Pla
     let nodes = tree::read(source, 0).map_err(|complaint| complaint.into_error(sources, &[]))?;
     let mut objects = Vec::new();
     nodes.iter().for_each(|node| collect(node, namespace, &mut objects));
+    Ok(objects)
+}
+
+/// The objects of the cluster's DNS, which stand in no file.
+fn of_dns(files: &[Source]) -> Result<Vec<(Reference, Plain)>> {
+    let mut trees = Vec::new();
+    let found = documents::read_trees(files, &mut trees)
+        .and_then(|()| documents::decode_all(trees.iter()))
+        .and_then(documents::take_cluster)
+        .and_then(|(cluster, _)| dns::trees(&cluster.spec));
+    let own = found.map_err(|complaint| complaint.into_error(files, &trees))?;
+    let mut objects = Vec::new();
+    own.iter().for_each(|(_, node)| collect(node, "default", &mut objects));
     Ok(objects)
 }
 
