@@ -292,7 +292,7 @@ fn output_that_needs_no_privilege_is_what_is_shown() {
     for block in blocks(&readme()).into_iter().filter(|block| block.language == "console") {
         for part in format!("\n{}", block.text).split("\n$ ").skip(1) {
             let (line, output) = part.split_once('\n').unwrap_or((part, ""));
-            let pure = ["plan", "show", "schema", "topologies", "version"];
+            let pure = ["diff", "plan", "show", "schema", "topologies", "version"];
             let [words] = &minik_commands(line)[..] else { continue };
             if commands(line).len() != 1 || !pure.contains(&words[1].as_str()) {
                 continue;

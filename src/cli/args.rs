@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bgp::BgpArgs;
 use super::check_args::{ProbeArgs, VerifyArgs};
+use super::diff::DiffArgs;
 use super::live_args::{ApplyArgs, DeleteArgs, LabelArgs, LinkArgs, ScaleArgs, SwitchArgs};
 use crate::names;
 use crate::plan::Datapath;
@@ -158,6 +159,11 @@ pub enum Command {
         after_help = "Examples: minik plan calico-ipip | less\n          minik plan my.yaml --as shell > build.sh"
     )]
     Plan(PlanArgs),
+    /// Hold two modes side by side for one flow: interfaces, headers, MTU, source seen, routes, rules. Needs no root.
+    #[command(
+        after_help = "Examples: minik diff calico-ipip calico-bgp\n          minik diff flannel-vxlan flannel-host-gw deploy/test two-containers --tcp 80"
+    )]
+    Diff(DiffArgs),
     /// Compare the live kernel with the plan, and look at the agent; exit code 1 if either is not as it should be.
     #[command(after_help = "Examples: minik status\n          minik status -o json")]
     Status,

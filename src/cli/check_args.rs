@@ -48,6 +48,6 @@ pub struct ProbeArgs {
 /// Longest time to wait for an answer, in milliseconds: an hour.
 const TIMEOUT_MAX: u64 = 3_600_000;
 
-fn port() -> clap::builder::RangedI64ValueParser<u16> {
+pub(super) fn port() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..)
 }

@@ -9,6 +9,7 @@ mod agent;
 mod bgp;
 mod completions;
 mod describe;
+mod diff;
 mod doctor;
 mod down;
 mod exec;
@@ -76,6 +77,7 @@ fn dispatch(command: &Command, globals: &Globals) -> Result<ExitCode> {
         Command::Switch(args) => switch::run(args, globals),
         Command::Link(args) => link::run(args, globals),
         Command::Plan(args) => plan::run(args, globals),
+        Command::Diff(args) => diff::run(args, globals),
         Command::Status => status::run(globals),
         Command::Verify(args) => verify::run(args, globals),
         Command::Probe(args) => probe::run(args, globals),

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::neighbour::Place;
 use super::netfilter::Chances;
 use super::walk::{Carried, Outcome, Split, Walker};
-use super::{End, Flow, Journey, Leg, Origin, Port, Purpose, settings};
+use super::{End, Event, Flow, Journey, Leg, Origin, Port, Purpose, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{
     Ethernet, IP_HEADER, Icmp, Ip, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TcpFlags, Transport,
@@ -23,10 +23,25 @@ const SYN_ACK: u16 = 44;
 /// See [`super::outcomes`]: one of them, as `chances` has it, and what was asked of chance.
 pub fn journey(plan: &Plan, flow: &Flow, chances: Chances) -> Result<(Journey, Chances)> {
     let mut walker = Walker::new(plan, chances);
+    let (journey, _) = walk(&mut walker, flow)?;
+    Ok((journey, walker.chances))
+}
+
+/// See [`super::explained`]: the first of all ways, and what decides about the packet itself.
+pub fn explained(plan: &Plan, flow: &Flow) -> Result<(Journey, Vec<Event>)> {
+    let mut walker = Walker::new(plan, Chances::default());
+    walker.events = Some(Vec::new());
+    walk(&mut walker, flow)
+}
+
+fn walk(walker: &mut Walker, flow: &Flow) -> Result<(Journey, Vec<Event>)> {
+    let plan = walker.wiring.plan;
     let from = namespace(plan, &flow.from)?;
-    let outcome = begin(&mut walker, from, flow)?;
+    let outcome = begin(walker, from, flow)?;
+    // Nothing is told of what the packet causes.
+    let events = walker.events.take().unwrap_or_default();
     let mut legs = Vec::new();
-    let mut next = close(&mut walker, &mut legs, Purpose::Request, outcome, flow)?;
+    let mut next = close(walker, &mut legs, Purpose::Request, outcome, flow)?;
     // An answer may cause an error of its own, and that is the end: there is no error about an error.
     while let Some(Next { namespace: ns, purpose, packet, through }) = next {
         let ns = namespace(plan, &ns)?;
@@ -35,9 +50,9 @@ pub fn journey(plan: &Plan, flow: &Flow, chances: Chances) -> Result<(Journey, C
             Some(link) => walker.put_by_program(Place { ns, link }, carried)?,
             None => walker.originate(ns, carried)?,
         };
-        next = close(&mut walker, &mut legs, purpose, outcome, flow)?;
+        next = close(walker, &mut legs, purpose, outcome, flow)?;
     }
-    Ok((Journey { legs }, walker.chances))
+    Ok((Journey { legs }, events))
 }
 
 fn namespace<'a>(plan: &'a Plan, name: &str) -> Result<&'a Namespace> {

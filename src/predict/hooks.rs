@@ -1,10 +1,10 @@
 //! Linux's hooks: at each one the tables in order of priority, with connection tracking and translation among them.
 
-use super::Reason;
 use super::neighbour::Place;
 use super::netfilter::{self, Inspected, Verdict};
 use super::route::{self, Path};
 use super::walk::{Carried, Walker};
+use super::{Event, Reason};
 use crate::error::{Error, Kind, Result};
 use crate::plan::netfilter::{CtState, Side, TableName};
 use crate::plan::{Link, Namespace, Scope};
@@ -140,6 +140,7 @@ impl<'a> Walker<'a> {
         let connections = self.conntrack.get(hook.ns.name.as_str());
         let is_dnat = tracked.zip(connections).is_some_and(|(tracked, connections)| connections.is_dnat(tracked));
         let state = tracked.map(|tracked| tracked.state);
+        let noting = self.noting().is_some();
         let mut inspected = Inspected {
             packet: &carried.packet,
             incoming: hook.incoming,
@@ -149,9 +150,14 @@ impl<'a> Walker<'a> {
             is_dnat,
             mark: carried.mark,
             chances: &mut self.chances,
+            met: noting.then(Vec::new),
         };
         let verdict = netfilter::evaluate(hook.ns, table, hook.name, &mut inspected)?;
         carried.mark = inspected.mark;
+        let met = inspected.met.unwrap_or_default();
+        if let Some(events) = self.noting() {
+            events.extend(met.into_iter().map(|met| Event::rule(&hook.ns.name, met)));
+        }
         Ok(verdict)
     }
 }

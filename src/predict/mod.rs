@@ -5,11 +5,15 @@
 //! delivered or dropped, and where and why. It knows Linux and nothing of the mode that made the plan. What it
 //! does not name must not be seen anywhere.
 
+pub mod align;
+pub mod account;
+
 mod answer;
 mod arp;
 mod bridge;
 mod conntrack;
 mod ebtables;
+mod event;
 mod hooks;
 mod neighbour;
 mod netfilter;
@@ -26,7 +30,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-pub use netfilter::Place;
+pub use event::{Decided, Event};
+pub use netfilter::{Met, Place};
 
 use netfilter::Chances;
 
@@ -308,6 +313,15 @@ pub fn outcomes(plan: &Plan, flow: &Flow) -> Result<Vec<Journey>> {
         chances = taken.next();
     }
     Ok(all)
+}
+
+/// Where `flow` goes, with the routes and rules that decide about its packet. Where rules leave the way to chance, it
+/// is the way on which every one of them lets the packet go on.
+///
+/// # Errors
+/// If the plan names what it does not have, or the packet would do what this walker has no model of.
+pub fn explained(plan: &Plan, flow: &Flow) -> Result<(Journey, Vec<Event>)> {
+    answer::explained(plan, flow)
 }
 
 /// Where an ARP request for `target`, sent as a broadcast out of `interface`, goes, and the answer to it.

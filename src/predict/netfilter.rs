@@ -36,6 +36,19 @@ pub struct Inspected<'a> {
     pub mark: u32,
     /// What comes of rules that leave it to chance.
     pub chances: &'a mut Chances,
+    /// The rules that decide about it or change it, if somebody wants to know.
+    pub met: Option<Vec<Met>>,
+}
+
+/// A rule, or a chain's policy, that decided about a packet or changed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Met {
+    /// Where it stands.
+    pub place: Place,
+    /// What it does, as iptables-save spells it: `-j ACCEPT`.
+    pub does: String,
+    /// The whole of it, as iptables-save prints it; none for a policy.
+    pub rule: Option<String>,
 }
 
 /// What comes of rules that leave it to chance: first what was laid down, then no, again and again.
@@ -141,7 +154,13 @@ pub fn evaluate(ns: &Namespace, table: TableName, hook: &str, packet: &mut Inspe
     let walk = Walk { ns, table };
     match walk.chain(chain, packet, DEPTH_MAX)? {
         Left::With(verdict) => Ok(verdict),
-        Left::Open if chain.policy == Some(Policy::Drop) => Ok(Verdict::Drop(walk.place(chain, None))),
+        Left::Open if chain.policy == Some(Policy::Drop) => {
+            let place = walk.place(chain, None);
+            if let Some(met) = &mut packet.met {
+                met.push(Met { place: place.clone(), does: Policy::Drop.to_string(), rule: None });
+            }
+            Ok(Verdict::Drop(place))
+        }
         Left::Open => Ok(Verdict::Pass),
     }
 }
@@ -157,27 +176,50 @@ impl Walk<'_> {
             if !self.matches(rule, packet)? {
                 continue;
             }
-            match &rule.target {
-                None => {}
-                Some(Target::Accept) => return Ok(Left::With(Verdict::Pass)),
-                Some(Target::Drop) => return Ok(Left::With(Verdict::Drop(self.place(chain, Some(index))))),
-                Some(Target::Return) => return Ok(Left::Open),
-                Some(Target::Jump { chain: name }) => {
-                    if let Left::With(verdict) = self.call(name, packet, depth)? {
-                        return Ok(Left::With(verdict));
-                    }
-                }
+            let left = match &rule.target {
+                None => continue,
+                Some(Target::Jump { chain: name }) => match self.call(name, packet, depth)? {
+                    Left::With(verdict) => return Ok(Left::With(verdict)),
+                    Left::Open => continue,
+                },
                 Some(Target::Goto { chain: name }) => return self.call(name, packet, depth),
-                Some(Target::SetMark { value, mask }) => packet.mark = (packet.mark & !mask) | (value & mask),
-                Some(Target::XorMark { value }) => packet.mark ^= value,
-                Some(Target::Dnat { to }) => return Ok(Left::With(Verdict::Dnat { to: *to })),
-                Some(Target::Reject { .. }) => return Ok(Left::With(Verdict::Reject(self.place(chain, Some(index))))),
-                Some(Target::Masquerade { random_fully }) => {
-                    return Ok(Left::With(Verdict::Masquerade { random_fully: *random_fully }));
+                Some(Target::SetMark { value, mask }) => {
+                    self.mark(chain, index, (packet.mark & !mask) | (value & mask), packet)
                 }
+                Some(Target::XorMark { value }) => self.mark(chain, index, packet.mark ^ value, packet),
+                Some(Target::Return) => Some(Left::Open),
+                Some(Target::Accept) => Some(Left::With(Verdict::Pass)),
+                Some(Target::Drop) => Some(Left::With(Verdict::Drop(self.place(chain, Some(index))))),
+                Some(Target::Dnat { to }) => Some(Left::With(Verdict::Dnat { to: *to })),
+                Some(Target::Reject { .. }) => Some(Left::With(Verdict::Reject(self.place(chain, Some(index))))),
+                Some(Target::Masquerade { random_fully }) => {
+                    Some(Left::With(Verdict::Masquerade { random_fully: *random_fully }))
+                }
+            };
+            if let Some(left) = left {
+                self.note(chain, index, packet);
+                return Ok(left);
             }
         }
         Ok(Left::Open)
+    }
+
+    /// Changes the packet's mark; nothing is left by that.
+    fn mark(&self, chain: &Chain, index: usize, mark: u32, packet: &mut Inspected) -> Option<Left> {
+        if packet.mark != mark {
+            self.note(chain, index, packet);
+        }
+        packet.mark = mark;
+        None
+    }
+
+    fn note(&self, chain: &Chain, index: usize, packet: &mut Inspected) {
+        let (Some(met), Some(rule)) = (&mut packet.met, chain.rules.get(index)) else { return };
+        met.push(Met {
+            place: self.place(chain, Some(index)),
+            does: rule.target.as_ref().map(restore::target).unwrap_or_default(),
+            rule: Some(restore::append(&chain.name, rule)),
+        });
     }
 
     fn call(&self, name: &str, packet: &mut Inspected, depth: usize) -> Result<Left> {
@@ -372,8 +414,8 @@ mod tests {
     }
 
     fn at<'a>(packet: &'a Packet, chances: &'a mut Chances) -> Inspected<'a> {
-        let (incoming, outgoing, through_port, state, is_dnat, mark) = (None, None, false, None, false, 0);
-        Inspected { packet, incoming, outgoing, through_port, state, is_dnat, mark, chances }
+        let (incoming, outgoing, through_port, state, is_dnat, mark, met) = (None, None, false, None, false, 0, None);
+        Inspected { packet, incoming, outgoing, through_port, state, is_dnat, mark, chances, met }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::plan::{Link, Namespace, PolicyRule, RouteKind, RouteTable, Scope};
+use crate::plan::{Link, Namespace, PolicyRule, Route, RouteKind, RouteTable, Scope};
 
 /// Priority of the kernel's own rule for `main`.
 const MAIN_PRIORITY: u32 = 32766;
@@ -34,6 +34,8 @@ pub struct Path<'a> {
 }
 
 struct Entry<'a> {
+    /// What the plan says; none for the kernel's own route of an address.
+    route: Option<&'a Route>,
     net: Ipv4Net,
     metric: u32,
     decision: Decision<'a>,
@@ -45,8 +47,27 @@ pub fn lookup(ns: &Namespace, dst: Ipv4Addr, src: Option<Ipv4Addr>) -> Decision<
     if is_local(ns, dst) {
         return Decision::Local;
     }
+    found(ns, dst, src).map_or(Decision::Unreachable, |entry| entry.decision)
+}
+
+/// The route by which [`lookup`] decides, as `ip route` prints it.
+pub fn named(ns: &Namespace, dst: Ipv4Addr, src: Option<Ipv4Addr>) -> String {
+    if is_local(ns, dst) {
+        return format!("local {dst}");
+    }
+    let Some(Entry { route, net, decision, .. }) = found(ns, dst, src) else { return format!("no route to {dst}") };
+    match (route, decision) {
+        (Some(route), _) => route.to_string(),
+        (None, Decision::Via(Path { link, source: Some(own), .. })) => {
+            format!("{net} dev {} proto kernel scope link src {own}", link.name)
+        }
+        (None, _) => net.to_string(),
+    }
+}
+
+fn found(ns: &Namespace, dst: Ipv4Addr, src: Option<Ipv4Addr>) -> Option<Entry<'_>> {
     let tables = tables(ns, src.unwrap_or(Ipv4Addr::UNSPECIFIED));
-    tables.into_iter().find_map(|table| best(ns, dst, table)).unwrap_or(Decision::Unreachable)
+    tables.into_iter().find_map(|table| best(ns, dst, table))
 }
 
 /// The tables that are asked for packets from `src`, in order of their rules' priorities.
@@ -59,11 +80,11 @@ fn tables(ns: &Namespace, src: Ipv4Addr) -> Vec<RouteTable> {
     rules.into_iter().map(|(_, table)| table).collect()
 }
 
-fn best(ns: &Namespace, dst: Ipv4Addr, table: RouteTable) -> Option<Decision<'_>> {
+fn best(ns: &Namespace, dst: Ipv4Addr, table: RouteTable) -> Option<Entry<'_>> {
     let connected = connected(ns).filter(|entry| table == RouteTable::MAIN && entry.net.contains(&dst));
     // Of equal prefixes the lowest metric wins; min_by_key gives the first of equals, as the kernel does.
     let matching = routes(ns, dst, table).chain(connected);
-    matching.min_by_key(|entry| (u8::MAX - entry.net.prefix_len(), entry.metric)).map(|entry| entry.decision)
+    matching.min_by_key(|entry| (u8::MAX - entry.net.prefix_len(), entry.metric))
 }
 
 /// Whether `address` is one of the namespace's own (the `local` table).
@@ -89,6 +110,7 @@ fn ipv4(link: &Link) -> impl Iterator<Item = (Ipv4Net, Scope)> {
 fn connected(ns: &Namespace) -> impl Iterator<Item = Entry<'_>> {
     ns.links.iter().filter(|link| link.up).flat_map(|link| {
         ipv4(link).filter(|(net, _)| net.prefix_len() < 32).map(move |(net, _)| Entry {
+            route: None,
             net: net.trunc(),
             metric: 0,
             decision: Decision::Via(Path { link, gateway: None, source: Some(net.addr()) }),
@@ -116,7 +138,7 @@ fn routes(ns: &Namespace, dst: Ipv4Addr, table: RouteTable) -> impl Iterator<Ite
                 link.up.then_some(Decision::Via(Path { link, gateway, source }))?
             }
         };
-        Some(Entry { net, metric: route.metric, decision })
+        Some(Entry { route: Some(route), net, metric: route.metric, decision })
     })
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::neighbour::Place;
-use super::route::{self, Decision, Path};
+use super::route::{Decision, Path};
 use super::walk::{Carried, Outcome, Walker};
 use super::{Reason, settings};
 use crate::error::Result;
@@ -38,7 +38,7 @@ impl<'a> Walker<'a> {
             (_, None) => return Ok(Outcome::dropped(ns, Reason::NoGateway(path.link.name.clone()))),
         };
         self.see(at, Direction::Out, None, &carried)?;
-        let (outer_path, mut header) = match around(ns, path.link, ends, inner.length.saturating_add(IP_HEADER)) {
+        let (outer_path, mut header) = match self.around(ns, path.link, ends, inner.length.saturating_add(IP_HEADER)) {
             Ok(found) => found,
             Err(reason) => return Ok(Outcome::dropped(ns, reason)),
         };
@@ -91,7 +91,7 @@ impl<'a> Walker<'a> {
         };
         let frame_length = carried.outer()?.length.saturating_add(ETHERNET_HEADER as u16);
         let length = frame_length.saturating_add(IP_HEADER + UDP_HEADER + VXLAN_HEADER);
-        let (path, header) = match around(at.ns, at.link, Ends { src: Some(vxlan.local), dst }, length) {
+        let (path, header) = match self.around(at.ns, at.link, Ends { src: Some(vxlan.local), dst }, length) {
             Ok(found) => found,
             Err(reason) => return Ok(Outcome::dropped(at.ns, reason)),
         };
@@ -118,7 +118,7 @@ impl<'a> Walker<'a> {
         lower_ttl(&mut carried.packet);
         let ends = Ends { src: Some(tunnel.local), dst: *dst };
         let length = inner.length.saturating_add(IP_HEADER + UDP_HEADER);
-        let (path, mut header) = match around(at.ns, at.link, ends, length) {
+        let (path, mut header) = match self.around(at.ns, at.link, ends, length) {
             Ok(found) => found,
             Err(reason) => return Ok(Outcome::dropped(at.ns, reason)),
         };
@@ -165,32 +165,33 @@ impl<'a> Walker<'a> {
             None => self.receive(at, carried),
         }
     }
-}
 
-/// The outer header of what a tunnel device sends, and the way that it takes: never through the device itself.
-fn around<'a>(
-    ns: &'a Namespace,
-    tunnel: &Link,
-    ends: Ends,
-    length: u16,
-) -> std::result::Result<(Path<'a>, Ip), Reason> {
-    let path = match route::lookup(ns, ends.dst, ends.src) {
-        Decision::Via(path) if path.link.name != tunnel.name => path,
-        _ => return Err(Reason::NoRoute(ends.dst)),
-    };
-    let src = ends.src.or(path.source).ok_or_else(|| Reason::NoSource(path.link.name.clone()))?;
-    let header = Ip {
-        src,
-        dst: ends.dst,
-        protocol: PROTOCOL_UDP,
-        ttl: settings::default_ttl(ns),
-        id: None,
-        dont_fragment: false,
-        more_fragments: false,
-        offset: 0,
-        length,
-    };
-    Ok((path, header))
+    /// The outer header of what a tunnel device sends, and the way that it takes: never through the device itself.
+    fn around(
+        &mut self,
+        ns: &'a Namespace,
+        tunnel: &Link,
+        ends: Ends,
+        length: u16,
+    ) -> std::result::Result<(Path<'a>, Ip), Reason> {
+        let path = match self.look_up(ns, ends.dst, ends.src) {
+            Decision::Via(path) if path.link.name != tunnel.name => path,
+            _ => return Err(Reason::NoRoute(ends.dst)),
+        };
+        let src = ends.src.or(path.source).ok_or_else(|| Reason::NoSource(path.link.name.clone()))?;
+        let header = Ip {
+            src,
+            dst: ends.dst,
+            protocol: PROTOCOL_UDP,
+            ttl: settings::default_ttl(ns),
+            id: None,
+            dont_fragment: false,
+            more_fragments: false,
+            offset: 0,
+            length,
+        };
+        Ok((path, header))
+    }
 }
 
 fn lower_ttl(packet: &mut Packet) {

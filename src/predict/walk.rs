@@ -8,7 +8,7 @@ use super::hooks::Stop;
 use super::neighbour::{Place, Wiring};
 use super::netfilter::Chances;
 use super::route::{self, Decision, Path};
-use super::{Hop, Reason, Turn, pieces, settings};
+use super::{Event, Hop, Reason, Turn, pieces, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{Icmp, Ip, PROTOCOL_IPIP, Packet, Transport};
 use crate::plan::{LinkKind, Namespace, Plan};
@@ -95,6 +95,8 @@ pub(super) struct Walker<'a> {
     pub conntrack: BTreeMap<&'a str, Conntrack>,
     /// What comes of the rules that leave it to chance.
     pub chances: Chances,
+    /// What decides about the packet, if somebody wants to know.
+    pub events: Option<Vec<Event>>,
     steps: usize,
 }
 
@@ -106,6 +108,7 @@ impl<'a> Walker<'a> {
             turn: Turn::InOrder,
             conntrack: BTreeMap::new(),
             chances,
+            events: None,
             steps: 0,
         }
     }
@@ -118,10 +121,23 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
+    /// Asks the routing of a namespace for the packet's way, and notes what it says.
+    pub fn look_up(&mut self, ns: &'a Namespace, dst: Ipv4Addr, src: Option<Ipv4Addr>) -> Decision<'a> {
+        if let Some(events) = self.noting() {
+            events.push(Event::route(&ns.name, route::named(ns, dst, src)));
+        }
+        route::lookup(ns, dst, src)
+    }
+
+    /// Where to note what decides; none for copies that the packet's way does not depend on.
+    pub fn noting(&mut self) -> Option<&mut Vec<Event>> {
+        self.events.as_mut().filter(|_| self.turn == Turn::InOrder)
+    }
+
     /// Sends a packet that a program or the kernel of `ns` has made.
     pub fn originate(&mut self, ns: &'a Namespace, mut carried: Carried) -> Result<Outcome> {
         let (dst, src) = (carried.outer()?.dst, carried.outer()?.src);
-        match route::lookup(ns, dst, Some(src)) {
+        match self.look_up(ns, dst, Some(src)) {
             Decision::Local => {
                 let path = loopback(ns, dst)?;
                 self.output(ns, path, carried)
@@ -156,7 +172,7 @@ impl<'a> Walker<'a> {
         // Translated to another destination, it may have another way (`ip_route_me_harder`).
         let path = match *carried.outer()? {
             ip if ip.dst == dst => path,
-            ip => match route::lookup(ns, ip.dst, Some(ip.src)) {
+            ip => match self.look_up(ns, ip.dst, Some(ip.src)) {
                 Decision::Via(path) => path,
                 Decision::Local => loopback(ns, ip.dst)?,
                 Decision::Blackhole(net) => return Ok(Outcome::dropped(ns, Reason::Blackhole(net))),
@@ -188,7 +204,7 @@ impl<'a> Walker<'a> {
     /// Behind PREROUTING: to the namespace itself or on.
     pub fn routed(&mut self, at: Place<'a>, carried: Carried) -> Result<Outcome> {
         let ip = *carried.outer()?;
-        let decision = route::lookup(at.ns, ip.dst, Some(ip.src));
+        let decision = self.look_up(at.ns, ip.dst, Some(ip.src));
         if matches!(decision, Decision::Local | Decision::Via(_)) && !source_is_valid(at, ip) {
             return Ok(Outcome::dropped(at.ns, Reason::ReversePath(at.link.name.clone())));
         }
