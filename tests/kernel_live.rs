@@ -237,6 +237,27 @@ fn lines_change() -> Result<(), Failed> {
     cluster.is_whole()
 }
 
+fn a_killed_change_is_taken_back_by_the_next() -> Result<(), Failed> {
+    let cluster = Cluster::up("kill", "calico-ipip")?;
+    let before = cluster.pods()?;
+    for (round, mode) in ["flannel-vxlan", "calico-bgp", "kubenet", "calico-vxlan"].iter().cycle().take(8).enumerate() {
+        let mut child = Command::new(MINIK)
+            .args(["-c", &cluster.name, "switch", mode])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        // Moments spread over the time that a change takes; where it was quicker, it was another change.
+        std::thread::sleep(std::time::Duration::from_millis(5 + 12 * round as u64));
+        child.kill()?;
+        child.wait()?;
+    }
+    cluster.minik(&["switch", "calico-ipip"])?;
+    if cluster.pods()? != before {
+        return Err(format!("{before:?}, then {:?}", cluster.pods()?).into());
+    }
+    cluster.is_whole()
+}
+
 const WEB: &str = r#"
 apiVersion: apps/v1
 kind: Deployment
@@ -289,6 +310,11 @@ fn main() {
         kernel::trial("controllers scale", missing(), controllers_scale),
         kernel::trial("modes are switched", missing(), modes_are_switched),
         kernel::trial("nothing changes for a wrong order", missing(), nothing_changes_for_a_wrong_order),
+        kernel::trial(
+            "a killed change is taken back by the next",
+            missing(),
+            a_killed_change_is_taken_back_by_the_next,
+        ),
         kernel::trial("lines change", missing(), lines_change),
         kernel::trial("services come and go", missing(), services_come_and_go),
     ];

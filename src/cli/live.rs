@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{orders, session};
+use super::{orders, print, session};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Lock, Phase, Record};
 use crate::kernel::{change, features, process, restore};
@@ -39,7 +39,14 @@ pub(super) fn open(cluster: &str) -> Result<Live> {
     }
     let lock = wait_for_lock(cluster)?;
     // Read again: it may have been changed while we waited.
-    Ok(Live { session: session::open(cluster)?, _lock: lock })
+    let mut session = session::open(cluster)?;
+    if let Some(attempt) = session.record.attempt.take() {
+        print::note(&format!("note: a change of cluster {cluster} did not come to its end; it is taken back first"))?;
+        change::recover(&session::compute(*attempt)?.plan, &session.plan)?;
+        agent::follow(&orders::orders(&session.cluster, &session.plan))?;
+        state::store(&session.record)?;
+    }
+    Ok(Live { session, _lock: lock })
 }
 
 fn wait_for_lock(cluster: &str) -> Result<Lock> {
@@ -75,7 +82,15 @@ impl Live {
         restore::require_tools(&next.plan)?;
         features::require_parts(&next.plan)?;
         let before = &self.session;
-        change::change(&before.plan, &next.plan)?;
+        let attempt = Some(Box::new(next.record.clone()));
+        state::store(&Record { attempt, ..before.record.clone() })?;
+        if let Err(error) = change::change(&before.plan, &next.plan) {
+            // It was taken back, if it could be; only then is nothing left to do for the next change.
+            if change::recover(&next.plan, &before.plan).is_ok() {
+                state::store(&before.record)?;
+            }
+            return Err(error);
+        }
         if let Err(error) = agent::follow(&orders::orders(&next.cluster, &next.plan)) {
             return Err(self.change_back(&next, error));
         }
@@ -97,7 +112,8 @@ impl Live {
     fn change_back(&self, failed: &Session, error: Error) -> Error {
         let before = &self.session;
         let back = change::change(&failed.plan, &before.plan)
-            .and_then(|()| agent::follow(&orders::orders(&before.cluster, &before.plan)));
+            .and_then(|()| agent::follow(&orders::orders(&before.cluster, &before.plan)))
+            .and_then(|()| state::store(&before.record));
         match back {
             Ok(()) => error,
             Err(second) => error.hint(format!("changing back failed as well: {second}; see `minik status`")),

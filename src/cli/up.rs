@@ -193,6 +193,7 @@ fn record(plan: &Plan, args: &UpArgs, source: Source) -> Result<Record> {
         created,
         edits: Vec::new(),
         memory: Memory::default(),
+        attempt: None,
     };
     state::store(&record)?;
     Ok(record)

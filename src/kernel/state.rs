@@ -66,6 +66,9 @@ pub struct Record {
     /// What it had handed out before the last change.
     #[serde(default)]
     pub memory: Memory,
+    /// What it is being made, while a change is under way; one that was killed is found by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Box<Record>>,
 }
 
 /// The directory of a cluster's files.

@@ -195,7 +195,8 @@ impl Engine {
         let failed = |e: Error| e.within(format!("cannot serve {device} in {name}"));
         let counters = Arc::new(Counters::default());
         let opened = Arc::clone(&counters);
-        let endpoint = netns::inside(netns.file().as_fd(), || open(opened)).and_then(|opened| opened).map_err(failed)?;
+        let endpoint =
+            netns::inside(netns.file().as_fd(), || open(opened)).and_then(|opened| opened).map_err(failed)?;
         let (id, tunnel) = self.register(name.clone(), device.to_owned(), counters);
         let served = self.workers[tunnel.worker]
             .ask(|answer| Command::Serve(id, tunnel, Box::new(endpoint), answer))

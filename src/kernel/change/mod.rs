@@ -59,6 +59,14 @@ pub fn change(from: &Plan, to: &Plan) -> Result<()> {
     })
 }
 
+/// Takes a cluster to plan `to`, on which somebody was at work to make it `attempted` and did not come to an end.
+///
+/// # Errors
+/// What failed. It can be tried again.
+pub fn recover(attempted: &Plan, to: &Plan) -> Result<()> {
+    reach(attempted, to, Care::All)
+}
+
 /// A namespace that differs between the plans.
 #[derive(Clone, Copy)]
 struct Touched<'p> {
