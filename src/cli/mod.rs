@@ -25,6 +25,7 @@ mod objects;
 mod orders;
 mod plan;
 mod probe;
+mod service_paths;
 mod session;
 mod shell;
 mod status;

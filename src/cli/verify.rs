@@ -8,7 +8,7 @@ use serde_json::json;
 use super::args::{DatapathChoice, Globals, Output, UpArgs};
 use super::check_args::VerifyArgs;
 use super::up::{self, Interrupts};
-use super::{down, print, session};
+use super::{down, print, service_paths, session};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{features, process, state};
 use crate::plan::Datapath;
@@ -54,7 +54,10 @@ pub fn run(args: &VerifyArgs, globals: &Globals) -> Result<ExitCode> {
 }
 
 fn of_cluster(name: &str) -> Result<Report> {
-    verify::run(&session::open(name)?.plan, &Options::default())
+    let session = session::open(name)?;
+    let report = verify::run(&session.plan, &Options::default())?;
+    let paths = service_paths::of(&session.cluster, &session.plan);
+    Ok(report.and(verify::run_services(&session.plan, &paths, &Options::default())?))
 }
 
 /// Builds a mode's own topology, verifies it, and removes it, whatever came out. `-c` gives it a name.

@@ -137,9 +137,11 @@ fn answer(packet: &Packet, port: Port, ttl: u8) -> Option<Packet> {
         (Transport::Tcp { src, dst, seq, .. }, port) => {
             let (flags, own, length) = match port {
                 Port::Closed => (TcpFlags::RST | TcpFlags::ACK, Some(0), 2 * IP_HEADER),
+                // A SYN of an ordinary program carries options, and Linux takes up what it offers; ours carries a mark.
+                Port::Echo if packet.mark.is_none() => (TcpFlags::SYN | TcpFlags::ACK, None, asked.length),
                 Port::Echo => (TcpFlags::SYN | TcpFlags::ACK, None, SYN_ACK),
             };
-            let carried = asked.length.saturating_sub(2 * IP_HEADER);
+            let carried = packet.mark.map_or(0, |_| asked.length.saturating_sub(2 * IP_HEADER));
             // An open port takes the SYN alone; a reset acknowledges what came with it, too.
             let taken = if port == Port::Closed { u32::from(carried) } else { 0 };
             let ack = seq.map_or(0, |seq| seq.wrapping_add(1).wrapping_add(taken));

@@ -18,12 +18,14 @@ mod identify;
 mod others;
 mod report;
 mod run;
+mod services;
 
 use std::time::Duration;
 
 pub use checks::{Act, Check, checks, is_answered};
 pub use compare::{Divergence, Seen, compare};
 pub use report::{CheckReport, Report, Summary, Verdict, junit};
+pub use services::{Protocol, ServicePath, run as run_services};
 
 use crate::error::Result;
 use crate::plan::Plan;

@@ -101,22 +101,28 @@ pub enum Verdict {
 impl CheckReport {
     /// The report of `check`, of which `seen` was seen.
     pub fn new(check: &Check, seen: &[Seen], verdict: Verdict) -> CheckReport {
+        CheckReport::of([&check.name, &check.from, &check.to, check.protocol], &check.expected, seen, verdict)
+    }
+
+    /// The report of a check of this name, sender, receiver and protocol.
+    pub(super) fn of(words: [&str; 4], expected: &Journey, seen: &[Seen], verdict: Verdict) -> CheckReport {
         let (result, reason) = match verdict {
             Verdict::Pass => ("pass", None),
             Verdict::Fail(reason) => ("fail", Some(reason)),
         };
+        let [name, from, to, protocol] = words.map(str::to_owned);
         CheckReport {
-            name: check.name.clone(),
-            from: check.from.clone(),
-            to: check.to.clone(),
-            protocol: check.protocol.to_owned(),
+            name,
+            from,
+            to,
+            protocol,
             expected: Observation {
-                reachable: check.expected.answered(),
-                path: predicted(&check.expected),
-                dropped: dropped(&check.expected),
+                reachable: expected.answered(),
+                path: predicted(expected),
+                dropped: dropped(expected),
             },
             observed: Observation {
-                reachable: reached(&check.expected, seen),
+                reachable: reached(expected, seen),
                 path: seen.iter().map(step).collect(),
                 dropped: None,
             },
@@ -179,6 +185,16 @@ impl Report {
         let count = |result: &str| checks.iter().filter(|check| check.result == result).count();
         let summary = Summary { passed: count("pass"), failed: count("fail"), skipped: count("skip") };
         Report { mode: plan.mode.clone(), datapath: plan.datapath, checks, summary }
+    }
+
+    /// The report with more checks at its end.
+    pub fn and(mut self, more: Vec<CheckReport>) -> Report {
+        let count = |result: &str| more.iter().filter(|check| check.result == result).count();
+        self.summary.passed += count("pass");
+        self.summary.failed += count("fail");
+        self.summary.skipped += count("skip");
+        self.checks.extend(more);
+        self
     }
 
     /// Whether everything that was carried out is as predicted.

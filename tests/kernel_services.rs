@@ -1,0 +1,308 @@
+//! Services on a real kernel, through the program as a user runs it: `minik verify` proves every way to them and catches
+//! what is broken by hand; curl and iptables are the judges beside it.
+//!
+//! Needs root; without it every test is counted as ignored, with the reason in its name, unless MINIK_REQUIRE is set.
+
+#![allow(clippy::disallowed_methods, reason = "a test starts what it checks, and ends where that fails")]
+
+#[path = "kernel/mod.rs"]
+mod kernel;
+
+use std::collections::BTreeMap;
+use std::process::{Command, Output};
+
+use libtest_mimic::{Arguments, Failed};
+use serde_json::Value;
+
+const MINIK: &str = env!("CARGO_BIN_EXE_minik");
+
+/// Every shape of a Service, over four pods on two nodes.
+const OBJECTS: &str = "
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 4
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: c, image: k8s.gcr.io/serve_hostname, ports: [{name: http, containerPort: 9376}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: published}
+spec:
+  nodeName: node-1
+  containers: [{name: c, image: nginx, ports: [{containerPort: 80, hostPort: 8088}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, labels: {app: web}}
+spec:
+  type: NodePort
+  clusterIP: 10.96.7.1
+  selector: {app: web}
+  externalIPs: [10.1.10.77]
+  ports:
+  - {name: http, port: 80, targetPort: http, nodePort: 30080}
+  - {name: udp, port: 90, protocol: UDP, targetPort: 9376, nodePort: 30090}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: kept}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.7.2
+  sessionAffinity: ClientIP
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 9376, nodePort: 30081}]
+status: {loadBalancer: {ingress: [{ip: 10.1.10.200}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: nobody}
+spec: {clusterIP: 10.96.7.3, selector: {app: nothing}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: headless}
+spec: {clusterIP: None, selector: {app: web}, ports: [{port: 9376}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: elsewhere}
+spec: {type: ExternalName, externalName: example.net}
+";
+
+/// A cluster with these Services. Removed when dropped.
+struct Cluster {
+    name: String,
+}
+
+impl Cluster {
+    fn up(mode: &str, tag: &str) -> Result<Cluster, Failed> {
+        let cluster = Cluster { name: format!("tsvc{}{tag}", std::process::id()) };
+        let file = tempfile::NamedTempFile::with_suffix(".yaml")?;
+        let mode = String::from_utf8(Command::new(MINIK).args(["show", mode]).output()?.stdout)?;
+        std::fs::write(file.path(), mode + OBJECTS)?;
+        let up = cluster.minik(&["up", &file.path().display().to_string()])?;
+        if up.status.success() { Ok(cluster) } else { Err(said("up", &up)) }
+    }
+
+    fn minik(&self, arguments: &[&str]) -> Result<Output, Failed> {
+        Ok(Command::new(MINIK).args(["-c", &self.name]).args(arguments).output()?)
+    }
+
+    /// What a command prints that must succeed.
+    fn prints(&self, arguments: &[&str]) -> Result<String, Failed> {
+        let output = self.minik(arguments)?;
+        if !output.status.success() {
+            return Err(said(&arguments.join(" "), &output));
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// What a command line in one of its namespaces prints.
+    fn run(&self, ns: &str, line: &str) -> Result<String, Failed> {
+        let netns = minik::names::netns(&self.name, ns);
+        let output = Command::new("ip").args(["netns", "exec", &netns, "sh", "-ec", line]).output()?;
+        if output.status.success() { Ok(String::from_utf8(output.stdout)?) } else { Err(said(line, &output)) }
+    }
+
+    /// The exit code of `verify`, and every check of a way to a Service or host port.
+    fn verify(&self) -> Result<(Option<i32>, Vec<Value>), Failed> {
+        let output = self.minik(&["verify", "-o", "json"])?;
+        let report: Value = serde_json::from_slice(&output.stdout).map_err(|_| said("verify", &output))?;
+        let checks = report["checks"].as_array().cloned().unwrap_or_default();
+        let ours = |check: &Value| ["service-", "host-port"].iter().any(|head| of(check, "name").starts_with(head));
+        Ok((output.status.code(), checks.into_iter().filter(ours).collect()))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        match self.minik(&["down"]) {
+            Ok(down) if down.status.success() => {}
+            Ok(down) => eprintln!("{}", said("down", &down).message().unwrap_or_default()),
+            Err(error) => eprintln!("cannot remove {}: {}", self.name, error.message().unwrap_or_default()),
+        }
+    }
+}
+
+fn said(what: &str, output: &Output) -> Failed {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    format!("{what}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr)).into()
+}
+
+fn of<'a>(check: &'a Value, field: &str) -> &'a str {
+    check[field].as_str().unwrap_or_default()
+}
+
+fn lines(checks: &[Value]) -> String {
+    let words = |check: &Value| ["name", "from", "to", "result", "reason"].map(|field| of(check, field).to_owned());
+    checks.iter().map(|check| words(check).join(" | ") + "\n").collect()
+}
+
+fn sound(mode: &'static str) -> Result<(), Failed> {
+    let cluster = Cluster::up(mode, mode)?;
+    let (code, checks) = cluster.verify()?;
+    if code != Some(0) || checks.iter().any(|check| of(check, "result") != "pass") {
+        return Err(format!("verify ended with {code:?}\n{}", lines(&checks)).into());
+    }
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for check in &checks {
+        *counts.entry(of(check, "name")).or_default() += 1;
+    }
+    // Ports by TCP: `web`, `kept` and `nobody`, from a pod of each of two nodes; node ports of two.
+    let expected = [
+        ("host-port/tcp", 1),
+        ("service-cluster-ip/tcp", 6),
+        ("service-cluster-ip/udp", 2),
+        ("service-external-ip/tcp", 2),
+        ("service-external-ip/udp", 2),
+        ("service-load-balancer/tcp", 2),
+        ("service-node-port/tcp", 4),
+        ("service-node-port/udp", 2),
+    ];
+    if counts != expected.into() {
+        return Err(format!("{counts:?}").into());
+    }
+    // The frames of the report show the rewriting: a node's address is the source at the backend.
+    let by_node = checks.iter().find(|check| of(check, "name") == "service-node-port/tcp").ok_or("no node port")?;
+    let path = by_node["observed"]["path"].to_string();
+    if !path.contains("10.1.10.8") || !path.contains("9376") {
+        return Err(format!("no translation is seen: {path}").into());
+    }
+    // The documents' experiment: every endpoint answers in time.
+    let names = cluster.run("client", "for i in $(seq 60); do curl -s -m 2 10.1.10.9:30080; done | sort | uniq -c")?;
+    if names.lines().count() != 4 {
+        return Err(format!("curl reached\n{names}").into());
+    }
+    let kept = cluster.run("client", "for i in $(seq 10); do curl -s -m 2 10.1.10.9:30081; done | sort -u")?;
+    if kept.lines().count() != 1 {
+        return Err(format!("one client was not kept\n{kept}").into());
+    }
+    Ok(())
+}
+
+/// What `verify` says after a command line on node-1 that breaks something: exactly these checks fail, saying this.
+fn broken(line: &'static str, name: &'static str, words: &'static [&'static str]) -> Result<(), Failed> {
+    let tag: String = name.chars().filter(char::is_ascii_lowercase).take(8).collect();
+    let cluster = Cluster::up("calico-ipip", &format!("{tag}{}", words[0].len()))?;
+    cluster.run("node-1", line)?;
+    let (code, checks) = cluster.verify()?;
+    let failed: Vec<Value> = checks.iter().filter(|check| of(check, "result") == "fail").cloned().collect();
+    let caught = failed
+        .iter()
+        .any(|check| of(check, "name") == name && words.iter().all(|word| of(check, "reason").contains(word)));
+    if code == Some(1) && caught { Ok(()) } else { Err(format!("{code:?}, failed:\n{}", lines(&failed)).into()) }
+}
+
+/// The chain that `web`'s port http, or another rule of KUBE-SERVICES, jumps to.
+const CHAIN: &str =
+    "C=$(iptables -t nat -S KUBE-SERVICES | grep '10.96.7.1/32.*dport 80' | grep -o 'KUBE-SVC-[A-Z0-9]*$')";
+
+fn lists() -> Result<(), Failed> {
+    let cluster = Cluster::up("calico-bgp", "lists")?;
+    let services = cluster.prints(&["get", "svc", "-o", "wide"])?;
+    let words: Vec<Vec<&str>> = services.lines().map(|line| line.split_whitespace().collect()).collect();
+    let expected: [&[&str]; 6] = [
+        &["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE", "SELECTOR"],
+        &["web", "NodePort", "10.96.7.1", "10.1.10.77", "80:30080/TCP,90:30090/UDP", "", "app=web"],
+        &["kept", "LoadBalancer", "10.96.7.2", "10.1.10.200", "80:30081/TCP", "", "app=web"],
+        &["nobody", "ClusterIP", "10.96.7.3", "<none>", "80/TCP", "", "app=nothing"],
+        &["headless", "ClusterIP", "None", "<none>", "9376/TCP", "", "app=web"],
+        &["elsewhere", "ExternalName", "<none>", "example.net", "<none>", "", "<none>"],
+    ];
+    let same = words.len() == expected.len()
+        && words.iter().zip(expected).all(|(own, want)| {
+            own.len() == want.len() && own.iter().zip(want).all(|(own, want)| own == want || want.is_empty())
+        });
+    if !same {
+        return Err(services.into());
+    }
+    let addresses = |output: &str| -> Vec<String> {
+        output
+            .split(|c: char| !(c.is_ascii_digit() || c == '.'))
+            .filter(|word| word.starts_with("10.100."))
+            .map(str::to_owned)
+            .collect()
+    };
+    let pods = cluster.prints(&["get", "pods", "-o", "wide"])?;
+    let mut own: Vec<String> = pods.lines().filter(|line| line.starts_with("web-")).flat_map(addresses).collect();
+    own.sort();
+    let endpoints = cluster.prints(&["get", "ep", "headless", "-o", "json"])?;
+    let object: Value = serde_json::from_str(&endpoints)?;
+    let listed = object["subsets"][0]["addresses"].as_array().ok_or("no addresses")?;
+    let listed: Vec<&str> = listed.iter().filter_map(|address| address["ip"].as_str()).collect();
+    if listed != own || own.len() != 4 {
+        return Err(format!("{own:?} are the pods, and {listed:?} the endpoints").into());
+    }
+    let cells = cluster.prints(&["get", "endpoints", "--no-headers"])?;
+    if !cells.contains("+ 1 more...")
+        || !cells.lines().any(|line| line.starts_with("nobody") && line.contains("<none>"))
+    {
+        return Err(cells.into());
+    }
+    let described = cluster.prints(&["describe", "svc", "web"])?;
+    for line in ["Type:                     NodePort\n", "NodePort:                 http  30080/TCP\n"] {
+        if !described.contains(line) {
+            return Err(described.into());
+        }
+    }
+    Ok(())
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let missing = kernel::not_root;
+    let mut trials = Vec::new();
+    for mode in ["calico-ipip", "flannel-vxlan", "kubenet"] {
+        trials.push(kernel::trial(format!("{mode}: every way to a Service"), missing(), move || sound(mode)));
+    }
+    trials.push(kernel::trial("services and endpoints as kubectl lists them", missing(), lists));
+    let twins: [(&str, String, &str, &'static [&'static str]); 5] = [
+        (
+            "an endpoint that gets all",
+            format!("{CHAIN}; R=$(iptables -t nat -S $C | grep probability | head -1 | grep -o 'KUBE-SEP.*'); iptables -t nat -I $C -j $R"),
+            "service-cluster-ip/tcp",
+            &["128 connections", "binomial"],
+        ),
+        (
+            "an endpoint that gets none",
+            format!("{CHAIN}; iptables -t nat -D $C $(iptables -t nat -S $C | grep -n probability | head -1 | cut -d: -f1 | awk '{{print $1-1}}')"),
+            "service-cluster-ip/tcp",
+            &["0 of 128 connections", "binomial"],
+        ),
+        (
+            "no masquerading",
+            "iptables -t nat -I KUBE-POSTROUTING -j RETURN".to_owned(),
+            "service-node-port/tcp",
+            &["10.1.10.8"],
+        ),
+        (
+            "no refusal",
+            "iptables -F KUBE-SERVICES".to_owned(),
+            "service-cluster-ip/tcp",
+            &["seen"],
+        ),
+        (
+            "a client that is not kept",
+            "for c in $(iptables -t nat -S | grep -o '^-A KUBE-SVC.*--rcheck' | cut -d' ' -f2 | sort -u); do \
+             while iptables -t nat -S $c | grep -q rcheck; do \
+             iptables -t nat -D $c $(iptables -t nat -S $c | grep -n rcheck | head -1 | cut -d: -f1 | awk '{print $1-1}'); \
+             done; done"
+                .to_owned(),
+            "service-cluster-ip/tcp",
+            &["keeps its endpoint"],
+        ),
+    ];
+    for (title, line, name, words) in twins {
+        let line: &'static str = line.leak();
+        trials.push(kernel::trial(format!("caught: {title}"), missing(), move || broken(line, name, words)));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
