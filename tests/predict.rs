@@ -8,8 +8,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use minik::cni;
-use minik::plan::{Datapath, Plan};
-use minik::predict::{End, Journey, Turn};
+use minik::packet::build::{self, Message, Probe};
+use minik::packet::{Mark, decode};
+use minik::plan::{Datapath, Plan, Role, Sysctl};
+use minik::predict::{End, Flow, Journey, Origin, Port, Reason, Turn, predict};
 use minik::topology::{self, Mode};
 use minik::verify::{Act, checks};
 
@@ -99,4 +101,28 @@ fn a_ping_across_nodes_passes_what_the_document_shows() {
     assert_eq!(on_nodes, expected);
     let ttl = |index: usize| request.hops[index].frame.packet().and_then(|p| p.inner()).map(|ip| ip.ttl);
     assert_eq!((ttl(0), ttl(request.hops.len() - 1)), (Some(64), Some(62)));
+}
+
+/// flannel's proxy says "net unreachable" from the address of its own device; what comes in with an own address as source
+/// the kernel takes only where accept_local is set.
+#[test]
+fn a_subnet_that_no_node_has_is_told_in_vain() {
+    let ask = |plan: &Plan| {
+        let from = plan.namespaces.iter().find(|ns| matches!(ns.role, Role::Pod { .. })).unwrap();
+        let message = Message::Udp { src: 4000, dst: 53 };
+        let (src, dst) = (from.address().unwrap(), "10.244.7.7".parse().unwrap());
+        let probe = Probe { src, dst, ttl: 64, id: 7, dont_fragment: false, length: 84, message, mark: Mark(1) };
+        let packet = decode::ip(&build::ip(&probe).unwrap(), &decode::Tunnels::default()).unwrap();
+        let flow =
+            Flow { from: from.name.clone(), origin: Origin::Stack, packet, fragments: None, port: Port::Closed };
+        predict(plan, &flow).unwrap().legs.into_iter().map(|leg| leg.end).collect::<Vec<End>>()
+    };
+    let mut plan = plan(Mode::FlannelUdp, Datapath::Kernel);
+    let dropped = |reason| End::Dropped { namespace: "node-1".to_owned(), reason };
+    let no_peer = dropped(Reason::NoPeer("10.244.7.7".parse().unwrap()));
+    assert_eq!(ask(&plan), [no_peer.clone(), dropped(Reason::Martian("flannel0".to_owned()))]);
+    let node = plan.namespaces.iter_mut().find(|ns| ns.name == "node-1").unwrap();
+    node.sysctls.push(Sysctl::new("net.ipv4.conf.all.accept_local", "1"));
+    let pod = plan.namespaces.iter().find(|ns| matches!(ns.role, Role::Pod { .. })).unwrap().name.clone();
+    assert_eq!(ask(&plan), [no_peer, End::Delivered { namespace: pod }]);
 }

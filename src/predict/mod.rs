@@ -194,6 +194,8 @@ pub enum Reason {
     NotForwarding,
     /// The answer to its source would not go out where it came in (rp_filter).
     ReversePath(String),
+    /// It comes from outside with an address of the namespace's as source (no accept_local).
+    Martian(String),
     /// The frame is for another Ethernet address.
     NotForUs(Mac),
     /// No port of the bridge leads to the frame's Ethernet address.
@@ -228,6 +230,7 @@ impl fmt::Display for Reason {
             Reason::TimeExceeded => f.write_str("time to live exceeded"),
             Reason::NotForwarding => f.write_str("does not forward"),
             Reason::ReversePath(interface) => write!(f, "reverse path filter on {interface}"),
+            Reason::Martian(interface) => write!(f, "own address as source on {interface} (martian)"),
             Reason::NotForUs(mac) => write!(f, "frame is for {mac}"),
             Reason::NoPort(mac) => write!(f, "no port leads to {mac}"),
             Reason::NoGateway(interface) => write!(f, "route out of {interface} has no gateway"),

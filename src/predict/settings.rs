@@ -44,6 +44,11 @@ pub fn rp_filter(ns: &Namespace, link: &Link) -> u8 {
     number(all(ns, "rp_filter")).max(number(conf(ns, link, "rp_filter")))
 }
 
+/// Whether what comes in through `link` may have an address of the namespace's as source.
+pub fn accepts_local(ns: &Namespace, link: &Link) -> bool {
+    is_on(all(ns, "accept_local")) || is_on(conf(ns, link, "accept_local"))
+}
+
 /// Whether IPv4 that passes a bridge of the namespace is shown to iptables (br_netfilter). A plan that wants it says
 /// so: whether it is a kernel's own choice depends on when the module was loaded.
 pub fn bridged_through_iptables(ns: &Namespace) -> bool {

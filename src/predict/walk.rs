@@ -205,8 +205,10 @@ impl<'a> Walker<'a> {
     pub fn routed(&mut self, at: Place<'a>, carried: Carried) -> Result<Outcome> {
         let ip = *carried.outer()?;
         let decision = self.look_up(at.ns, ip.dst, Some(ip.src));
-        if matches!(decision, Decision::Local | Decision::Via(_)) && !source_is_valid(at, ip) {
-            return Ok(Outcome::dropped(at.ns, Reason::ReversePath(at.link.name.clone())));
+        if matches!(decision, Decision::Local | Decision::Via(_))
+            && let Some(reason) = invalid_source(at, ip)
+        {
+            return Ok(Outcome::dropped(at.ns, reason));
         }
         match decision {
             Decision::Local => self.deliver(at, carried),
@@ -262,13 +264,21 @@ fn loopback(ns: &Namespace, own: Ipv4Addr) -> Result<Path<'_>> {
     Ok(Path { link, gateway: None, source: Some(own) })
 }
 
-/// The reverse path filter (`fib_validate_source`).
-fn source_is_valid(at: Place, ip: Ip) -> bool {
+/// What is wrong with where a packet comes from: the namespace's own addresses do not come from outside, and the
+/// reverse path filter (`fib_validate_source`).
+fn invalid_source(at: Place, ip: Ip) -> Option<Reason> {
+    if at.link.kind == LinkKind::Loopback {
+        return None;
+    }
     let found = route::lookup(at.ns, ip.src, Some(ip.dst));
-    match settings::rp_filter(at.ns, at.link) {
-        _ if at.link.kind == LinkKind::Loopback => true,
+    let interface = || at.link.name.clone();
+    if matches!(found, Decision::Local) {
+        return (!settings::accepts_local(at.ns, at.link)).then(|| Reason::Martian(interface()));
+    }
+    let valid = match settings::rp_filter(at.ns, at.link) {
         0 => true,
         1 => matches!(found, Decision::Via(path) if path.link.name == at.link.name),
         _ => matches!(found, Decision::Via(_)),
-    }
+    };
+    (!valid).then(|| Reason::ReversePath(interface()))
 }
