@@ -33,9 +33,9 @@ pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The endpoints of every Service: those written by hand, and the pods that selectors find, all of them ready.
+/// The endpoints of every Service: those written by hand, and the pods that selectors find.
 pub fn endpoints(cluster: &Cluster, plan: &Plan) -> Vec<EndpointSlice> {
-    let found = proxy::selected(cluster, plan, |_| PodState::READY);
+    let found = proxy::selected(cluster, plan, |pod| PodState { ready: pod.ready, terminating: false });
     cluster.slices.iter().cloned().chain(found).collect()
 }
 

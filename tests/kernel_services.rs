@@ -256,6 +256,73 @@ fn lists() -> Result<(), Failed> {
     Ok(())
 }
 
+/// A Deployment and a Service more: what `rules diff` says that came and went is what iptables-save printed differently.
+/// Then a pod fails its readiness, and nobody comes to it any more.
+fn changes() -> Result<(), Failed> {
+    let cluster = Cluster::up("calico-ipip", "changes")?;
+    let refused = cluster.minik(&["rules", "diff"])?;
+    if refused.status.code() != Some(2) {
+        return Err(said("rules diff before any change", &refused));
+    }
+    let before = cluster.run("node-1", "iptables-save")?;
+    let file = tempfile::NamedTempFile::with_suffix(".yaml")?;
+    let more = OBJECTS
+        .replace("10.96.7.", "10.96.8.")
+        .replace("10.1.10.77", "10.1.10.78")
+        .replace("web", "more")
+        .replace("kept", "held");
+    let objects: Vec<&str> = more.split("---").filter(|object| object.contains("name: more")).collect();
+    std::fs::write(
+        file.path(),
+        objects.join("---").replace("nodePort: 30080", "nodePort: 30180").replace("30090", "30190"),
+    )?;
+    cluster.prints(&["apply", "-f", &file.path().display().to_string()])?;
+    let after = cluster.run("node-1", "iptables-save")?;
+    let lines = |dump: &str| -> BTreeMap<String, usize> {
+        let mut lines = BTreeMap::new();
+        for line in dump.lines().filter(|line| line.starts_with("-A ")) {
+            *lines.entry(line.replace(" -p ipencap ", " -p 4 ")).or_insert(0) += 1;
+        }
+        lines
+    };
+    let (old, new) = (lines(&before), lines(&after));
+    let fewer = |all: &BTreeMap<String, usize>, others: &BTreeMap<String, usize>| -> Vec<String> {
+        let rest = |(line, count): (&String, &usize)| {
+            let left = count.saturating_sub(others.get(line).copied().unwrap_or(0));
+            std::iter::repeat_n(line.clone(), left).collect::<Vec<_>>()
+        };
+        all.iter().flat_map(rest).collect()
+    };
+    let said_by_diff: Value = serde_json::from_str(&cluster.prints(&["rules", "diff", "node-1", "-o", "json"])?)?;
+    let named = |field: &str| -> Vec<String> {
+        let tables = said_by_diff.as_array().into_iter().flatten();
+        let all = tables.flat_map(|table| table[field].as_array().cloned().unwrap_or_default());
+        let mut rules: Vec<String> = all.filter_map(|line| line.as_str().map(str::to_owned)).collect();
+        rules.retain(|line| line.starts_with("-A "));
+        rules.sort();
+        rules
+    };
+    if named("added") != fewer(&new, &old) || named("removed") != fewer(&old, &new) || named("added").len() < 20 {
+        return Err(format!("{said_by_diff:#}\nis not what iptables-save says").into());
+    }
+    let pods = cluster.prints(&["get", "pods", "-o", "name"])?;
+    let pod = pods.lines().find_map(|line| line.strip_prefix("pod/web-")).ok_or("no pod")?;
+    let pod = format!("web-{pod}");
+    let ask = "for i in $(seq 60); do curl -s -m 2 10.1.10.9:30080; done | sort -u";
+    for (word, expected) in [(Some("--not"), 3), (None, 4)] {
+        cluster.prints(&["ready", &pod].into_iter().chain(word).collect::<Vec<_>>())?;
+        let names = cluster.run("client", ask)?;
+        if names.lines().count() != expected || names.contains(&pod) != word.is_none() {
+            return Err(format!("with {word:?}, curl reached\n{names}").into());
+        }
+        let (code, checks) = cluster.verify()?;
+        if code != Some(0) {
+            return Err(format!("verify ended with {code:?}\n{}", self::lines(&checks)).into());
+        }
+    }
+    Ok(())
+}
+
 fn main() {
     let arguments = Arguments::from_args();
     let missing = kernel::not_root;
@@ -264,6 +331,7 @@ fn main() {
         trials.push(kernel::trial(format!("{mode}: every way to a Service"), missing(), move || sound(mode)));
     }
     trials.push(kernel::trial("services and endpoints as kubectl lists them", missing(), lists));
+    trials.push(kernel::trial("what a change did to rules, and readiness", missing(), changes));
     let twins: [(&str, String, &str, &'static [&'static str]); 5] = [
         (
             "an endpoint that gets all",

@@ -52,6 +52,7 @@ impl Lab {
         let pattern = cluster.pods[0].clone();
         let nodes: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
         let pod = |index: usize| topology::Pod {
+            ready: true,
             name: format!("many-{index}"),
             node: nodes[index % nodes.len()].clone(),
             owner: None,

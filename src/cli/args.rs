@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::bgp::BgpArgs;
 use super::check_args::{ProbeArgs, VerifyArgs};
 use super::diff::DiffArgs;
-use super::live_args::{ApplyArgs, DeleteArgs, LabelArgs, LinkArgs, ScaleArgs, SwitchArgs};
+use super::live_args::{ApplyArgs, DeleteArgs, LabelArgs, LinkArgs, ReadyArgs, RulesArgs, ScaleArgs, SwitchArgs};
 use crate::names;
 use crate::plan::Datapath;
 
@@ -145,6 +145,12 @@ pub enum Command {
         after_help = "Examples: minik label pod two-containers tier=web\n          minik label node node-1 zone-"
     )]
     Label(LabelArgs),
+    /// Say whether pods are ready, as their readiness probes would; those that are not are no endpoints of Services.
+    #[command(after_help = "Example: minik ready web-5d4f-x7k2p --not")]
+    Ready(ReadyArgs),
+    /// Netfilter rules and sets of nodes as their tools print them, and what the last change did to them.
+    #[command(after_help = "Examples: minik rules save node-1\n          minik rules diff")]
+    Rules(RulesArgs),
     /// Change a live cluster's CNI mode; its pods stay, and a ping that goes along counts what is lost.
     #[command(after_help = "Example: minik switch flannel-host-gw")]
     Switch(SwitchArgs),

@@ -94,7 +94,8 @@ impl Live {
         if let Err(error) = agent::follow(&orders::orders(&next.cluster, &next.plan)) {
             return Err(self.change_back(&next, error));
         }
-        if let Err(error) = state::store(&next.record) {
+        let kept = state::keep(&before.record).and_then(|()| state::store(&next.record));
+        if let Err(error) = kept {
             return Err(self.change_back(&next, error));
         }
         Ok(std::mem::replace(&mut self.session, next))

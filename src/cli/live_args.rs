@@ -49,6 +49,45 @@ pub struct LabelArgs {
     pub overwrite: bool,
 }
 
+/// The arguments of `ready`.
+#[derive(Debug, Args)]
+pub struct ReadyArgs {
+    /// Pods, as NAME or NAMESPACE/NAME.
+    #[arg(value_name = "POD", required = true)]
+    pub pod: Vec<String>,
+    /// They are not.
+    #[arg(long, env = "MINIK_NOT")]
+    pub not: bool,
+}
+
+/// The arguments of `rules`.
+#[derive(Debug, Args)]
+pub struct RulesArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: RulesCommand,
+}
+
+/// The commands of `rules`.
+#[derive(Debug, Subcommand)]
+pub enum RulesCommand {
+    /// Print what iptables-save, ip6tables-save and ipset save print of nodes, without counters.
+    #[command(after_help = "Example: minik rules save node-1 > before")]
+    Save {
+        /// A node; all of them without it.
+        #[arg(value_name = "NODE")]
+        node: Option<String>,
+    },
+    /// Print the lines that the last change of the cluster (apply, delete, scale, label, ready, switch) brought and took,
+    /// by node and table.
+    #[command(after_help = "Example: minik apply -f web.yaml && minik rules diff node-1")]
+    Diff {
+        /// A node; all of them without it.
+        #[arg(value_name = "NODE")]
+        node: Option<String>,
+    },
+}
+
 /// The arguments of `switch`.
 #[derive(Debug, Args)]
 pub struct SwitchArgs {

@@ -25,6 +25,7 @@ mod objects;
 mod orders;
 mod plan;
 mod probe;
+mod rules;
 mod service_paths;
 mod session;
 mod shell;
@@ -75,6 +76,8 @@ fn dispatch(command: &Command, globals: &Globals) -> Result<ExitCode> {
         Command::Delete(args) => objects::delete(args, globals),
         Command::Scale(args) => objects::scale(args, globals),
         Command::Label(args) => objects::label(args, globals),
+        Command::Ready(args) => objects::ready(args, globals),
+        Command::Rules(args) => rules::run(args, globals),
         Command::Switch(args) => switch::run(args, globals),
         Command::Link(args) => link::run(args, globals),
         Command::Plan(args) => plan::run(args, globals),

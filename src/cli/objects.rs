@@ -1,11 +1,11 @@
-//! `minik apply`, `delete`, `scale` and `label`: the objects of a live cluster, changed with kubectl's words.
+//! `minik apply`, `delete`, `scale`, `label` and `ready`: the objects of a live cluster, changed with kubectl's words.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use super::args::Globals;
 use super::live::{self, Live};
-use super::live_args::{ApplyArgs, DeleteArgs, LabelArgs, ScaleArgs};
+use super::live_args::{ApplyArgs, DeleteArgs, LabelArgs, ReadyArgs, ScaleArgs};
 use super::{input, kinds, print, session};
 use crate::error::{Error, Kind, Result};
 use crate::topology::{self, Applied, Edit, Overrides, Reference};
@@ -97,6 +97,27 @@ pub(super) fn label(args: &LabelArgs, globals: &Globals) -> Result<ExitCode> {
     }
     let text = objects.iter().map(|object| format!("{} labeled\n", kinds::resource(object))).collect();
     let edits = objects.into_iter().map(|object| Edit::Label { object, labels: labels.clone() }).collect();
+    change(&mut live, edits, false, text)
+}
+
+/// Runs `minik ready`.
+///
+/// # Errors
+/// If there is no such pod; if the cluster cannot be changed.
+pub(super) fn ready(args: &ReadyArgs, globals: &Globals) -> Result<ExitCode> {
+    let mut live = live::open(globals.cluster_name())?;
+    let (mut edits, mut text) = (Vec::new(), String::new());
+    for name in &args.pod {
+        let name = name.strip_prefix("pod/").unwrap_or(name);
+        let (namespace, name) = name.split_once('/').unwrap_or((&globals.namespace, name));
+        let (kind, namespace, name) = ("Pod".to_owned(), namespace.to_owned(), name.to_owned());
+        let object = Reference { kind, namespace, name };
+        if !has_pod(&live, &object) {
+            return Err(not_found(&object));
+        }
+        text += &format!("{} is {}ready\n", kinds::resource(&object), if args.not { "not " } else { "" });
+        edits.push(Edit::Ready { object, ready: !args.not });
+    }
     change(&mut live, edits, false, text)
 }
 

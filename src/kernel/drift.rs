@@ -90,6 +90,24 @@ fn loaded(ns: &Namespace) -> Result<BTreeSet<String>> {
     Ok(facts)
 }
 
+/// What iptables-save, ip6tables-save and `ipset save` print of a namespace, by the command's name; counters are zero.
+///
+/// # Errors
+/// If the namespace is not there, or a tool is missing or fails.
+pub fn saved(ns: &Namespace) -> Result<Vec<(&'static str, String)>> {
+    let handle = netns::open(&ns.netns)?;
+    netns::inside(handle.file(), || {
+        let mut all = vec![("iptables-save", restore::normalised(&dump("iptables-save", &[])?))];
+        if !ns.tables6.is_empty() {
+            all.push(("ip6tables-save", restore::normalised(&dump("ip6tables-save", &[])?)));
+        }
+        if !ns.sets.is_empty() {
+            all.push(("ipset save", dump("ipset", &["save"])?));
+        }
+        Ok(all)
+    })?
+}
+
 /// What was read, as a namespace that says no more of each link than the plan does.
 pub(super) fn as_namespace(planned: &Namespace, live: Live) -> Namespace {
     let quiet = !aside::addresses(planned).is_empty();

@@ -19,6 +19,10 @@ use crate::topology::{Edit, Memory};
 /// The directory of all records.
 pub const ROOT: &str = "/run/minik";
 
+/// The files of a record: as the cluster is, and as it was before its last change.
+const RECORD: &str = "state.json";
+const BEFORE: &str = "before.json";
+
 /// An input file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceText {
@@ -107,7 +111,19 @@ fn unreadable(path: &str, e: std::io::Error) -> Error {
 /// # Errors
 /// If the record cannot be read or is not one.
 pub fn load(cluster: &str) -> Result<Option<Record>> {
-    let path = dir(cluster).join("state.json");
+    read(cluster, RECORD)
+}
+
+/// The record of a cluster before its last change; none if it was never changed.
+///
+/// # Errors
+/// If the record cannot be read or is not one.
+pub fn before(cluster: &str) -> Result<Option<Record>> {
+    read(cluster, BEFORE)
+}
+
+fn read(cluster: &str, file: &str) -> Result<Option<Record>> {
+    let path = dir(cluster).join(file);
     let text = match fs::read(&path) {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
@@ -126,7 +142,19 @@ pub fn load(cluster: &str) -> Result<Option<Record>> {
 /// # Errors
 /// If a file cannot be written.
 pub fn store(record: &Record) -> Result<()> {
-    let path = dir(&record.name).join("state.json");
+    write(record, RECORD)
+}
+
+/// Keeps the record of a cluster that is about to change, for [`before`].
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn keep(record: &Record) -> Result<()> {
+    write(record, BEFORE)
+}
+
+fn write(record: &Record, file: &str) -> Result<()> {
+    let path = dir(&record.name).join(file);
     let text = serde_json::to_string(record)
         .map_err(|e| Error::new(Kind::Io, "cannot write a cluster's record").because(e))?;
     write_whole(&path, text.as_bytes())

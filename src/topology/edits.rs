@@ -1,4 +1,4 @@
-//! Changes to the objects of a live cluster, made after its files: `apply`, `delete`, `scale`, `label`.
+//! Changes to the objects of a live cluster, made after its files: `apply`, `delete`, `scale`, `label`, `ready`.
 //!
 //! A cluster's record holds its files as they were read and these edits in the order in which they were made; the
 //! objects that count are what comes out when all of them are read again.
@@ -49,6 +49,13 @@ pub enum Edit {
         /// What changes; none is back to what the files say.
         change: Option<LineChange>,
     },
+    /// A pod's condition `Ready`, as its readiness probe would set it.
+    Ready {
+        /// The pod.
+        object: Reference,
+        /// Whether it is.
+        ready: bool,
+    },
     /// Labels of an object; none removes one.
     Label {
         /// Which one.
@@ -91,6 +98,8 @@ pub(super) struct Edited {
 pub(super) struct Past {
     /// Pods that were deleted; their names are used up.
     pub(super) deleted: BTreeSet<(String, String)>,
+    /// Pods that are not ready.
+    pub(super) unready: BTreeSet<(String, String)>,
     /// Lines that were changed, by host.
     pub(super) lines: BTreeMap<String, LineChange>,
     /// Labels that were changed.
@@ -115,6 +124,7 @@ pub(super) fn make(trees: &[(u32, Node)], files: usize, edits: &[Edit]) -> Check
             Edit::Delete { object } => edited.delete(object)?,
             Edit::Scale { object, replicas } => edited.scale(object, *replicas)?,
             Edit::Label { object, labels } => edited.label(object, labels),
+            Edit::Ready { object, ready } => edited.ready(object, *ready),
             Edit::Line { host, change } => edited.line(host, *change)?,
         }
     }
@@ -163,7 +173,17 @@ impl Edited {
         Ok(())
     }
 
+    fn ready(&mut self, object: &Reference, ready: bool) {
+        let id = (object.namespace.clone(), object.name.clone());
+        match ready {
+            true => drop(self.past.unready.remove(&id)),
+            false => drop(self.past.unready.insert(id)),
+        }
+    }
+
     fn delete(&mut self, object: &Reference) -> Checked<()> {
+        // A pod that is made again under its name begins anew.
+        self.past.unready.remove(&(object.namespace.clone(), object.name.clone()));
         if object.kind == "Node" {
             let nodes = &mut self.cluster.spec.nodes;
             if nodes.value.len() == 1 && nodes.value[0].name.value == object.name {

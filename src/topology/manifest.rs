@@ -57,7 +57,7 @@ pub fn applied(
             Edit::Scale { object, .. } | Edit::Label { object, .. } => {
                 known.entry(object.clone()).and_modify(|plain| *plain = None);
             }
-            Edit::Line { .. } => {}
+            Edit::Line { .. } | Edit::Ready { .. } => {}
         }
     }
     let mut outcomes = Vec::new();

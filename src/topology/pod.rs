@@ -18,6 +18,8 @@ pub struct Pod {
     pub node: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Condition `Ready`: what a readiness probe would say. A pod that is not ready is no endpoint of Services.
+    pub ready: bool,
     /// `serviceAccountName`, `default` if not given.
     pub service_account: String,
     /// The controller that made it, as (kind, name); a Deployment's pods are owned by the Deployment.

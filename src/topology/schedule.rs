@@ -190,7 +190,9 @@ impl Schedule<'_> {
         // The StatefulSet's controller gives its pods their names as host names.
         let ordinal = (order.kind == Some(WorkloadKind::StatefulSet)).then(|| name.clone());
         let hostname = ordinal.or_else(|| template.hostname.clone());
+        let ready = !self.past.unready.contains(&id);
         let pod = Pod {
+            ready,
             namespace: order.namespace.clone(),
             name,
             node: self.nodes.get(node).map(|node| node.name.clone()).unwrap_or_default(),

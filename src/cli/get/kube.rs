@@ -59,7 +59,7 @@ pub(in crate::cli) fn pod_state(status: Option<&PodStatus>, pod: &Pod) -> (Strin
         _ => 2,
     });
     debug_assert!(ready <= pod.containers.len());
-    (worst.unwrap_or("Running").to_owned(), ready)
+    (worst.unwrap_or("Running").to_owned(), if pod.ready { ready } else { 0 })
 }
 
 /// A container's state in kubectl's words. minik does not start an ended program again, so there is no
@@ -128,6 +128,7 @@ fn pod_object(session: &Session, pod: &Pod, status: Option<&Status>, word: &str,
             "phase": word,
             "podIP": ip,
             "hostIP": node.map(|node| node.address),
+            "conditions": [{ "type": "Ready", "status": if pod.ready { "True" } else { "False" } }],
             "containerStatuses": states,
         },
     })
