@@ -230,7 +230,7 @@ fn from_pods(view: &View, invert: bool) -> Option<Match> {
     }
 }
 
-/// `match` of the fact sheet: destination address and port of a Service's port.
+/// What a packet to a Service has: this address, and the protocol and number of the port.
 fn destination(port: &PortView, ip: std::net::IpAddr) -> Vec<Match> {
     let mut matches = vec![to(ip)];
     matches.extend(rules::port(port.protocol().number(), port.port.port));
