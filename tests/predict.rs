@@ -113,8 +113,7 @@ fn a_subnet_that_no_node_has_is_told_in_vain() {
         let (src, dst) = (from.address().unwrap(), "10.244.7.7".parse().unwrap());
         let probe = Probe { src, dst, ttl: 64, id: 7, dont_fragment: false, length: 84, message, mark: Mark(1) };
         let packet = decode::ip(&build::ip(&probe).unwrap(), &decode::Tunnels::default()).unwrap();
-        let flow =
-            Flow { from: from.name.clone(), origin: Origin::Stack, packet, fragments: None, port: Port::Closed };
+        let flow = Flow { from: from.name.clone(), origin: Origin::Stack, packet, fragments: None, port: Port::Closed };
         predict(plan, &flow).unwrap().legs.into_iter().map(|leg| leg.end).collect::<Vec<End>>()
     };
     let mut plan = plan(Mode::FlannelUdp, Datapath::Kernel);

@@ -105,18 +105,22 @@ pub fn vxlan(link: &Link, index: u32, vxlan: &Vxlan, lower: u32) -> LinkMessage 
     dressed(builder, link).index(index).set_info_data(InfoData::Vxlan(parts)).build()
 }
 
+/// Name of a macvlan until it is [renamed](rename) in its own namespace, which the macvlan plugin does as well.
+pub const NEW_BORN: &str = "minik-new-born";
+
 /// A macvlan in bridge mode, born in the namespace `netns`; sent to the namespace in which `lower` is its lower device.
-/// It is set up by [`super::messages::settle`], in its own namespace.
-pub fn macvlan(link: &Link, index: u32, lower: u32, netns: RawFd) -> LinkMessage {
+/// It is named and set up in its own namespace: kernels before 6.14 look for a name or index that is taken in the
+/// namespace to which the message is sent, where a pod's `eth0` and 2 may be others'.
+pub fn macvlan(link: &Link, lower: u32, netns: RawFd) -> LinkMessage {
     let mode = InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)]);
-    let mut builder = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::MacVlan).name(link.name.clone());
+    let mut builder = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::MacVlan).name(NEW_BORN.to_owned());
     if let Some(mac) = link.mac {
         builder = builder.address(mac.0.to_vec());
     }
     if let Some(mtu) = link.mtu {
         builder = builder.mtu(mtu);
     }
-    builder.index(index).link(lower).setns_by_fd(netns).set_info_data(mode).build()
+    builder.link(lower).setns_by_fd(netns).set_info_data(mode).build()
 }
 
 /// Whether the bridge port with this index may send frames back to where they came from. To be sent as a request about

@@ -181,7 +181,7 @@ impl<'p> Maker<'p> {
 
     fn push_own(&mut self, at: usize, link: &'p Link, batch: &mut Batch) -> Result<()> {
         let site = &self.sites[at];
-        let index = site.index(&link.name)?;
+        let mut index = site.index(&link.name)?;
         self.made.insert((&site.namespace.name, &link.name));
         match &link.kind {
             LinkKind::Loopback => {}
@@ -199,8 +199,15 @@ impl<'p> Maker<'p> {
                 let there = there.ok_or_else(|| absent(parent, parent_namespace))?;
                 let lower = self.sites[there].index(parent)?;
                 let mut request = Batch::default();
-                push_new(&mut request, devices::macvlan(link, index, lower, site.fresh.fd.as_raw_fd()), &link.name);
+                push_new(&mut request, devices::macvlan(link, lower, site.fresh.fd.as_raw_fd()), &link.name);
                 self.sites[there].fresh.rtnetlink.send(request)?;
+                let site = &mut self.sites[at];
+                index = links_of(&mut site.fresh.rtnetlink)?
+                    .remove(devices::NEW_BORN)
+                    .ok_or_else(|| absent(devices::NEW_BORN, &site.namespace.name))?;
+                site.indexes.insert(&link.name, index);
+                let message = Message::SetLink(devices::rename(index, link.name.clone()));
+                batch.push(message, 0, format!("name link {}", link.name));
             }
         }
         let site = &self.sites[at];

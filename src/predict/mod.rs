@@ -5,8 +5,8 @@
 //! delivered or dropped, and where and why. It knows Linux and nothing of the mode that made the plan. What it
 //! does not name must not be seen anywhere.
 
-pub mod align;
 pub mod account;
+pub mod align;
 
 mod answer;
 mod arp;
