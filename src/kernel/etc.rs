@@ -20,7 +20,7 @@ pub fn write(plan: &Plan) -> Result<()> {
 /// Writes the files of one namespace.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_one(namespace: &Namespace) -> Result<()> {
     let dir = Path::new(names::ETC_NETNS_DIR).join(&namespace.netns);
     let cannot = |e| Error::io(format!("cannot write {}", dir.display()), e);

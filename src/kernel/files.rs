@@ -43,7 +43,7 @@ pub fn write(plan: &Plan) -> Result<()> {
 /// Writes one file below `root`, with the directories on its way.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_one(root: &Path, file: &File) -> Result<()> {
     if file.place().is_none() {
         let what = format!("{} cannot be a file of a node", file.path);

@@ -1,7 +1,7 @@
 //! kube-proxy's iptables mode, from Kubernetes 1.20 to 1.30.
 //!
 //! What differs between versions is asked for where it differs, as `minor`. Two shapes of the rules of a Service are files
-//! of their own: [`classic`] is that of 1.20 to 1.23 (`KUBE-XLB-`, marks before the Service's chain), [`modern`] that of
+//! of their own: `classic` is that of 1.20 to 1.23 (`KUBE-XLB-`, marks before the Service's chain), `modern` that of
 //! 1.24 to 1.30 (`KUBE-EXT-`, `KUBE-SVL-`).
 
 mod classic;
