@@ -66,10 +66,12 @@ fn add_proxy(
     // Nodes have IPv4 addresses only; the rules that a real node has in ip6tables beside would never see a packet.
     let family = Family::V4;
     kubelet::overlay(config.minor, family, 1 << config.masquerade_bit, config.random_fully).onto(ns, family);
+    ns.keepers.push(kubelet::keeper());
     match config.mode {
         ProxyMode::Iptables => {
             let view = View::new(config, &host, family, &cluster.services, slices);
             iptables::overlay(&view).onto(ns, family);
+            ns.keepers.extend(iptables::keepers(config.minor));
         }
         ProxyMode::None => {}
         ProxyMode::Ipvs | ProxyMode::Nftables => {

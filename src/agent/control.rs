@@ -41,6 +41,22 @@ pub struct Status {
     pub pods: Vec<PodStatus>,
     /// The tunnels that it carries.
     pub tunnels: Vec<TunnelStatus>,
+    /// What daemons put back last, oldest first.
+    #[serde(default)]
+    pub healed: Vec<Healed>,
+}
+
+/// Something that was lost and that a daemon put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Healed {
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+    /// The daemon whose work that is on a real node.
+    pub daemon: String,
+    /// The namespace's name inside the cluster.
+    pub namespace: String,
+    /// What, in the words of [`Drift`](crate::plan::facts::Drift).
+    pub what: String,
 }
 
 /// What runs in a pod.

@@ -12,6 +12,7 @@
 mod apps;
 mod control;
 mod daemons;
+mod heal;
 mod household;
 mod launch;
 mod leased;
@@ -23,7 +24,8 @@ mod program;
 mod serve;
 mod tunnels;
 
-pub use control::{ContainerStatus, PodStatus, State, Status, TunnelStatus, follow, status, stop};
+pub use control::{ContainerStatus, Healed, PodStatus, State, Status, TunnelStatus, follow, status, stop};
+pub use heal::{Charge, Recall};
 pub use launch::{Launch, restart, spawn};
 pub use orders::Orders;
 pub use serve::serve;

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::control::{self, Request, Status};
 use super::daemons::Daemons;
+use super::heal::{Healer, Recall};
 use super::household::Household;
 use super::launch::Answer;
 use super::orders::Orders;
@@ -29,11 +30,12 @@ const REQUEST_MAX: u64 = 4096;
 /// How long a client of the control socket may take.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Is the agent of `cluster` until it is told to stop. The standard input is the socket to whoever started it.
+/// Is the agent of `cluster` until it is told to stop. The standard input is the socket to whoever started it; `recall`
+/// computes what the daemons' timers go by.
 ///
 /// # Errors
 /// If another agent of this cluster runs, or the orders cannot be served.
-pub fn serve(cluster: &str) -> Result<()> {
+pub fn serve(cluster: &str, recall: Recall) -> Result<()> {
     // `up` holds SIGTERM and others back, and its children inherit that: neither we nor the pods' programs shall.
     SigSet::empty().thread_set_mask().map_err(|e| Error::io("cannot let signals through", e))?;
     let launcher = take_launcher()?;
@@ -52,7 +54,7 @@ pub fn serve(cluster: &str) -> Result<()> {
         log::line("no orders: whoever started this agent is gone");
         return Ok(());
     }
-    let outcome = take_up(cluster, &line, &runtime);
+    let outcome = take_up(cluster, recall, &line, &runtime);
     let answer = match &outcome {
         Ok(_) => Answer::Ready,
         Err(e) => Answer::Failed(e.to_string()),
@@ -92,7 +94,7 @@ fn tell(mut launcher: &UnixStream, answer: &Answer) -> Result<()> {
 }
 
 /// Keeps the orders and does what they say; when this returns, everything is served.
-fn take_up(cluster: &str, line: &str, runtime: &Runtime) -> Result<Agent> {
+fn take_up(cluster: &str, recall: Recall, line: &str, runtime: &Runtime) -> Result<Agent> {
     let orders: Orders =
         serde_json::from_str(line).map_err(|e| Error::new(Kind::Io, "cannot read the agent's orders").because(e))?;
     state::write_whole(&orders_path(cluster), line.as_bytes())?;
@@ -103,7 +105,9 @@ fn take_up(cluster: &str, line: &str, runtime: &Runtime) -> Result<Agent> {
     runtime.block_on(household.follow(orders.pods, orders.names))?;
     let mut daemons = Daemons::new(cluster, runtime.handle().clone());
     daemons.follow(&orders.daemons)?;
-    let agent = Agent { cluster: cluster.to_owned(), started: Instant::now(), control, household, tunnels, daemons };
+    let healer = Healer::start(cluster, recall)?;
+    let started = Instant::now();
+    let agent = Agent { cluster: cluster.to_owned(), started, control, household, tunnels, daemons, healer };
     log::line(format_args!("serves {} pods and {} tunnels", agent.household.count(), orders.tunnels.len()));
     Ok(agent)
 }
@@ -140,6 +144,7 @@ struct Agent {
     household: Household,
     tunnels: Tunnels,
     daemons: Daemons,
+    healer: Healer,
 }
 
 impl Agent {
@@ -208,6 +213,7 @@ impl Agent {
             uptime: self.started.elapsed().as_secs(),
             pods: self.household.status(),
             tunnels: self.tunnels.status(),
+            healed: self.healer.healed(),
         }
     }
 }

@@ -14,6 +14,8 @@ use super::BgpSession;
 use crate::ipam::Ipam;
 use crate::topology::{Cluster, EncapsulationMode, IpPool, Node, Segment};
 
+/// Seconds between two looks of its at the kernel's routes (`scan time`).
+pub(super) const SCAN: u32 = 2;
 /// The autonomous system of a cluster (BGPConfiguration's `asNumber`).
 const AS: u32 = 64512;
 

@@ -23,7 +23,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ipam::Ipam;
 use crate::names;
 use crate::plan::{
-    Address, Bird, Datapath, FdbEntry, Ipv4Conf, Link, LinkKind, Mac, Namespace, Neighbour, Plan, Protocol, Role,
+    Address, Bird, Datapath, FdbEntry, Ipv4Conf, Keeper, Keeps, Link, LinkKind, Mac, Namespace, Neighbour, Plan, Protocol, Role,
     Route, Scope, Sysctl,
 };
 use crate::topology::{Cluster, IpPool, Mode, Node, Pod, Routing, Segment};
@@ -181,6 +181,10 @@ fn node_namespace(cluster: &Cluster, addresses: &Addresses, node: &Node) -> Resu
     };
     ns.sets = felix::sets(&local);
     ns.tables = felix::tables(&local);
+    ns.keepers = felix::keepers(felix::REFRESH, &tunnels(cluster).map(|tunnel| tunnel.device).collect::<Vec<_>>());
+    if bird::is_used(cluster) && ns.bird.is_none() {
+        ns.keepers.push(Keeper::new("bird", bird::SCAN, Keeps::routes(Protocol::Bird)));
+    }
     Ok(ns)
 }
 

@@ -57,6 +57,8 @@ fn node_namespace(cluster: &Cluster, node: &Node, added: &mut BTreeMap<String, N
     }
     ns.routes.sort_by_key(|route| (route.dst.addr(), route.dst.prefix_len()));
     add_felix(cluster, node, &pods, &mut ns);
+    // FELIX_IPTABLESREFRESHINTERVAL of the manifest. flanneld's own timers are there already.
+    ns.keepers.extend(felix::keepers(60, &[]));
     Ok(ns)
 }
 

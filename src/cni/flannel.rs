@@ -11,8 +11,9 @@ use ipnet::Ipv4Net;
 use super::bridge_plugin::{self, Conf};
 use super::host_local;
 use crate::error::{Error, Kind, Result};
+use crate::plan::keeper::Rules;
 use crate::plan::netfilter::{Match, Rule, TableName, Target};
-use crate::plan::{Address, Datapath, File, Namespace, Plan, Scope};
+use crate::plan::{Address, Datapath, File, Keeper, Keeps, Namespace, Plan, Scope};
 use crate::topology::{Cluster, Flannel, Mode, Node};
 
 /// `name` in the CNI configuration of flannel's manifest, which is older than the bridge's name.
@@ -96,6 +97,14 @@ pub(super) fn flanneld(cluster: &Cluster, backend: &Backend, node: &Node, ns: &m
         masquerade(&local, ns);
     }
     forward(cluster.network.flannel.network, ns);
+    // `--iptables-resync=5` of kube-flannel.yml.
+    let rules = Rules {
+        prefixes: vec!["FLANNEL-".to_owned()],
+        comment: Some("flanneld".to_owned()),
+        together: true,
+        ..Rules::default()
+    };
+    ns.keepers.push(Keeper::new("flanneld", 5, Keeps::Rules(rules)));
     ns.files.push(subnet_env(&local));
     ns.files.push(File::new("/etc/cni/net.d/10-flannel.conflist", conflist(&cluster.network.flannel)));
     Ok(())

@@ -5,12 +5,24 @@
 
 use super::flannel::{Backend, Lease, Local};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Namespace, Route};
+use crate::plan::{Keeper, Keeps, Namespace, Protocol, Route};
 use crate::topology::Mode;
 
 /// Routes through the nodes' NICs.
 pub(super) const HOST_GW: Backend =
-    Backend { mode: Mode::FlannelHostGw, overhead: 0, register: |_, _| Ok(()), add_lease };
+    Backend { mode: Mode::FlannelHostGw, overhead: 0, register, add_lease };
+
+/// No device; but flanneld looks every ten seconds whether its routes are there (`routeCheckRetries`), which it does for no
+/// route of the vxlan backend, DirectRouting's among them (flannel#1070).
+fn register(local: &Local, ns: &mut Namespace) -> Result<()> {
+    let routes = Keeps::Routes {
+        protocol: Protocol::Boot,
+        device: Some(local.node.nic.clone()),
+        within: Some(local.cluster.network.flannel.network.into()),
+    };
+    ns.keepers.push(Keeper::new("flanneld", 10, routes));
+    Ok(())
+}
 
 /// `10.244.1.0/24 via 10.1.10.10 dev ens33`
 fn add_lease(local: &Local, lease: &Lease, ns: &mut Namespace) -> Result<()> {

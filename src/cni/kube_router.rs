@@ -18,7 +18,9 @@ use sha2::{Digest, Sha256};
 use super::bridge_plugin::{self, Conf};
 use crate::error::Result;
 use crate::plan::netfilter::{Family, Match, Rule, Side, TableName, Target};
-use crate::plan::{Datapath, File, IpSet, Link, LinkKind, Namespace, Plan, PolicyRule, Protocol, Route, RouteTable};
+use crate::plan::{
+    Datapath, File, IpSet, Keeper, Keeps, Link, LinkKind, Namespace, Plan, PolicyRule, Protocol, Route, RouteTable,
+};
 use crate::topology::{Cluster, Mode, Node, OverlayType};
 
 /// The bridge.
@@ -59,6 +61,8 @@ pub(super) fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
             add_peer(cluster, node, other, ns)?;
         }
         ns.sets = sets(cluster);
+        // `--routes-sync-period`.
+        ns.keepers.push(Keeper::new("kube-router", 60, Keeps::routes(Protocol::KubeRouter)));
         masquerade(ns);
         forward(node, ns);
         firewall(cluster.service_cidr, ns);

@@ -70,7 +70,7 @@ fn planned_rules(ns: &Namespace) -> BTreeSet<String> {
     if !ns.ebtables.is_empty() {
         facts.extend(rule_facts("eb ", &ebtables::ebtables_restore(&ns.ebtables)));
     }
-    facts.extend(set_facts(&restore::ipset_restore(&ns.sets)));
+    facts.extend(facts::set_facts(&restore::ipset_restore(&ns.sets)));
     facts
 }
 
@@ -79,7 +79,7 @@ fn loaded(ns: &Namespace) -> Result<BTreeSet<String>> {
     let mut facts = BTreeSet::new();
     if !ns.tables.is_empty() || !ns.sets.is_empty() {
         facts.extend(rule_facts("", &restore::normalised(&dump("iptables-save", &[])?)));
-        facts.extend(set_facts(&dump("ipset", &["save"])?));
+        facts.extend(facts::set_facts(&dump("ipset", &["save"])?));
     }
     if !ns.tables6.is_empty() {
         facts.extend(rule_facts("ip6 ", &restore::normalised(&dump("ip6tables-save", &[])?)));
@@ -175,14 +175,8 @@ fn policy(line: &str) -> (&str, &str) {
     (words.next().unwrap_or_default(), words.next().unwrap_or_default())
 }
 
-/// The sets of `ipset save` and their members; sizes and hash seeds are the kernel's own affair.
-fn set_facts(sets: &str) -> BTreeSet<String> {
-    let words = |line: &str| line.split(' ').take(3).collect::<Vec<_>>().join(" ");
-    sets.lines().filter(|line| !line.is_empty()).map(|line| format!("set: {}", words(line))).collect()
-}
-
 /// The output of a tool in the calling thread's namespace.
-fn dump(tool: &str, arguments: &[&str]) -> Result<String> {
+pub(super) fn dump(tool: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(tool).args(arguments).output().map_err(|e| restore_tool::missing(tool, e))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
@@ -193,7 +187,7 @@ fn dump(tool: &str, arguments: &[&str]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{rule_facts, set_facts};
+    use super::{facts, rule_facts};
 
     #[test]
     fn a_changed_order_and_a_changed_policy_are_differences() {
@@ -205,8 +199,8 @@ mod tests {
 
     #[test]
     fn a_changed_member_is_a_difference_and_a_set_s_size_is_none() {
-        let one = set_facts("create s hash:net family inet\nadd s 10.0.0.0/8\n");
-        let other = set_facts("create s hash:net bucketsize 12\nadd s 10.0.0.0/9\n");
+        let one = facts::set_facts("create s hash:net family inet\nadd s 10.0.0.0/8\n");
+        let other = facts::set_facts("create s hash:net bucketsize 12\nadd s 10.0.0.0/9\n");
         assert_eq!(one.difference(&other).collect::<Vec<_>>(), ["set: add s 10.0.0.0/8"]);
     }
 }

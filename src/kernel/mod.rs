@@ -11,6 +11,7 @@ pub mod files;
 pub mod gone;
 pub mod heal;
 pub mod host;
+pub mod keep;
 pub mod lookup;
 mod maker;
 pub mod messages;

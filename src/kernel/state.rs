@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,12 @@ pub struct Record {
     pub datapath: Datapath,
     /// When it was made, in seconds since 1970.
     pub created: u64,
+    /// Whether the agent puts back what the daemons of a real node would.
+    #[serde(default = "yes")]
+    pub heal: bool,
+    /// How many times faster than real daemons it does so: for tests.
+    #[serde(default = "once")]
+    pub heal_speed: u32,
     /// What was changed since it was made, in order.
     #[serde(default)]
     pub edits: Vec<Edit>,
@@ -73,6 +80,14 @@ pub struct Record {
     /// What it is being made, while a change is under way; one that was killed is found by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Box<Record>>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn once() -> u32 {
+    1
 }
 
 /// The directory of a cluster's files.
@@ -181,6 +196,52 @@ pub fn write_whole(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    /// Nobody heals in the meantime.
+    _healing: Option<File>,
+}
+
+/// The right to heal one cluster, which nobody has while a [`Lock`] is held.
+#[derive(Debug)]
+pub struct Healing {
+    _file: File,
+}
+
+/// How long a command waits until a healing that has begun is done.
+const HEALING_PATIENCE: Duration = Duration::from_secs(5);
+
+fn healing_path(cluster: &str) -> PathBuf {
+    dir(cluster).join("healing")
+}
+
+/// Takes the right to heal a cluster; none if a command is changing it, or it is gone.
+///
+/// # Errors
+/// If the lock file cannot be made.
+pub fn try_lock_healing(cluster: &str) -> Result<Option<Healing>> {
+    let path = healing_path(cluster);
+    let cannot = |e: std::io::Error| unreadable(&path.display().to_string(), e);
+    let file = match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(cannot)?,
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Healing { _file: file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(cannot(e)),
+    }
+}
+
+/// Waits until nobody heals. An agent that hangs in the middle of it (stopped by a signal, say) is not waited for longer:
+/// it changes nothing either.
+fn end_of_healing(cluster: &str) -> Result<Option<File>> {
+    let deadline = Instant::now() + HEALING_PATIENCE;
+    loop {
+        match try_lock_healing(cluster)? {
+            Some(healing) => return Ok(Some(healing._file)),
+            None if Instant::now() > deadline => return Ok(None),
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
 }
 
 /// Takes the right to change a cluster, making its directory if there is none; none if another process has it.
@@ -206,7 +267,7 @@ pub fn try_lock(cluster: &str) -> Result<Option<Lock>> {
         // A `down` that held the lock may have removed the file that we opened: then it guards nothing.
         let ours = file.metadata().map_err(cannot)?;
         if fs::metadata(&path).is_ok_and(|there| there.ino() == ours.ino() && there.dev() == ours.dev()) {
-            return Ok(Some(Lock { _file: file }));
+            return Ok(Some(Lock { _file: file, _healing: end_of_healing(cluster)? }));
         }
     }
 }

@@ -78,6 +78,12 @@ pub fn file_fact(file: &File) -> String {
     format!("file {} {:04o}, {} bytes, sha256 {hash}…", file.path, file.mode, file.content.len())
 }
 
+/// The sets of `ipset save` and their members; sizes and hash seeds are the kernel's own affair.
+pub fn set_facts(sets: &str) -> BTreeSet<String> {
+    let words = |line: &str| line.split(' ').take(3).collect::<Vec<_>>().join(" ");
+    sets.lines().filter(|line| !line.is_empty()).map(|line| format!("set: {}", words(line))).collect()
+}
+
 /// One difference between a plan and a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase", tag = "drift")]

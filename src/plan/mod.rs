@@ -13,6 +13,7 @@ mod etc;
 pub mod facts;
 mod file;
 mod ipset;
+pub mod keeper;
 mod link;
 pub mod netfilter;
 pub mod render;
@@ -24,6 +25,7 @@ pub use address::{Address, Mac};
 pub use daemon::Bird;
 pub use etc::{Resolver, etc_files};
 pub use file::File;
+pub use keeper::{Keeper, Keeps};
 pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
 pub use netfilter::{IpSet, Table};
 pub use route::{FdbEntry, Neighbour, PolicyRule, Protocol, Route, RouteKind, RouteTable, Scope};
@@ -113,6 +115,9 @@ pub struct Namespace {
     /// A BIRD that runs in it, and makes the routes of its protocol.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bird: Option<Bird>,
+    /// The timers of the daemons that look after it on a real node.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keepers: Vec<Keeper>,
     /// Files of daemons and plugins that its programs see at their paths, in the order in which they are written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<File>,
@@ -226,6 +231,7 @@ impl Namespace {
             tables6: Vec::new(),
             ebtables: Vec::new(),
             bird: None,
+            keepers: Vec::new(),
             files: Vec::new(),
         }
     }

@@ -7,7 +7,25 @@ use super::iptables::{FIREWALL, MARK_DROP, POSTROUTING, head, localnet, masquera
 use super::overlay::Overlay;
 use super::rules::{Chains, jump, rule};
 use super::view::Family;
+use crate::plan::keeper::{Place, Rules};
 use crate::plan::netfilter::{Chain, Match, Rule, TableName, Target};
+use crate::plan::{Keeper, Keeps};
+
+/// kubelet looks once a minute for its canary in `mangle`, and makes its rules anew if somebody flushed it away
+/// (`iptClient.Monitor` in `initNetworkUtil`).
+pub fn keeper() -> Keeper {
+    let prefixes = [CANARY, FIREWALL, MARK_DROP, POSTROUTING, "KUBE-MARK-MASQ"];
+    let rules = Rules {
+        prefixes: prefixes.map(str::to_owned).to_vec(),
+        place: Place::First,
+        canary: Some(CANARY.to_owned()),
+        ..Rules::default()
+    };
+    Keeper::new("kubelet", 60, Keeps::Rules(rules))
+}
+
+/// An empty chain that only a flush takes away.
+pub(super) const CANARY: &str = "KUBE-KUBELET-CANARY";
 
 /// The mark for packets to drop (`--iptables-drop-bit` 15).
 const DROP_MARK: u32 = 1 << 15;
@@ -16,7 +34,7 @@ const DROP_MARK: u32 = 1 << 15;
 pub fn overlay(minor: u8, family: Family, mark: u32, random_fully: bool) -> Overlay {
     let (mut mangle, mut nat, mut filter) = (Chains::default(), Chains::default(), Chains::default());
     for table in [&mut mangle, &mut nat, &mut filter] {
-        table.declare("KUBE-KUBELET-CANARY");
+        table.declare(CANARY);
     }
     let guard = (family == Family::V4).then(localnet);
     let mut jumps = Vec::new();

@@ -16,8 +16,9 @@ use std::collections::BTreeSet;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::plan::keeper::{Place, Rules};
 use crate::plan::netfilter::{Chain, Family, Policy, Rule, TableName};
-use crate::plan::{IpSet, Link, Table};
+use crate::plan::{IpSet, Keeper, Keeps, Link, Protocol, Table};
 use crate::topology::{Cluster, Node, Pod};
 
 /// Bits of a packet's mark that Felix uses.
@@ -105,6 +106,40 @@ pub(super) fn tables(local: &Local) -> Vec<Table> {
         static_chains::nat(&facts).table(TableName::Nat),
         filter.table(TableName::Filter),
     ]
+}
+
+/// Seconds between two looks at rules (`IptablesRefreshInterval`), unless a manifest says otherwise.
+pub(super) const REFRESH: u32 = 90;
+/// Seconds between two looks at routes and at what VXLAN devices know of each other (`RouteRefreshInterval`).
+const ROUTE_REFRESH: u32 = 90;
+/// Seconds between two looks at ipsets (`IpsetsRefreshInterval`; later versions have 90).
+const SETS_REFRESH: u32 = 10;
+/// Seconds between two looks at tunnel devices (ipip_mgr.go, vxlan_mgr.go: `KeepIPIPDeviceInSync`,
+/// `KeepVXLANDeviceInSync`).
+const DEVICE_REFRESH: u32 = 10;
+
+/// Felix's timers on a node with these tunnel devices; `refresh` in seconds is the one of its rules.
+pub(super) fn keepers(refresh: u32, devices: &[&str]) -> Vec<Keeper> {
+    let rules = Rules {
+        prefixes: vec!["cali-".to_owned()],
+        comment: Some("cali:".to_owned()),
+        place: Place::Top,
+        ..Rules::default()
+    };
+    let workloads =
+        Keeps::Routes { protocol: Protocol::Boot, device: Some("cali".to_owned()), within: None };
+    let mut keepers = vec![
+        Keeper::new("felix", refresh, Keeps::Rules(rules)),
+        Keeper::new("felix", ROUTE_REFRESH, workloads),
+        Keeper::new("felix", ROUTE_REFRESH, Keeps::routes(Protocol::Felix)),
+        Keeper::new("felix", SETS_REFRESH, Keeps::Sets { prefix: "cali".to_owned() }),
+    ];
+    for device in devices {
+        let device = (*device).to_owned();
+        keepers.push(Keeper::new("felix", DEVICE_REFRESH, Keeps::Device { name: device.clone() }));
+        keepers.push(Keeper::new("felix", ROUTE_REFRESH, Keeps::Peers { device }));
+    }
+    keepers
 }
 
 /// A table under construction; its rules have no ids yet.

@@ -12,7 +12,9 @@ use super::overlay::{Jump, Overlay, Place};
 use super::rules::{Chains, jump, local, rule, share, source, state, to};
 use super::view::{Family, PortView, View};
 use super::{Target, rules};
+use crate::plan::keeper::{self, Rules};
 use crate::plan::netfilter::{Chain, CtState, Match, Recent, Rule, Side, TableName, Target as Action};
+use crate::plan::{Keeper, Keeps};
 use crate::topology::DetectLocal;
 
 pub(super) const SERVICES: &str = "KUBE-SERVICES";
@@ -25,6 +27,28 @@ const FORWARD: &str = "KUBE-FORWARD";
 const PROXY_FIREWALL: &str = "KUBE-PROXY-FIREWALL";
 pub(super) const FIREWALL: &str = "KUBE-FIREWALL";
 
+/// An empty chain that only a flush takes away.
+const CANARY: &str = "KUBE-PROXY-CANARY";
+
+/// Every `syncPeriod` kube-proxy looks for its canary in `mangle` alone; if that is gone, it makes all its rules anew
+/// (`ipt.Monitor`). A rule that somebody deleted beside it comes back with the full sync of each hour.
+pub fn keepers(minor: u8) -> [Keeper; 2] {
+    // Until 1.27 the firewall is kubelet's; host ports are those of kubelet or of a plugin.
+    let firewall = (minor < 27).then_some(FIREWALL);
+    let others = [super::kubelet::CANARY, "KUBE-HOSTPORT", "KUBE-HP-"].into_iter().chain(firewall);
+    let rules = Rules {
+        prefixes: vec!["KUBE-".to_owned()],
+        except: others.map(str::to_owned).collect(),
+        place: keeper::Place::First,
+        ..Rules::default()
+    };
+    let canary = Rules { canary: Some(CANARY.to_owned()), ..rules.clone() };
+    [
+        Keeper::new("kube-proxy", 30, Keeps::Rules(canary)),
+        Keeper::new("kube-proxy", 3600, Keeps::Rules(rules)),
+    ]
+}
+
 /// kube-proxy's chains of one node and family, and the jumps to them.
 pub fn overlay(view: &View) -> Overlay {
     let mut tables = Tables::new(view);
@@ -36,7 +60,7 @@ pub fn overlay(view: &View) -> Overlay {
         }
     }
     last_rule(view, &mut tables);
-    let canary = ("KUBE-PROXY-CANARY", [TableName::Mangle, TableName::Nat, TableName::Filter]);
+    let canary = (CANARY, [TableName::Mangle, TableName::Nat, TableName::Filter]);
     let mut chains: Vec<(TableName, Chain)> = Vec::new();
     tables.nat.declare(canary.0);
     tables.filter.declare(canary.0);

@@ -1,0 +1,103 @@
+//! One turn of a daemon's timer: looks at what it looks after, and makes again what is gone.
+
+use std::collections::BTreeSet;
+
+use super::drift::{dump, of_routing};
+use super::heal::heal;
+use super::{netns, restore};
+use crate::error::{Error, Result};
+use crate::plan::facts::{self, Drift};
+use crate::plan::keeper::Rules;
+use crate::plan::{Keeper, Keeps, Namespace, Plan, Table, restore as text};
+
+/// What a daemon put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutBack {
+    /// The daemon.
+    pub daemon: String,
+    /// What, in words.
+    pub what: String,
+}
+
+/// Lets these timers of a namespace's daemons run off once. What could not be put back is in the errors, and the rest goes
+/// on: a route through a device that is down has to wait for another daemon.
+pub fn keep(plan: &Plan, ns: &Namespace, keepers: &[&Keeper]) -> (Vec<PutBack>, Vec<Error>) {
+    let (mut done, mut errors) = (Vec::new(), Vec::new());
+    for keeper in keepers {
+        let result = match &keeper.keeps {
+            Keeps::Rules(rules) => repair(ns, rules),
+            Keeps::Sets { .. } => lost_sets(ns, keeper).and_then(|lost| put_back(plan, ns, lost)),
+            _ => lost_routing(ns, keeper).map(|lost| one_by_one(plan, ns, keeper, lost, &mut errors)),
+        };
+        match result {
+            Ok(lost) => {
+                done.extend(lost.into_iter().map(|what| PutBack { daemon: keeper.daemon.clone(), what }));
+            }
+            Err(e) => errors.push(e.within(format_args!("{} on {}", keeper.daemon, ns.name))),
+        }
+    }
+    (done, errors)
+}
+
+fn put_back(plan: &Plan, ns: &Namespace, lost: BTreeSet<String>) -> Result<Vec<String>> {
+    if !lost.is_empty() {
+        heal(plan, &ns.name, &lost)?;
+    }
+    Ok(lost.into_iter().collect())
+}
+
+/// All at once, and if one is refused each by itself.
+fn one_by_one(
+    plan: &Plan,
+    ns: &Namespace,
+    keeper: &Keeper,
+    lost: BTreeSet<String>,
+    errors: &mut Vec<Error>,
+) -> Vec<String> {
+    if let Ok(done) = put_back(plan, ns, lost.clone()) {
+        return done;
+    }
+    let mut done = Vec::new();
+    for fact in lost {
+        match heal(plan, &ns.name, &BTreeSet::from([fact.clone()])) {
+            Ok(()) => done.push(fact),
+            Err(e) => errors.push(e.within(format_args!("{} on {}", keeper.daemon, ns.name))),
+        }
+    }
+    done
+}
+
+fn lost_routing(ns: &Namespace, keeper: &Keeper) -> Result<BTreeSet<String>> {
+    let own = keeper.keeps.facts(ns);
+    let drift = of_routing(ns)?.into_iter();
+    Ok(drift.filter_map(|one| if let Drift::Missing { fact, .. } = one { Some(fact) } else { None })
+        .filter(|fact| own.contains(fact))
+        .collect())
+}
+
+fn lost_sets(ns: &Namespace, keeper: &Keeper) -> Result<BTreeSet<String>> {
+    let own = keeper.keeps.facts(ns);
+    let live = facts::set_facts(&inside(ns, "ipset", &["save"])?);
+    Ok(own.difference(&live).cloned().collect())
+}
+
+fn inside(ns: &Namespace, tool: &str, arguments: &[&str]) -> Result<String> {
+    netns::inside(netns::open(&ns.netns)?.file(), || dump(tool, arguments))?
+}
+
+/// Puts back a daemon's rules, in both families.
+fn repair(ns: &Namespace, rules: &Rules) -> Result<Vec<String>> {
+    let families: [(&[Table], &str, &[&str]); 2] = [
+        (&ns.tables, "iptables-save", restore::IPTABLES_CHANGE),
+        (&ns.tables6, "ip6tables-save", restore::IP6TABLES_CHANGE),
+    ];
+    let mut lost = Vec::new();
+    for (tables, save, change) in families.into_iter().filter(|(tables, ..)| !tables.is_empty()) {
+        let repair = rules.repair(tables, &text::normalised(&inside(ns, save, &[])?));
+        if !repair.input.is_empty() {
+            netns::inside(netns::open(&ns.netns)?.file(), || restore::feed(change, &repair.input))??;
+            lost.extend(repair.lost);
+        }
+    }
+    Ok(lost)
+}
