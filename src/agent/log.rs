@@ -9,7 +9,7 @@ pub(super) fn line(text: impl std::fmt::Display) {
 }
 
 /// Seconds since 1970 as RFC 3339 in UTC.
-fn utc(seconds: u64) -> String {
+pub fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Years are counted from March, so that the leap day is a year's last ("civil from days", H. Hinnant).
     let shifted = days + 719_468;

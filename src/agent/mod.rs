@@ -27,6 +27,7 @@ mod tunnels;
 pub use control::{ContainerStatus, Healed, PodStatus, State, Status, TunnelStatus, follow, status, stop};
 pub use heal::{Charge, Recall};
 pub use launch::{Launch, restart, spawn};
+pub use log::utc;
 pub use orders::Orders;
 pub use serve::serve;
 

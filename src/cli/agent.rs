@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use super::args::{AgentArgs, AgentCommand, Globals};
 use super::{print, session};
-use crate::agent;
+use crate::agent::{self, Charge};
 use crate::error::{Error, Kind, Result};
-use crate::kernel::{features, state};
+use crate::kernel::features;
+use crate::kernel::state::{self, Phase};
 
 /// Runs `minik agent`.
 ///
@@ -14,7 +15,7 @@ use crate::kernel::{features, state};
 /// If there is no such cluster, or its agent cannot be started.
 pub fn run(args: &AgentArgs, globals: &Globals) -> Result<ExitCode> {
     match args.command {
-        AgentCommand::Serve => agent::serve(globals.cluster_name())?,
+        AgentCommand::Serve => agent::serve(globals.cluster_name(), recall)?,
         AgentCommand::Restart => {
             let cluster = globals.cluster_name();
             features::require_root()?;
@@ -30,4 +31,11 @@ pub fn run(args: &AgentArgs, globals: &Globals) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the agent's timers go by; none while the cluster is being built or removed.
+fn recall(cluster: &str) -> Result<Option<Charge>> {
+    let Some(record) = state::load(cluster)?.filter(|record| record.phase == Phase::Ready) else { return Ok(None) };
+    let (heal, speed) = (record.heal, record.heal_speed);
+    Ok(Some(Charge { plan: session::compute(record)?.plan, heal, speed }))
 }

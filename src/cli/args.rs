@@ -5,7 +5,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::bgp::BgpArgs;
 use super::check_args::{ProbeArgs, VerifyArgs};
 use super::diff::DiffArgs;
-use super::live_args::{ApplyArgs, DeleteArgs, LabelArgs, LinkArgs, ReadyArgs, RulesArgs, ScaleArgs, SwitchArgs};
+use super::live_args::{
+    ApplyArgs, DeleteArgs, HealArgs, LabelArgs, LinkArgs, ReadyArgs, RulesArgs, ScaleArgs, SwitchArgs,
+};
 use crate::names;
 use crate::plan::Datapath;
 
@@ -173,6 +175,12 @@ pub enum Command {
     /// Compare the live kernel with the plan, and look at the agent; exit code 1 if either is not as it should be.
     #[command(after_help = "Examples: minik status\n          minik status -o json")]
     Status,
+    /// Print how the kernel departs from the plan and comes back, as it happens, and which daemon did it; until Ctrl-C.
+    #[command(after_help = "Examples: minik watch\n          minik watch -o json")]
+    Watch,
+    /// Say whether the daemons' timers put back what is lost, or switch them on or off.
+    #[command(after_help = "Examples: minik heal\n          minik heal off")]
+    Heal(HealArgs),
     /// Prove the cluster with real packets: inject, capture, compare with the predicted path.
     #[command(
         after_help = "Examples: minik verify\n          minik verify -o json\n          minik verify --junit verify.xml\n          minik verify calico-ipip"
@@ -227,6 +235,13 @@ pub struct UpArgs {
     /// Leave a failed build as it is, to look at it.
     #[arg(long, env = "MINIK_NO_ROLLBACK")]
     pub no_rollback: bool,
+    /// Let what is lost stay lost, for lessons; `minik heal on` changes that.
+    #[arg(long, env = "MINIK_NO_HEAL")]
+    pub no_heal: bool,
+    /// How many times faster than real daemons the timers run; for tests.
+    #[arg(long, hide = true, value_name = "N", env = "MINIK_HEAL_SPEED", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub heal_speed: u32,
     /// Remove an existing cluster of this name first.
     #[arg(long, env = "MINIK_REPLACE")]
     pub replace: bool,

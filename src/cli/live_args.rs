@@ -1,6 +1,6 @@
 //! The arguments of the commands that change a live cluster. Help texts are these comments.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// The arguments of `apply`.
 #[derive(Debug, Args)]
@@ -150,4 +150,21 @@ pub struct LinkSetArgs {
     /// MTU in bytes of the host's NIC and the switch's port; the network plugin does not notice.
     #[arg(long, value_name = "BYTES")]
     pub mtu: Option<u32>,
+}
+
+/// The arguments of `heal`.
+#[derive(Debug, Args)]
+pub struct HealArgs {
+    /// What it shall be; without it, say what it is.
+    #[arg(value_name = "STATE")]
+    pub state: Option<HealState>,
+}
+
+/// Whether daemons heal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HealState {
+    /// As real daemons do, in their periods.
+    On,
+    /// What is lost stays lost.
+    Off,
 }

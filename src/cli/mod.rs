@@ -14,6 +14,7 @@ mod doctor;
 mod down;
 mod exec;
 mod get;
+mod heal;
 mod images;
 mod input;
 mod kinds;
@@ -36,6 +37,7 @@ mod topologies;
 mod up;
 mod verify;
 mod version;
+mod watch;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -83,6 +85,8 @@ fn dispatch(command: &Command, globals: &Globals) -> Result<ExitCode> {
         Command::Plan(args) => plan::run(args, globals),
         Command::Diff(args) => diff::run(args, globals),
         Command::Status => status::run(globals),
+        Command::Watch => watch::run(globals),
+        Command::Heal(args) => heal::run(args, globals),
         Command::Verify(args) => verify::run(args, globals),
         Command::Probe(args) => probe::run(args, globals),
         Command::Doctor => doctor::run(globals),

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::args::Globals;
-use super::print;
 use super::session::{self, Session};
+use super::{heal, print};
 use crate::agent::Status;
 use crate::error::Result;
 use crate::kernel::drift;
@@ -31,6 +31,7 @@ pub fn run(globals: &Globals) -> Result<ExitCode> {
         "created": session.record.created,
         "agent": agent,
         "fallbacks": fallbacks,
+        "heal": session.record.heal,
         "drift": drift,
     });
     let text = match print::as_data(&object, globals.output)? {
@@ -73,6 +74,7 @@ fn render(session: &Session, agent: Option<&Status>, fallbacks: &[String], drift
     for fallback in fallbacks {
         let _ = writeln!(text, "fallback:  {fallback}");
     }
+    let _ = writeln!(text, "healing:   {}", heal::describe(session));
     let _ = match drift.len() {
         0 => writeln!(text, "drift:     none: the kernel holds what the plan says"),
         count => writeln!(text, "drift:     {}", render::count(count, "difference")),

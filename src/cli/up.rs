@@ -191,6 +191,8 @@ fn record(plan: &Plan, args: &UpArgs, source: Source) -> Result<Record> {
         proxy: args.proxy.clone(),
         datapath: plan.datapath,
         created,
+        heal: !args.no_heal,
+        heal_speed: args.heal_speed,
         edits: Vec::new(),
         memory: Memory::default(),
         attempt: None,

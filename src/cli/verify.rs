@@ -73,6 +73,8 @@ fn of_mode(mode: Mode, globals: &Globals) -> Result<Report> {
         datapath: DatapathChoice::Auto,
         dry_run: false,
         no_rollback: false,
+        no_heal: false,
+        heal_speed: 1,
         replace: false,
     };
     let interrupts = Interrupts::hold()?;

@@ -50,10 +50,19 @@ fn routing(ns: &Namespace, handle: &Netns) -> Result<Vec<Drift>> {
 }
 
 fn of_namespace(cluster: &str, ns: &Namespace) -> Result<Vec<Drift>> {
-    let handle = netns::open(&ns.netns)?;
-    let mut drift = routing(ns, &handle)?;
+    let mut drift = of_routing(ns)?;
+    drift.extend(of_rules(cluster, ns)?);
+    Ok(drift)
+}
+
+/// The differences of one namespace's rules, sets and files alone.
+///
+/// # Errors
+/// If the namespace is not there, or a tool fails.
+pub fn of_rules(cluster: &str, ns: &Namespace) -> Result<Vec<Drift>> {
+    let mut drift = Vec::new();
     if restore_tool::has_any(ns) {
-        let live = netns::inside(handle.file(), || loaded(ns))??;
+        let live = netns::inside(netns::open(&ns.netns)?.file(), || loaded(ns))??;
         drift.extend(facts::compare(&ns.name, &planned_rules(ns), &live));
     }
     if !ns.files.is_empty() {

@@ -8,7 +8,7 @@ use super::{netns, restore};
 use crate::error::{Error, Result};
 use crate::plan::facts::{self, Drift};
 use crate::plan::keeper::Rules;
-use crate::plan::{Keeper, Keeps, Namespace, Plan, Table, restore as text};
+use crate::plan::{Datapath, Keeper, Keeps, Namespace, Plan, Table, restore as text};
 
 /// What a daemon put back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub fn keep(plan: &Plan, ns: &Namespace, keepers: &[&Keeper]) -> (Vec<PutBack>, 
         let result = match &keeper.keeps {
             Keeps::Rules(rules) => repair(ns, rules),
             Keeps::Sets { .. } => lost_sets(ns, keeper).and_then(|lost| put_back(plan, ns, lost)),
-            _ => lost_routing(ns, keeper).map(|lost| one_by_one(plan, ns, keeper, lost, &mut errors)),
+            _ => lost_routing(plan, ns, keeper).map(|lost| one_by_one(plan, ns, keeper, lost, &mut errors)),
         };
         match result {
             Ok(lost) => {
@@ -67,12 +67,28 @@ fn one_by_one(
     done
 }
 
-fn lost_routing(ns: &Namespace, keeper: &Keeper) -> Result<BTreeSet<String>> {
+fn lost_routing(plan: &Plan, ns: &Namespace, keeper: &Keeper) -> Result<BTreeSet<String>> {
     let own = keeper.keeps.facts(ns);
-    let drift = of_routing(ns)?.into_iter();
-    Ok(drift.filter_map(|one| if let Drift::Missing { fact, .. } = one { Some(fact) } else { None })
-        .filter(|fact| own.contains(fact))
-        .collect())
+    let (mut lost, mut extra) = (BTreeSet::new(), Vec::new());
+    for one in of_routing(ns)? {
+        match one {
+            Drift::Missing { fact, .. } if own.contains(&fact) => drop(lost.insert(fact)),
+            Drift::Missing { .. } => {}
+            Drift::Extra { fact, .. } => extra.push(fact),
+        }
+    }
+    // A TUN device that was removed would come back without the agent's engine behind it; a real tunl0 cannot be removed.
+    // So it stays lost, and `status` says so.
+    if let Keeps::Device { name } = &keeper.keeps
+        && let Some(link) = ns.link(name)
+        && plan.datapath == Datapath::Userspace
+        && link.kind.is_ipip()
+        && lost.contains(&facts::link_fact(link))
+        && !extra.iter().any(|fact| fact.starts_with(&format!("link {name} ")))
+    {
+        lost.clear();
+    }
+    Ok(lost)
 }
 
 fn lost_sets(ns: &Namespace, keeper: &Keeper) -> Result<BTreeSet<String>> {

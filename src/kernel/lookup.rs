@@ -167,6 +167,24 @@ impl Watch {
     /// # Errors
     /// If the kernel refuses a socket.
     pub fn open() -> Result<Watch> {
+        Watch::of(&[])
+    }
+
+    /// The same for IPv6 and for neighbours and FDBs as well.
+    ///
+    /// # Errors
+    /// If the kernel refuses a socket.
+    pub fn open_wide() -> Result<Watch> {
+        Watch::of(&[
+            libc::RTNLGRP_NEIGH,
+            libc::RTNLGRP_TC,
+            libc::RTNLGRP_IPV6_IFADDR,
+            libc::RTNLGRP_IPV6_ROUTE,
+            libc::RTNLGRP_IPV6_RULE,
+        ])
+    }
+
+    fn of(more: &[u32]) -> Result<Watch> {
         let groups = [
             libc::RTNLGRP_LINK,
             libc::RTNLGRP_IPV4_IFADDR,
@@ -177,7 +195,7 @@ impl Watch {
         let open = || -> std::io::Result<Socket> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind_auto()?;
-            groups.iter().try_for_each(|group| socket.add_membership(*group))?;
+            groups.iter().chain(more).try_for_each(|group| socket.add_membership(*group))?;
             socket.set_non_blocking(true)?;
             Ok(socket)
         };
