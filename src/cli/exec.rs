@@ -9,7 +9,8 @@ use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use super::args::{ExecArgs, Globals};
+use super::args::Globals;
+use super::inside_args::ExecArgs;
 use super::session::{self, Session};
 use super::target;
 use crate::error::{Error, Kind, Result};

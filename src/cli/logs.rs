@@ -9,7 +9,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::os::fd::AsFd;
 
-use super::args::{Globals, LogsArgs};
+use super::args::Globals;
+use super::inside_args::LogsArgs;
 use super::session::{self, Session};
 use super::{orders, print, target};
 use crate::error::{Error, Kind, Result};

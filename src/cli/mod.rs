@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod check_args;
+pub mod inside_args;
 pub mod live_args;
 pub mod print;
 

@@ -5,8 +5,9 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use super::args::{Globals, ShellArgs};
+use super::args::Globals;
 use super::exec::{become_program, variable};
+use super::inside_args::ShellArgs;
 use super::{session, target};
 use crate::error::Result;
 

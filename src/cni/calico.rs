@@ -23,8 +23,8 @@ use crate::error::{Error, Kind, Result};
 use crate::ipam::Ipam;
 use crate::names;
 use crate::plan::{
-    Address, Bird, Datapath, FdbEntry, Ipv4Conf, Keeper, Keeps, Link, LinkKind, Mac, Namespace, Neighbour, Plan, Protocol, Role,
-    Route, Scope, Sysctl,
+    Address, Bird, Datapath, FdbEntry, Ipv4Conf, Keeper, Keeps, Link, LinkKind, Mac, Namespace, Neighbour, Plan,
+    Protocol, Role, Route, Scope, Sysctl,
 };
 use crate::topology::{Cluster, IpPool, Mode, Node, Pod, Routing, Segment};
 

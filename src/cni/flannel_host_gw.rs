@@ -9,8 +9,7 @@ use crate::plan::{Keeper, Keeps, Namespace, Protocol, Route};
 use crate::topology::Mode;
 
 /// Routes through the nodes' NICs.
-pub(super) const HOST_GW: Backend =
-    Backend { mode: Mode::FlannelHostGw, overhead: 0, register, add_lease };
+pub(super) const HOST_GW: Backend = Backend { mode: Mode::FlannelHostGw, overhead: 0, register, add_lease };
 
 /// No device; but flanneld looks every ten seconds whether its routes are there (`routeCheckRetries`), which it does for no
 /// route of the vxlan backend, DirectRouting's among them (flannel#1070).

@@ -245,8 +245,7 @@ impl Rules {
         let (head, rest) = self.own_rules(chain);
         let none = Vec::new();
         let there = live.get(&(table, chain.name.as_str())).unwrap_or(&none);
-        let lost: Vec<&String> =
-            head.iter().chain(&rest).filter(|line| !there.contains(&line.as_str())).collect();
+        let lost: Vec<&String> = head.iter().chain(&rest).filter(|line| !there.contains(&line.as_str())).collect();
         repair.lost.extend(lost.iter().map(|line| format!("{table}: {line}")));
         let on_top = head.iter().eq(there.iter().take(head.len()));
         match self.place {

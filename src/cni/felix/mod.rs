@@ -126,8 +126,7 @@ pub(super) fn keepers(refresh: u32, devices: &[&str]) -> Vec<Keeper> {
         place: Place::Top,
         ..Rules::default()
     };
-    let workloads =
-        Keeps::Routes { protocol: Protocol::Boot, device: Some("cali".to_owned()), within: None };
+    let workloads = Keeps::Routes { protocol: Protocol::Boot, device: Some("cali".to_owned()), within: None };
     let mut keepers = vec![
         Keeper::new("felix", refresh, Keeps::Rules(rules)),
         Keeper::new("felix", ROUTE_REFRESH, workloads),

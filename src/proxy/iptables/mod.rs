@@ -43,10 +43,7 @@ pub fn keepers(minor: u8) -> [Keeper; 2] {
         ..Rules::default()
     };
     let canary = Rules { canary: Some(CANARY.to_owned()), ..rules.clone() };
-    [
-        Keeper::new("kube-proxy", 30, Keeps::Rules(canary)),
-        Keeper::new("kube-proxy", 3600, Keeps::Rules(rules)),
-    ]
+    [Keeper::new("kube-proxy", 30, Keeps::Rules(canary)), Keeper::new("kube-proxy", 3600, Keeps::Rules(rules))]
 }
 
 /// kube-proxy's chains of one node and family, and the jumps to them.
