@@ -331,7 +331,8 @@ mod tests {
 
     #[test]
     fn felix_wants_the_first_place_back() {
-        let dump = dump_without("").replace("-A FORWARD -j cali-F", "-A FORWARD -j other\n-A FORWARD -j cali-F");
+        let whole = restore::iptables_restore(&[table()]);
+        let dump = whole.replace("-A FORWARD -j cali-F", "-A FORWARD -j other\n-A FORWARD -j cali-F");
         let repair = rules("cali-", Place::Top).repair(&[table()], &dump);
         assert_eq!(repair.input, "*mangle\n-D FORWARD -j cali-F\n-I FORWARD 1 -j cali-F\nCOMMIT\n");
     }
