@@ -166,7 +166,7 @@ fn fails() -> Outcome {
         let mut bad = of_mode(to, "f")?;
         let last = bad.namespaces.iter_mut().rfind(|ns| ns.role == Role::Node).ok_or("no node")?;
         let lan = "ens33";
-        last.routes.push(Route::via("10.99.0.0/16".parse().expect("a prefix"), [203, 0, 113, 7].into(), lan));
+        last.routes.push(Route::via(ipnet::Ipv4Net::new_assert([10, 99, 0, 0].into(), 16), [203, 0, 113, 7], lan));
         let error = change(&lab.plan, &bad).err().ok_or("a route to nowhere was taken")?.to_string();
         contains(&error, "add route 10.99.0.0/16 via 203.0.113.7 dev ens33")?;
         contains(&error, "invalid gateway")?;

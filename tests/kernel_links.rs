@@ -133,7 +133,7 @@ fn plan(tag: &str) -> Plan {
     let mut pod = Namespace::new(&cluster, "default/p", "p", role);
     let addresses = vec![address("10.244.1.2/24"), address("fd00:10:244:1::2/64")];
     pod.links.push(Link { mtu: Some(1450), addresses, ..veth("eth0", 3, "node-1", "veth0a1b2c3d") });
-    pod.routes.push(Route::default_via("10.244.1.1".parse().expect("an address"), "eth0"));
+    pod.routes.push(Route::default_via(std::net::Ipv4Addr::new(10, 244, 1, 1), "eth0"));
     pod.routes.push(route6("::/0", Some("fd00:10:244:1::1"), "eth0"));
     let lan = Link { mtu: Some(1500), addresses: vec![address("10.1.10.77/24")], ..Link::new("eth0", macvlan_kind()) };
     let role = Role::Pod { node: "node-1".into(), namespace: "default".into(), pod: "m".into() };

@@ -159,7 +159,7 @@ fn node_namespace(cluster: &Cluster, addresses: &Addresses, node: &Node) -> Resu
     ns.links.extend(pods.iter().map(|pod| host_end(pod, mtu)));
     ns.routes.extend(pods.iter().filter_map(|pod| {
         let address = addresses.pod(pod)?;
-        Some(Route::on_link(address.into(), &felix::names::veth(pod)))
+        Some(Route::on_link(Ipv4Net::from(address), &felix::names::veth(pod)))
     }));
     ns.routes.extend(block_routes(cluster, addresses, node, segment));
     if cluster.network.routing == Routing::Bird {
@@ -275,7 +275,7 @@ pub(super) fn pod_at(cluster: &Cluster, pod: &Pod, address: Ipv4Addr, mtu: u32) 
         addresses: vec![Address { net: Ipv4Net::from(address).into(), broadcast: Some(address), scope: Scope::Global }],
         ..Link::new(POD_NIC, kind)
     });
-    ns.routes.push(Route::on_link(POD_GATEWAY.into(), POD_NIC));
+    ns.routes.push(Route::on_link(Ipv4Net::from(POD_GATEWAY), POD_NIC));
     ns.routes.push(Route::default_via(POD_GATEWAY, POD_NIC));
     ns
 }

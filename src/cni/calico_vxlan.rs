@@ -26,7 +26,7 @@ pub(super) const TUNNEL: Tunnel = Tunnel {
     overhead: 50,
     serves: |pool| pool.vxlan.is_on(),
     link: |node| {
-        let vxlan = Vxlan { vni: VNI, local: node.address, dev: node.nic.clone(), port: PORT, learning: false };
+        let vxlan = Vxlan { vni: VNI, local: node.address.into(), dev: node.nic.clone(), port: PORT, learning: false };
         Link { mac: Some(vtep_mac(&node.name)), ..Link::new(TUNNEL.device, LinkKind::Vxlan(vxlan)) }
     },
     needs_address: true,

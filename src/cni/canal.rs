@@ -50,7 +50,7 @@ fn node_namespace(cluster: &Cluster, node: &Node, added: &mut BTreeMap<String, N
         for pod in &pods {
             let address: Ipv4Addr = pool.allocate(cluster, pod, POD_NIC)?.addr();
             ns.links.push(host_end(pod, mtu));
-            ns.routes.push(Route::on_link(address.into(), &felix::names::veth(pod)));
+            ns.routes.push(Route::on_link(ipnet::Ipv4Net::from(address), &felix::names::veth(pod)));
             added.insert(pod.key(), pod_at(cluster, pod, address, mtu));
         }
         ns.files.extend(pool.files());

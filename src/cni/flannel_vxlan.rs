@@ -35,7 +35,7 @@ fn register(local: &Local, ns: &mut Namespace) -> Result<()> {
     let flannel = &local.cluster.network.flannel;
     let kind = LinkKind::Vxlan(Vxlan {
         vni: flannel.vni,
-        local: local.node.address,
+        local: local.node.address.into(),
         dev: local.node.nic.clone(),
         port: flannel.port.unwrap_or(PORT),
         learning: flannel.learning,

@@ -100,7 +100,7 @@ fn add_peer(cluster: &Cluster, node: &Node, other: &Node, ns: &mut Namespace) ->
             ns.links.push(Link { mtu: Some(nic.saturating_sub(IPIP)), ..Link::new(&tunnel, kind) });
             let source = Some(node.address.into());
             ns.routes.push(by_kube_router(Route { src: source, ..Route::on_link(pods, &tunnel) }));
-            ns.routes.push(Route { table: TABLE, ..Route::on_link(other.address.into(), &tunnel) });
+            ns.routes.push(Route { table: TABLE, ..Route::on_link(Ipv4Net::from(other.address), &tunnel) });
         }
         _ if same_subnet => ns.routes.push(by_kube_router(Route::via(pods, other.address, &node.nic))),
         _ => {}

@@ -1,6 +1,6 @@
 //! Each sort of device as the rtnetlink message that makes it. No effects: values in, messages out.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 
 use netlink_packet_route::IpProtocol;
@@ -96,7 +96,10 @@ pub fn ipip_peer(link: &Link, index: u32, local: Ipv4Addr, remote: Ipv4Addr) -> 
 pub fn vxlan(link: &Link, index: u32, vxlan: &Vxlan, lower: u32) -> LinkMessage {
     let parts = vec![
         InfoVxlan::Id(vxlan.vni),
-        InfoVxlan::Local(vxlan.local),
+        match vxlan.local {
+            IpAddr::V4(local) => InfoVxlan::Local(local),
+            IpAddr::V6(local) => InfoVxlan::Local6(local),
+        },
         InfoVxlan::Link(lower),
         InfoVxlan::Learning(vxlan.learning),
         InfoVxlan::Port(vxlan.port),

@@ -154,12 +154,13 @@ fn read_info(link: &mut LiveLink, parts: Vec<LinkInfo>) -> Option<(u32, u32)> {
                 link.hairpin = port.contains(&InfoBridgePort::HairpinMode(true));
             }
             LinkInfo::Data(InfoData::Vxlan(parts)) => {
-                let local = Ipv4Addr::UNSPECIFIED;
+                let local = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
                 let mut vxlan = Vxlan { vni: 0, local, dev: String::new(), port: 0, learning: false };
                 for part in parts {
                     match part {
                         InfoVxlan::Id(vni) => vxlan.vni = vni,
-                        InfoVxlan::Local(local) => vxlan.local = local,
+                        InfoVxlan::Local(local) => vxlan.local = local.into(),
+                        InfoVxlan::Local6(local) => vxlan.local = local.into(),
                         InfoVxlan::Port(port) => vxlan.port = port,
                         InfoVxlan::Learning(learning) => vxlan.learning = learning,
                         InfoVxlan::Link(index) => lower = Some((link.index, index)),

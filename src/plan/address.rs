@@ -1,7 +1,7 @@
 //! Addresses of links: IP with its prefix, and MAC.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -28,6 +28,13 @@ pub struct Mac(pub [u8; 6]);
 impl Mac {
     /// `ff:ff:ff:ff:ff:ff`.
     pub const BROADCAST: Mac = Mac([0xff; 6]);
+
+    /// The link-local address that the kernel makes of it by itself: `fe80::` and the EUI-64 (RFC 4291, appendix A;
+    /// `addr_gen_mode` 0).
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0.map(u16::from);
+        Ipv6Addr::new(0xfe80, 0, 0, 0, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f)
+    }
 }
 
 impl fmt::Display for Mac {
@@ -70,5 +77,16 @@ impl FromStr for Mac {
             *byte = u8::from_str_radix(part, 16).ok().filter(|_| hex).ok_or_else(wrong)?;
         }
         Ok(Mac(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_ends_of_calico_s_veths_have_the_link_local_address_that_pods_route_by() {
+        assert_eq!(Mac([0xee; 6]).link_local().to_string(), "fe80::ecee:eeff:feee:eeee");
+        assert_eq!("02:00:5e:10:00:ff".parse::<Mac>().unwrap().link_local().to_string(), "fe80::5eff:fe10:ff");
     }
 }

@@ -1,7 +1,7 @@
 //! Links of a namespace: what they are and how they are set.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
@@ -95,8 +95,8 @@ pub enum LinkKind {
 pub struct Vxlan {
     /// Network identifier, 24 bits.
     pub vni: u32,
-    /// Source of the outer header.
-    pub local: Ipv4Addr,
+    /// Source of the outer header, of either family; the outer header is of the same.
+    pub local: IpAddr,
     /// The lower device, in the same namespace.
     pub dev: String,
     /// UDP destination port.

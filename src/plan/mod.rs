@@ -30,7 +30,7 @@ pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
 pub use netfilter::{IpSet, Table};
 pub use route::{FdbEntry, Neighbour, PolicyRule, Protocol, Route, RouteKind, RouteTable, Scope};
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -250,12 +250,30 @@ impl Namespace {
         &mut self.tables[at]
     }
 
+    /// The ip6tables table of this name, as [`table`](Self::table) gives that of iptables.
+    pub fn table6(&mut self, name: netfilter::TableName) -> &mut Table {
+        let at = self.tables6.partition_point(|table| table.name < name);
+        if self.tables6.get(at).is_none_or(|table| table.name != name) {
+            self.tables6.insert(at, Table::new(name));
+        }
+        &mut self.tables6[at]
+    }
+
     /// The first IPv4 address at which others can reach it; a node's tunnel has one too, which is not meant.
     pub fn address(&self) -> Option<Ipv4Addr> {
         let usable = self.addresses().filter(|(link, _)| link.kind != LinkKind::Loopback && !link.kind.is_tunnel());
         usable.map(|(_, address)| address.net).find_map(|net| match net {
             IpNet::V4(net) => Some(net.addr()),
             IpNet::V6(_) => None,
+        })
+    }
+
+    /// The first IPv6 address at which others can reach it, as [`address`](Self::address) is the first of IPv4.
+    pub fn address6(&self) -> Option<Ipv6Addr> {
+        let usable = self.addresses().filter(|(link, _)| link.kind != LinkKind::Loopback && !link.kind.is_tunnel());
+        usable.map(|(_, address)| address.net).find_map(|net| match net {
+            IpNet::V6(net) => Some(net.addr()),
+            IpNet::V4(_) => None,
         })
     }
 

@@ -213,6 +213,11 @@ pub enum Match {
         /// Its number: 8 is an echo request.
         number: u8,
     },
+    /// The type of an ICMPv6 message (`-m icmp6 --icmpv6-type`).
+    Icmp6Type {
+        /// Its number: 135 is a neighbour solicitation.
+        number: u8,
+    },
     /// A transport protocol (`-m tcp`) and one destination port of it, if it matters.
     Transport {
         /// The protocol's number: 6, 17 or 132.

@@ -65,11 +65,11 @@ pub fn create_set(set: &IpSet) -> String {
 }
 
 /// A dump of iptables-save without its comment lines and with counters at zero, protocols spelled as
-/// [`iptables_restore`] does: where /etc/protocols is installed, iptables-save prints `ipencap` for 4.
+/// [`iptables_restore`] does: where /etc/protocols is installed, iptables-save prints `ipencap` for 4, and where it is not, `icmpv6` for 58.
 pub fn normalised(dump: &str) -> String {
     let mut text = String::new();
     for line in dump.lines().filter(|line| !line.starts_with('#')) {
-        let line = line.replace(" -p ipencap ", " -p 4 ");
+        let line = line.replace(" -p ipencap ", " -p 4 ").replace(" -p icmpv6 ", " -p ipv6-icmp ");
         let chain = line.starts_with(':').then(|| line.rsplit_once(" [")).flatten();
         let _ = match chain {
             Some((head, _)) => writeln!(text, "{head} [0:0]"),
@@ -109,6 +109,7 @@ pub(crate) fn extension(matching: &Match) -> Option<String> {
         Match::Mark { value, mask, invert } => format!("-m mark {}--mark {value:#x}/{mask:#x}", not(*invert)),
         Match::RpFilterInvert => "-m rpfilter --invert".to_string(),
         Match::IcmpType { number } => format!("-m icmp --icmp-type {number}"),
+        Match::Icmp6Type { number } => format!("-m icmp6 --icmpv6-type {number}"),
         Match::Transport { protocol: number, port: None } => format!("-m {}", protocol(*number)),
         Match::Transport { protocol: number, port: Some(port) } => format!("-m {} --dport {port}", protocol(*number)),
         Match::Random { parts } => {
@@ -160,6 +161,7 @@ fn protocol(number: u8) -> String {
         1 => "icmp".to_string(),
         6 => "tcp".to_string(),
         17 => "udp".to_string(),
+        58 => "ipv6-icmp".to_string(),
         132 => "sctp".to_string(),
         other => other.to_string(),
     }

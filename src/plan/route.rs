@@ -1,9 +1,9 @@
 //! Routes and neighbours of a namespace.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
 
 use super::Mac;
@@ -85,24 +85,26 @@ impl fmt::Display for FdbEntry {
 
 impl Route {
     /// `DST via VIA dev DEV`.
-    pub fn via(dst: Ipv4Net, via: Ipv4Addr, dev: &str) -> Self {
+    pub fn via(dst: impl Into<IpNet>, via: impl Into<IpAddr>, dev: &str) -> Self {
         Route { via: Some(via.into()), scope: Scope::Global, ..Route::on_link(dst, dev) }
     }
 
-    /// `default via VIA dev DEV`.
-    pub fn default_via(via: Ipv4Addr, dev: &str) -> Self {
-        Route::via(Ipv4Net::default(), via, dev)
+    /// `default via VIA dev DEV`, of the next hop's family.
+    pub fn default_via(via: impl Into<IpAddr>, dev: &str) -> Self {
+        let via = via.into();
+        Route::via(everything(&via), via, dev)
     }
 
-    /// `DST dev DEV scope link`.
-    pub fn on_link(dst: Ipv4Net, dev: &str) -> Self {
+    /// `DST dev DEV scope link`; IPv6's routes have no scope, and the kernel takes them for global ones.
+    pub fn on_link(dst: impl Into<IpNet>, dev: &str) -> Self {
+        let dst = dst.into();
         Route {
             kind: RouteKind::Unicast,
-            dst: dst.into(),
+            dst,
             via: None,
             dev: Some(dev.to_string()),
             protocol: Protocol::Boot,
-            scope: Scope::Link,
+            scope: if dst.addr().is_ipv4() { Scope::Link } else { Scope::Global },
             src: None,
             onlink: false,
             metric: 0,
@@ -111,8 +113,16 @@ impl Route {
     }
 
     /// `blackhole DST`.
-    pub fn blackhole(dst: Ipv4Net) -> Self {
+    pub fn blackhole(dst: impl Into<IpNet>) -> Self {
         Route { kind: RouteKind::Blackhole, dev: None, scope: Scope::Global, ..Route::on_link(dst, "") }
+    }
+}
+
+/// The prefix of a default route in the family of `address`.
+fn everything(address: &IpAddr) -> IpNet {
+    match address {
+        IpAddr::V4(_) => Ipv4Net::default().into(),
+        IpAddr::V6(_) => Ipv6Net::default().into(),
     }
 }
 

@@ -265,6 +265,8 @@ impl Walk<'_> {
             Match::Transport { protocol, port } => {
                 ip.protocol == *protocol && port.is_none_or(|port| destination_port(packet.packet) == Some(port))
             }
+            // No packet of IPv6 is walked yet.
+            Match::Icmp6Type { .. } => false,
             Match::IcmpType { number } => icmp_type(packet.packet) == Some(*number),
             Match::Random { parts } => packet.chances.take(*parts),
             // Predictions are about the first packet that anybody sends.

@@ -91,7 +91,9 @@ impl<'a> Walker<'a> {
         };
         let frame_length = carried.outer()?.length.saturating_add(ETHERNET_HEADER as u16);
         let length = frame_length.saturating_add(IP_HEADER + UDP_HEADER + VXLAN_HEADER);
-        let (path, header) = match self.around(at.ns, at.link, Ends { src: Some(vxlan.local), dst }, length) {
+        // An outer header of IPv6 is not walked yet.
+        let IpAddr::V4(local) = vxlan.local else { return Ok(Outcome::dropped(at.ns, Reason::NoTunnel)) };
+        let (path, header) = match self.around(at.ns, at.link, Ends { src: Some(local), dst }, length) {
             Ok(found) => found,
             Err(reason) => return Ok(Outcome::dropped(at.ns, reason)),
         };
