@@ -210,13 +210,15 @@ fn listen(interfaces: BTreeMap<u32, String>) -> io::Result<(OwnedFd, Ring, BTree
 }
 
 /// Only the protocols of [`listen`], by the protocol that the kernel knows the packet by, so that it holds on
-/// devices without an Ethernet header too.
-fn filter() -> [libc::sock_filter; 6] {
+/// devices without an Ethernet header too. Before Linux 6.8 it knows none, 0, of what a program sends as a whole frame
+/// out of a macvlan device (no `parse_protocol` among `macvlan_hard_header_ops`): there the frame itself says it.
+fn filter() -> [libc::sock_filter; 7] {
     let protocol = (libc::SKF_AD_OFF + libc::SKF_AD_PROTOCOL) as u32;
     let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     [
         socket::instruction(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 0, protocol),
-        socket::instruction(equal, 3, 0, u32::from(ETHERTYPE_IPV4)),
+        socket::instruction(equal, 4, 0, u32::from(ETHERTYPE_IPV4)),
+        socket::instruction(equal, 3, 0, 0),
         socket::instruction(equal, 2, 0, u32::from(ETHERTYPE_ARP)),
         socket::instruction(equal, 1, 0, u32::from(ETHERTYPE_MARK)),
         socket::instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
