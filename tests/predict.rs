@@ -10,8 +10,8 @@ use std::path::Path;
 use minik::cni;
 use minik::packet::build::{self, Message, Probe};
 use minik::packet::{Mark, decode};
-use minik::plan::{Datapath, Plan, Role, Sysctl};
-use minik::predict::{End, Flow, Journey, Origin, Port, Reason, Turn, predict};
+use minik::plan::{Datapath, Kernel, Plan, Role, Sysctl};
+use minik::predict::{End, Flow, Journey, Origin, Port, Reason, Turn, as_made, predict};
 use minik::topology::{self, Mode};
 use minik::verify::{Act, checks};
 
@@ -124,4 +124,23 @@ fn a_subnet_that_no_node_has_is_told_in_vain() {
     node.sysctls.push(Sysctl::new("net.ipv4.conf.all.accept_local", "1"));
     let pod = plan.namespaces.iter().find(|ns| matches!(ns.role, Role::Pod { .. })).unwrap().name.clone();
     assert_eq!(ask(&plan), [no_peer, End::Delivered { namespace: pod }]);
+}
+
+/// br_netfilter joins fragments and shows them to iptables. Without it a bridge passes them on as they came: what
+/// `tcpdump -i cni0` showed on Debian's 6.1 before and after `modprobe br_netfilter`.
+#[test]
+fn without_br_netfilter_a_bridge_leaves_packets_as_they_are() {
+    let plan = plan(Mode::FlannelHostGw, Datapath::Kernel);
+    let into_cni0 = |bridge_netfilter| {
+        let made = as_made(&plan, Kernel { bridge_netfilter });
+        let list = checks(&made, 1).unwrap();
+        let check = list.iter().find(|check| check.name.contains("-fragments/")).expect("a check by fragments");
+        let seen = check.expected.legs[0].hops.iter().filter(|hop| hop.interface == "cni0");
+        seen.map(|hop| hop.frame.to_string().contains("frag")).collect::<Vec<bool>>()
+    };
+    assert_eq!(into_cni0(true)[..2], [false, true]);
+    assert_eq!(into_cni0(false)[..2], [true, true]);
+    assert!(plan.differences(Kernel::default()).is_empty());
+    assert!(plan.differences(Kernel { bridge_netfilter: false })[0].contains("modprobe br_netfilter"));
+    assert!(self::plan(Mode::CalicoIpip, Datapath::Kernel).differences(Kernel { bridge_netfilter: false }).is_empty());
 }

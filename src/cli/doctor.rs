@@ -31,8 +31,14 @@ struct Fallback {
     words: &'static str,
 }
 
-const FALLBACKS: &[Fallback] =
-    &[Fallback { missing: "ipip", by: "tun", words: "tunl0 is a TUN device served by minik's agent" }];
+const FALLBACKS: &[Fallback] = &[
+    Fallback { missing: "ipip", by: "tun", words: "tunl0 is a TUN device served by minik's agent" },
+    Fallback {
+        missing: "br_netfilter",
+        by: "bridge",
+        words: "without br_netfilter iptables does not see what passes between pods of one node",
+    },
+];
 
 /// The mode of `up` without a topology; whether it can run is the exit code.
 const DEFAULT: Mode = Mode::CalicoIpip;
@@ -62,6 +68,7 @@ fn features_of(need: Need) -> &'static [&'static str] {
     match need {
         Need::Veth => &["veth"],
         Need::Bridge => &["bridge"],
+        Need::BridgeNetfilter => &["br_netfilter"],
         Need::Iptables => &[
             "iptables-restore",
             "match comment",

@@ -12,7 +12,7 @@ use super::print;
 use super::session::{self, Session};
 use super::target;
 use crate::error::{Error, Kind, Result};
-use crate::kernel::process;
+use crate::kernel::{features, process};
 use crate::plan::{Namespace, Plan};
 use crate::probe::matrix::{self, End, Matrix};
 use crate::probe::pair::{self, Answer, Question};
@@ -90,7 +90,7 @@ struct Asked<'a> {
 
 /// Every pod asks every other pod; true if all that came is what the plan predicts.
 fn all(session: &Session, globals: &Globals, patience: Duration) -> Result<bool> {
-    let made = predict::as_made(&session.plan);
+    let made = predict::as_made(&session.plan, features::kernel());
     let pods: Vec<(&Namespace, Ipv4Addr)> = made.pods().filter_map(|ns| Some((ns, ns.address()?))).collect();
     let ends: Vec<End> = pods.iter().map(|(namespace, address)| End { namespace, address: *address }).collect();
     let started = Instant::now();

@@ -10,7 +10,7 @@ use super::session::{self, Session};
 use super::{heal, print};
 use crate::agent::Status;
 use crate::error::Result;
-use crate::kernel::drift;
+use crate::kernel::{drift, features};
 use crate::plan::facts::Drift;
 use crate::plan::{Datapath, LinkKind, render};
 
@@ -43,13 +43,14 @@ pub fn run(globals: &Globals) -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// What stands in for something that the kernel could do natively.
+/// What stands in for something that the kernel could do natively, and what is done without.
 fn fallbacks(session: &Session) -> Vec<String> {
     let has_ipip = session.plan.nodes().flat_map(|ns| &ns.links).any(|link| link.kind == LinkKind::Ipip);
+    let mut fallbacks = session.plan.differences(features::kernel());
     if has_ipip && session.plan.datapath == Datapath::Userspace {
-        return vec!["tunl0 is a TUN device served by the agent, not the kernel's ipip".to_owned()];
+        fallbacks.push("tunl0 is a TUN device served by the agent, not the kernel's ipip".to_owned());
     }
-    Vec::new()
+    fallbacks
 }
 
 fn render(session: &Session, agent: Option<&Status>, fallbacks: &[String], drift: &[Drift]) -> String {

@@ -268,6 +268,9 @@ fn report(plan: &Plan, took: Duration) -> Result<()> {
     if let (Some(link), Datapath::Userspace) = (tunnels, plan.datapath) {
         text += &format!("{}: no kernel ipip in use; a TUN device of that name, served by minik's agent\n", link.name);
     }
+    for difference in plan.differences(features::kernel()) {
+        text += &format!("note: {difference}\n");
+    }
     if bird::of_plan(plan).next().is_some() {
         text += "a real BIRD makes the nodes' routes: see `minik bgp status`\n";
     }

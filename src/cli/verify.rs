@@ -11,7 +11,7 @@ use super::up::{self, Interrupts};
 use super::{down, print, service_paths, session};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{features, process, state};
-use crate::plan::Datapath;
+use crate::plan::{Datapath, Plan};
 use crate::topology::{self, Mode, Overrides, builtin, nearest};
 use crate::verify::{self, Options, Report, Summary};
 
@@ -55,9 +55,15 @@ pub fn run(args: &VerifyArgs, globals: &Globals) -> Result<ExitCode> {
 
 fn of_cluster(name: &str) -> Result<Report> {
     let session = session::open(name)?;
+    tell_differences(&session.plan)?;
     let report = verify::run(&session.plan, &Options::default())?;
     let paths = service_paths::of(&session.cluster, &session.plan);
     Ok(report.and(verify::run_services(&session.plan, &paths, &Options::default())?))
+}
+
+/// What is verified is this kernel as it is; where it is otherwise than a real node's, that is said.
+fn tell_differences(plan: &Plan) -> Result<()> {
+    plan.differences(features::kernel()).iter().try_for_each(|text| print::note(&format!("note: {text}")))
 }
 
 /// Builds a mode's own topology, verifies it, and removes it, whatever came out. `-c` gives it a name.
@@ -79,6 +85,7 @@ fn of_mode(mode: Mode, globals: &Globals) -> Result<Report> {
     };
     let interrupts = Interrupts::hold()?;
     let plan = up::whole(&cluster, source, &args, &interrupts, &mut up::Steps::untold())?;
+    tell_differences(&plan)?;
     let report = verify::run(&plan, &Options::default());
     down::remove_all(&[name], true)?;
     interrupts.check()?;

@@ -39,6 +39,8 @@ pub enum Need {
     Veth,
     /// Bridges, for the underlay's switches.
     Bridge,
+    /// br_netfilter, for bridges that pods are on; packets pass without it as well, but not as on a real node.
+    BridgeNetfilter,
     /// iptables-restore with the matches that Felix uses.
     Iptables,
     /// ipset.
@@ -62,14 +64,14 @@ pub fn needs(mode: Mode) -> &'static [Need] {
             &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Vxlan]
         }
         Mode::FlannelVxlan | Mode::FlannelVxlanDirectRouting => {
-            &[Need::Veth, Need::Bridge, Need::Iptables, Need::Vxlan]
+            &[Need::Veth, Need::Bridge, Need::BridgeNetfilter, Need::Iptables, Need::Vxlan]
         }
-        Mode::FlannelHostGw => &[Need::Veth, Need::Bridge, Need::Iptables],
-        Mode::FlannelUdp => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Tun],
+        Mode::FlannelHostGw => &[Need::Veth, Need::Bridge, Need::BridgeNetfilter, Need::Iptables],
+        Mode::FlannelUdp => &[Need::Veth, Need::Bridge, Need::BridgeNetfilter, Need::Iptables, Need::Tun],
         Mode::Canal => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Vxlan],
-        Mode::Kubenet => &[Need::Veth, Need::Bridge, Need::Iptables],
-        Mode::KubeRouter => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Ipip],
-        Mode::Bridge | Mode::Docker => &[Need::Veth, Need::Bridge, Need::Iptables],
+        Mode::Kubenet => &[Need::Veth, Need::Bridge, Need::BridgeNetfilter, Need::Iptables],
+        Mode::KubeRouter => &[Need::Veth, Need::Bridge, Need::BridgeNetfilter, Need::Iptables, Need::Ipset, Need::Ipip],
+        Mode::Bridge | Mode::Docker => &[Need::Veth, Need::Bridge, Need::BridgeNetfilter, Need::Iptables],
         Mode::Macvlan => &[Need::Veth, Need::Bridge],
     }
 }

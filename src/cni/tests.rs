@@ -26,6 +26,14 @@ fn routes(ns: &Namespace) -> Vec<String> {
 }
 
 #[test]
+fn br_netfilter_is_needed_by_those_who_switch_it_on() {
+    for mode in Mode::ALL {
+        let cluster = parse(&[builtin::find(mode.name()).unwrap().source()], &Overrides::default()).unwrap();
+        assert_eq!(needs(*mode).contains(&Need::BridgeNetfilter), planned(&cluster).wants_bridge_netfilter(), "{mode}");
+    }
+}
+
+#[test]
 fn a_node_routes_as_the_document_shows() {
     let plan = planned(&article());
     assert_eq!(

@@ -12,7 +12,7 @@ use super::messages::CREATE;
 use super::netlink::{Batch, Rtnetlink};
 use super::survey::{self, Device};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Link, LinkKind, Plan, Qdisc};
+use crate::plan::{Kernel, Link, LinkKind, Plan, Qdisc};
 
 /// Refuses a caller who may not make or enter network namespaces, nor see whether there are clusters.
 ///
@@ -51,6 +51,11 @@ pub fn has_ipip() -> Result<bool> {
 /// If a scratch namespace cannot be made.
 pub fn has_netem() -> Result<bool> {
     scratch(|| Ok(survey::makes(&mut Rtnetlink::open()?, Device::Netem)))?
+}
+
+/// What this kernel does to packets where kernels differ. Cheap enough to ask anew each time; nothing is loaded.
+pub fn kernel() -> Kernel {
+    Kernel { bridge_netfilter: survey::has_br_netfilter() }
 }
 
 /// What a plan may need of the kernel that is not always there.

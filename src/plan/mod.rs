@@ -14,6 +14,7 @@ pub mod facts;
 mod file;
 mod ipset;
 pub mod keeper;
+mod kernel;
 mod link;
 pub mod netfilter;
 pub mod render;
@@ -26,6 +27,7 @@ pub use daemon::Bird;
 pub use etc::{Resolver, etc_files};
 pub use file::File;
 pub use keeper::{Keeper, Keeps};
+pub use kernel::Kernel;
 pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
 pub use netfilter::{IpSet, Table};
 pub use route::{FdbEntry, Neighbour, PolicyRule, Protocol, Route, RouteKind, RouteTable, Scope};
@@ -166,7 +168,8 @@ impl Sysctl {
     }
 
     /// The directory under /proc/sys of the part of the kernel that has this key, if a kernel may lack that part:
-    /// where IPv6 or br_netfilter is not there, it need not be switched off.
+    /// where IPv6 or br_netfilter is not there, it need not be switched off. What it means that br_netfilter cannot be
+    /// switched on either is in [`Kernel`].
     pub fn optional_part(&self) -> Option<&'static str> {
         let parts = [("net.ipv6.", "/proc/sys/net/ipv6"), ("net.bridge.", "/proc/sys/net/bridge")];
         parts.into_iter().find(|(prefix, _)| self.key.starts_with(prefix)).map(|(_, directory)| directory)

@@ -37,7 +37,7 @@ use netfilter::Chances;
 
 use crate::error::{Error, Kind, Result};
 use crate::packet::{Direction, Frame, Packet};
-use crate::plan::{Datapath, LinkKind, Mac, Plan};
+use crate::plan::{Datapath, Kernel, LinkKind, Mac, Plan};
 
 /// Ways that one packet may take by chance: as many as the largest service has endpoints.
 const OUTCOMES_MAX: usize = 1024;
@@ -263,20 +263,28 @@ impl Journey {
     }
 }
 
-/// The plan with its links in the order in which a kernel has them. Where the ipip module is loaded, a namespace is
-/// born with its tunnel device, before all links of the plan; and the order decides about the source address of
-/// what a node sends out of a link without an address. Predictions for a live cluster begin with this.
-pub fn as_made(plan: &Plan) -> Cow<'_, Plan> {
-    if plan.datapath == Datapath::Userspace {
+/// The plan as this kernel has it. Predictions for a live cluster begin with this.
+///
+/// Links are in the kernel's order: where the ipip module is loaded, a namespace is born with its tunnel device, before
+/// all links of the plan; and the order decides about the source address of what a node sends out of a link without an
+/// address. Settings that the kernel does not have are gone.
+pub fn as_made(plan: &Plan, kernel: Kernel) -> Cow<'_, Plan> {
+    let lacks_setting = plan.wants_bridge_netfilter() && !kernel.bridge_netfilter;
+    if plan.datapath == Datapath::Userspace && !lacks_setting {
         return Cow::Borrowed(plan);
     }
     let mut made = plan.clone();
     for ns in &mut made.namespaces {
-        ns.links.sort_by_key(|link| match link.kind {
-            LinkKind::Loopback => 0,
-            LinkKind::Ipip => 1,
-            _ => 2,
-        });
+        if plan.datapath == Datapath::Kernel {
+            ns.links.sort_by_key(|link| match link.kind {
+                LinkKind::Loopback => 0,
+                LinkKind::Ipip => 1,
+                _ => 2,
+            });
+        }
+        if lacks_setting {
+            ns.sysctls.retain(|sysctl| !sysctl.key.starts_with("net.bridge."));
+        }
     }
     Cow::Owned(made)
 }

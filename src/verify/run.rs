@@ -15,6 +15,7 @@ use super::others::{is_again, without_others_answers};
 use super::report::{CheckReport, Report, Verdict};
 use super::{Options, cause};
 use crate::error::{Error, Kind, Result};
+use crate::kernel::features;
 use crate::packet::Mark;
 use crate::packet::build::{self, Message, Probe};
 use crate::plan::{LinkKind, Namespace, Plan};
@@ -29,7 +30,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// See [`super::run`].
 pub fn run(plan: &Plan, options: &Options) -> Result<Report> {
     let seed = options.seed.unwrap_or_else(seed_from_clock);
-    let made = predict::as_made(plan);
+    let made = predict::as_made(plan, features::kernel());
     let plan = made.as_ref();
     let list = checks(plan, seed)?;
     let mut run = Run::open(plan, &list, seed)?;

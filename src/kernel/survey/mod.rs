@@ -146,7 +146,7 @@ fn lanes() -> Vec<Lane> {
 }
 
 /// Whether br_netfilter is there, built in or loaded.
-fn has_br_netfilter() -> bool {
+pub(super) fn has_br_netfilter() -> bool {
     Path::new(BRIDGE_SETTING).exists()
 }
 

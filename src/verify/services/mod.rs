@@ -17,7 +17,7 @@ use super::Options;
 use super::compare::{Seen, compare};
 use super::report::{CheckReport, Verdict};
 use crate::error::{Error, Kind, Result};
-use crate::kernel::netns;
+use crate::kernel::{features, netns};
 use crate::packet::{Direction, Frame, Icmp, Mark, PROTOCOL_TCP, Packet, TcpFlags, Transport};
 use crate::plan::Plan;
 use crate::predict::{self, End, Flow, Journey, Origin, Port, Purpose};
@@ -80,7 +80,7 @@ pub fn run(plan: &Plan, paths: &[ServicePath], options: &Options) -> Result<Vec<
     if paths.is_empty() {
         return Ok(Vec::new());
     }
-    let made = predict::as_made(plan);
+    let made = predict::as_made(plan, features::kernel());
     let mut lab = Lab { plan: made.as_ref(), capture: Capture::open(&plan.namespaces)?, patience: options.patience };
     let reports = paths.iter().map(|path| lab.check(path)).collect::<Result<_>>()?;
     lab.capture.complete()?;
