@@ -2,71 +2,31 @@
 //! Needs root and Debian's bird2; without them every test is counted as ignored, with the reason in its name, unless
 //! MINIK_REQUIRE is set.
 
-#![allow(clippy::disallowed_methods, reason = "tests start what they check")]
-
-#[path = "kernel/fields.rs"]
-mod fields;
-#[path = "kernel/mod.rs"]
 mod kernel;
-#[path = "kernel_cluster/lab.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
-mod lab;
 
-use std::io::Write;
-use std::process::Stdio;
-
-use lab::{Cluster, Outcome, contains, equal, until};
-use libtest_mimic::{Arguments, Failed};
-use minik::topology::builtin;
-
-/// A test: its name, and itself.
-type Test = (&'static str, fn() -> Outcome);
+use kernel::lab::Cluster;
+use kernel::{Outcome, Test, builtin, contains, equal, shell, until};
 
 const TESTS: &[Test] = &[
-    ("bird_programs_what_minik_programs_without_encapsulation", || same("b1", "calico-bgp", "", "")),
-    ("bird_programs_what_minik_programs_with_ipip", || same("b2", "calico-ipip", "", "")),
-    ("bird_programs_what_minik_programs_across_subnets", || same("b3", "calico-ipip-crosssubnet", "", "")),
-    ("bird_finds_the_same_router_as_minik", || {
+    ("bird_programs_what_minik_programs_without_encapsulation", &[], || same("b1", "calico-bgp", "", "")),
+    ("bird_programs_what_minik_programs_with_ipip", &[], || same("b2", "calico-ipip", "", "")),
+    ("bird_programs_what_minik_programs_across_subnets", &[], || same("b3", "calico-ipip-crosssubnet", "", "")),
+    ("bird_finds_the_same_router_as_minik", &[], || {
         same("b4", "calico-ipip-crosssubnet", "ipipMode: CrossSubnet", "ipipMode: Never")
     }),
-    ("bird_programs_what_minik_programs_for_several_pools", several_pools),
-    ("a_cluster_with_bird_passes_every_check_and_goes_without_a_trace", whole_life),
-    ("sessions_are_asked_of_bird", sessions),
-    ("a_vxlan_cluster_has_no_bird", no_bird),
+    ("bird_programs_what_minik_programs_for_several_pools", &[], several_pools),
+    ("a_cluster_with_bird_passes_every_check_and_goes_without_a_trace", &[], whole_life),
+    ("sessions_are_asked_of_bird", &[], sessions),
+    ("a_vxlan_cluster_has_no_bird", &[], no_bird),
 ];
 
 fn main() {
-    let arguments = Arguments::from_args();
-    let trials = TESTS.iter().map(|&(name, test)| kernel::trial(name, missing(), move || test().map_err(Failed::from)));
-    libtest_mimic::run(&arguments, trials.collect()).exit();
-}
-
-fn missing() -> Option<String> {
-    if let Some(reason) = kernel::not_root() {
-        return Some(reason);
-    }
-    let lacking =
-        ["ip", "iptables-restore", "ipset", "bird", "birdc"].into_iter().find(|tool| !lab::installed(tool))?;
-    Some(format!("no {lacking}"))
-}
-
-/// Runs `minik up` on a topology's text.
-fn up(tag: &str, text: &str) -> Result<Cluster, String> {
-    let cluster = Cluster::named(tag);
-    let output = fed(&cluster, text)?;
-    if output.status.success() { Ok(cluster) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
-}
-
-fn fed(cluster: &Cluster, text: &str) -> Result<std::process::Output, String> {
-    let mut minik = cluster.command(&["up", "-"]);
-    let mut child = minik.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
-    child.stdin.take().ok_or("no stdin")?.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
-    child.wait_with_output().map_err(|e| e.to_string())
+    kernel::run(TESTS, &["ip", "iptables-restore", "ipset", "bird", "birdc"], None);
 }
 
 /// The text of a mode's topology.
 fn text_of(mode: &str) -> Result<String, String> {
-    builtin::find(mode).map(|builtin| builtin.text.to_owned()).map_err(|e| e.to_string())
+    builtin(mode).map(|source| source.text)
 }
 
 /// The same with a real BIRD.
@@ -88,8 +48,8 @@ fn routes(cluster: &Cluster, nodes: usize) -> Result<String, String> {
 /// Both ways of routing make the same tables.
 fn compare(tag: &str, text: &str) -> Outcome {
     let nodes = text.matches("name: node-").count();
-    let real = up(&format!("{tag}r"), &with_bird(text))?;
-    let minik = up(&format!("{tag}m"), text)?;
+    let real = Cluster::up_text(&format!("{tag}r"), &with_bird(text))?;
+    let minik = Cluster::up_text(&format!("{tag}m"), text)?;
     let real_routes = routes(&real, nodes)?;
     contains(&real_routes, "proto bird")?;
     equal("the routes of BIRD and of minik", &real_routes, &routes(&minik, nodes)?)
@@ -109,7 +69,7 @@ fn several_pools() -> Outcome {
 }
 
 fn whole_life() -> Outcome {
-    let cluster = up("b6", &with_bird(&text_of("calico-ipip-crosssubnet")?))?;
+    let cluster = Cluster::up_text("b6", &with_bird(&text_of("calico-ipip-crosssubnet")?))?;
     contains(&cluster.minik(&["verify"])?, " 0 failed, 0 skipped")?;
     contains(&cluster.minik(&["status"])?, "drift:     none")?;
     let before = routes(&cluster, 3)?;
@@ -125,24 +85,23 @@ fn whole_life() -> Outcome {
 }
 
 fn sessions() -> Outcome {
-    let cluster = up("b7", &with_bird(&text_of("calico-bgp")?))?;
+    let cluster = Cluster::up_text("b7", &with_bird(&text_of("calico-bgp")?))?;
     let row = "| 10.1.10.10   | node-to-node mesh | up    | ";
     contains(&cluster.minik(&["bgp", "status", "node-1"])?, row)?;
     let socket = minik::kernel::state::dir(&cluster.name).join("bird/node-1.ctl");
-    lab::shell(&format!("birdc -s {} disable Mesh_10_1_10_10", socket.display()))?;
+    shell(&format!("birdc -s {} disable Mesh_10_1_10_10", socket.display()))?;
     contains(&cluster.minik(&["bgp", "status", "node-1"])?, "| 10.1.10.10   | node-to-node mesh | down  | ")?;
     let gone = || cluster.exec("node-1", "ip route").is_ok_and(|routes| !routes.contains("10.100.247.0/26"));
     until("the route to go with its session", gone)?;
-    let status = cluster.minik_output(&["status"])?;
-    contains(&String::from_utf8_lossy(&status.stdout), "10.100.247.0/26 via 10.1.10.10 dev ens33 proto bird")?;
-    lab::shell(&format!("birdc -s {} enable Mesh_10_1_10_10", socket.display()))?;
+    contains(&cluster.status()?, "10.100.247.0/26 via 10.1.10.10 dev ens33 proto bird")?;
+    shell(&format!("birdc -s {} enable Mesh_10_1_10_10", socket.display()))?;
     let back = || cluster.exec("node-1", "ip route").is_ok_and(|routes| routes.contains("10.100.247.0/26 via"));
     until("the route to come back", back)
 }
 
 fn no_bird() -> Outcome {
     let cluster = Cluster::named("b8");
-    let output = fed(&cluster, &with_bird(&text_of("calico-vxlan")?))?;
+    let output = cluster.fed(&["up", "-"], &with_bird(&text_of("calico-vxlan")?))?;
     let error = String::from_utf8_lossy(&output.stderr);
     contains(&error, "no BIRD runs where all pools have VXLAN")?;
     if output.status.code() == Some(2) { Ok(()) } else { Err(format!("{}", output.status)) }

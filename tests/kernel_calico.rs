@@ -2,26 +2,11 @@
 //! expected is what real nodes of Calico v3.18 show. Needs root; without it, or without one of the programs, a test is
 //! counted as ignored, with the reason in its name, unless MINIK_REQUIRE is set.
 
-#![allow(clippy::disallowed_methods, reason = "tests start what they check")]
-
-#[path = "kernel/fields.rs"]
-mod fields;
-#[path = "kernel/mod.rs"]
 mod kernel;
-#[path = "kernel_cluster/lab.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
-mod lab;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
-
-use lab::{Cluster, Outcome, contains, equal};
-use libtest_mimic::{Arguments, Failed};
-use minik::plan::{Plan, Role};
-use minik::topology::{Overrides, Source, builtin};
-
-/// A test: its name, the programs it needs, and itself.
-type Test = (&'static str, &'static [&'static str], fn() -> Outcome);
+use kernel::lab::Cluster;
+use kernel::tcpdump::Dump;
+use kernel::{Outcome, Test, builtin, contains, equal};
 
 const TESTS: &[Test] = &[
     ("bgp_is_bare_on_the_wire", &["ping", "tcpdump"], bgp),
@@ -36,49 +21,7 @@ const TESTS: &[Test] = &[
 ];
 
 fn main() {
-    let arguments = Arguments::from_args();
-    let trials = TESTS
-        .iter()
-        .map(|&(name, needs, test)| kernel::trial(name, missing(needs), move || test().map_err(Failed::from)));
-    libtest_mimic::run(&arguments, trials.collect()).exit();
-}
-
-fn missing(programs: &[&str]) -> Option<String> {
-    if let Some(reason) = kernel::not_root() {
-        return Some(reason);
-    }
-    let always = ["ip", "iptables-restore", "ipset"];
-    let lacking = always.iter().chain(programs).find(|program| !lab::installed(program))?;
-    Some(format!("no {lacking}"))
-}
-
-/// A mode's own cluster, and its plan.
-fn up(tag: &str, mode: &str) -> Result<(Cluster, Plan), String> {
-    let source = builtin::find(mode).map_err(|e| e.to_string())?.source();
-    up_text(tag, &source.text)
-}
-
-/// The cluster of a topology's text, and its plan.
-fn up_text(tag: &str, text: &str) -> Result<(Cluster, Plan), String> {
-    let cluster = Cluster::named(tag);
-    let mut minik = cluster.command(&["up", "-"]);
-    let mut child = minik.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
-    child.stdin.take().ok_or("no stdin")?.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
-    let output = child.wait_with_output().map_err(|e| e.to_string())?;
-    if !output.status.success() {
-        return Err(format!("up: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)));
-    }
-    let overrides = Overrides { cluster_name: Some(cluster.name.clone()), ..Overrides::default() };
-    let parsed = minik::topology::parse(&[Source::new("x.yaml", text)], &overrides).map_err(|e| e.to_string())?;
-    let plan = minik::cni::plan(&parsed, kernel::datapath()).map_err(|e| e.to_string())?;
-    Ok((cluster, plan))
-}
-
-/// The first pod on a node with its address.
-fn pod_on(plan: &Plan, wanted: &str) -> Result<(String, String), String> {
-    let on_node = |role: &Role| matches!(role, Role::Pod { node, .. } if node == wanted);
-    let pod = plan.namespaces.iter().find(|ns| on_node(&ns.role)).ok_or("no pod there")?;
-    Ok((pod.name.clone(), pod.address().ok_or("no address")?.to_string()))
+    kernel::run(TESTS, &["ip", "iptables-restore", "ipset"], None);
 }
 
 /// The lines of `ip route` in a node that lead to blocks.
@@ -88,66 +31,32 @@ fn block_routes(cluster: &Cluster, node: &str) -> Result<String, String> {
     Ok(blocks.collect::<Vec<_>>().join("\n"))
 }
 
-/// A tcpdump on a node's NIC, listening.
-struct Dump {
-    child: Child,
-    /// Kept open, for tcpdump counts its packets there when it ends.
-    _errors: BufReader<std::process::ChildStderr>,
-}
-
-impl Dump {
-    fn on(cluster: &Cluster, node: &str, filter: &str) -> Result<Dump, String> {
-        let netns = cluster.netns(node);
-        let mut child = Command::new("ip")
-            .args(["netns", "exec", &netns, "timeout", "20", "tcpdump", "-lnnei", "ens33", "-c", "2"])
-            .args(filter.split(' '))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("cannot run tcpdump: {e}"))?;
-        let mut errors = BufReader::new(child.stderr.take().ok_or("no stderr")?);
-        let mut line = String::new();
-        while !line.contains("listening on") {
-            line.clear();
-            if errors.read_line(&mut line).map_err(|e| e.to_string())? == 0 {
-                return Err(format!("tcpdump in {node} did not start"));
-            }
-        }
-        Ok(Dump { child, _errors: errors })
-    }
-
-    fn text(self) -> Result<String, String> {
-        let output = self.child.wait_with_output().map_err(|e| e.to_string())?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-}
-
 /// What one ping from a pod of `from` to a pod of `to` looks like on the NIC of `to`.
-fn ping_seen(cluster: &Cluster, plan: &Plan, from: &str, to: &str, filter: &str) -> Result<(String, String), String> {
-    let ((pod, source), (_, target)) = (pod_on(plan, from)?, pod_on(plan, to)?);
-    let dump = Dump::on(cluster, to, filter)?;
+fn ping_seen(cluster: &Cluster, from: &str, to: &str, filter: &str) -> Result<(String, String), String> {
+    let ((pod, source), (_, target)) = (cluster.pod_on(from)?, cluster.pod_on(to)?);
+    let dump = Dump::on(cluster, (to, "ens33"), "-lnne", 2, filter)?;
     contains(&cluster.exec(&pod, &format!("ping -n -c 1 -W 2 {target}"))?, "ttl=62")?;
     Ok((dump.text()?, format!("{source} > {target}: ICMP echo request")))
 }
 
 fn bgp() -> Outcome {
-    let (cluster, plan) = up("bgp", "calico-bgp")?;
+    let cluster = Cluster::up("bgp", "calico-bgp")?;
     equal(
         "routes of node-1",
         "blackhole 10.100.84.128/26 proto bird\n10.100.247.0/26 via 10.1.10.10 dev ens33 proto bird",
         &block_routes(&cluster, "node-1")?,
     )?;
-    let (pod, _) = pod_on(&plan, "node-1")?;
+    let (pod, _) = cluster.pod_on("node-1")?;
     contains(&cluster.exec(&pod, "ip link show dev eth0")?, "mtu 1500")?;
     if cluster.exec("node-1", "ip link")?.contains("tunl0:") {
         return Err("nothing is encapsulated, so Felix makes no tunl0".to_owned());
     }
-    let (seen, echo) = ping_seen(&cluster, &plan, "node-1", "node-2", "icmp")?;
+    let (seen, echo) = ping_seen(&cluster, "node-1", "node-2", "icmp")?;
     contains(&seen, &format!("length 98: {echo}"))
 }
 
 fn ipip_crosssubnet() -> Outcome {
-    let (cluster, plan) = up("ipx", "calico-ipip-crosssubnet")?;
+    let cluster = Cluster::up("ipx", "calico-ipip-crosssubnet")?;
     equal(
         "routes of node-1",
         "blackhole 10.100.84.128/26 proto bird\n\
@@ -155,17 +64,17 @@ fn ipip_crosssubnet() -> Outcome {
          10.100.247.0/26 via 10.1.10.10 dev ens33 proto bird",
         &block_routes(&cluster, "node-1")?,
     )?;
-    let (pod, _) = pod_on(&plan, "node-1")?;
+    let (pod, _) = cluster.pod_on("node-1")?;
     contains(&cluster.exec(&pod, "ip link show dev eth0")?, "mtu 1480")?;
-    let (seen, echo) = ping_seen(&cluster, &plan, "node-1", "node-2", "icmp")?;
+    let (seen, echo) = ping_seen(&cluster, "node-1", "node-2", "icmp")?;
     contains(&seen, &format!("length 98: {echo}"))?;
-    let (seen, echo) = ping_seen(&cluster, &plan, "node-1", "node-3", "ip proto 4")?;
+    let (seen, echo) = ping_seen(&cluster, "node-1", "node-3", "ip proto 4")?;
     let seen = seen.replace("10.1.20.11: 10.", "10.1.20.11: IP 10.");
     contains(&seen, &format!("length 118: 10.1.10.9 > 10.1.20.11: IP {echo}"))
 }
 
 fn vxlan_device() -> Outcome {
-    let (cluster, _) = up("vxd", "calico-vxlan")?;
+    let cluster = Cluster::up("vxd", "calico-vxlan")?;
     let link = cluster.exec("node-1", "ip -d link show dev vxlan.calico")?;
     contains(&link, "mtu 1450")?;
     contains(&link, "link/ether 66:b3:68:28:39:8e")?;
@@ -190,8 +99,8 @@ fn vxlan_device() -> Outcome {
 }
 
 fn vxlan_wire() -> Outcome {
-    let (cluster, plan) = up("vxw", "calico-vxlan")?;
-    let (seen, echo) = ping_seen(&cluster, &plan, "node-1", "node-2", "udp port 4789")?;
+    let cluster = Cluster::up("vxw", "calico-vxlan")?;
+    let (seen, echo) = ping_seen(&cluster, "node-1", "node-2", "udp port 4789")?;
     contains(&seen, "length 148: 10.1.10.9.")?;
     contains(&seen, "> 10.1.10.10.4789: VXLAN, flags [I] (0x08), vni 4096")?;
     contains(&seen, "66:b3:68:28:39:8e > 66:c0:93:2e:56:2c")?;
@@ -199,7 +108,7 @@ fn vxlan_wire() -> Outcome {
 }
 
 fn vxlan_crosssubnet() -> Outcome {
-    let (cluster, plan) = up("vxx", "calico-vxlan-crosssubnet")?;
+    let cluster = Cluster::up("vxx", "calico-vxlan-crosssubnet")?;
     equal(
         "routes of node-1",
         "10.100.139.64/26 via 10.100.139.64 dev vxlan.calico onlink\n\
@@ -207,7 +116,7 @@ fn vxlan_crosssubnet() -> Outcome {
         &block_routes(&cluster, "node-1")?,
     )?;
     for (node, answer) in [("node-2", "from"), ("node-3", "from")] {
-        let ((pod, _), (_, target)) = (pod_on(&plan, "node-1")?, pod_on(&plan, node)?);
+        let ((pod, _), (_, target)) = (cluster.pod_on("node-1")?, cluster.pod_on(node)?);
         contains(&cluster.exec(&pod, &format!("ping -n -c 1 -W 2 {target}"))?, answer)?;
     }
     Ok(())
@@ -252,7 +161,7 @@ spec:
 ";
 
 fn mixed_pools() -> Outcome {
-    let (cluster, _) = up_text("mix", MIXED)?;
+    let cluster = Cluster::up_text("mix", MIXED)?;
     let routes = cluster.exec("node-1", "ip route")?;
     contains(&routes, "10.100.247.0/26 via 10.1.10.10 dev tunl0 proto bird onlink")?;
     contains(&routes, "10.101.139.64/26 via 10.1.10.11 dev ens33 proto bird")?;
@@ -264,8 +173,8 @@ fn mixed_pools() -> Outcome {
 }
 
 fn far_bgp() -> Outcome {
-    let text = builtin::find("calico-ipip-crosssubnet").map_err(|e| e.to_string())?.text;
-    let (cluster, _) = up_text("far", &text.replace("ipipMode: CrossSubnet", "ipipMode: Never"))?;
+    let text = builtin("calico-ipip-crosssubnet")?.text;
+    let cluster = Cluster::up_text("far", &text.replace("ipipMode: CrossSubnet", "ipipMode: Never"))?;
     contains(&cluster.exec("node-1", "ip route")?, "10.100.139.64/26 via 10.1.10.2 dev ens33 proto bird")?;
     let report = cluster.minik(&["verify"])?;
     contains(&report, " 0 failed, 0 skipped")?;
@@ -273,7 +182,7 @@ fn far_bgp() -> Outcome {
 }
 
 fn sessions() -> Outcome {
-    let (cluster, _) = up("ses", "calico-bgp")?;
+    let cluster = Cluster::up("ses", "calico-bgp")?;
     let table = cluster.minik(&["bgp", "status", "node-1"])?;
     contains(&table, "Calico process is running.\n\nIPv4 BGP status\n+--------------+-------------------+-------+")?;
     contains(&table, "| PEER ADDRESS |     PEER TYPE     | STATE |  SINCE   |    INFO     |\n")?;
@@ -285,7 +194,7 @@ fn sessions() -> Outcome {
     let waiting = cluster.minik(&["bgp", "status", "node-2"])?;
     contains(&waiting, "| 10.1.10.9    | node-to-node mesh | start | ")?;
     contains(&waiting, "| Passive |")?;
-    let (without, _) = up("nob", "calico-vxlan")?;
+    let without = Cluster::up("nob", "calico-vxlan")?;
     equal(
         "status without BIRD",
         "Calico process is running.\n\nNone of the BGP backend processes (BIRD or GoBGP) are running.\n\n",
@@ -294,7 +203,7 @@ fn sessions() -> Outcome {
 }
 
 fn lists() -> Outcome {
-    let (cluster, _) = up("lst", "calico-vxlan")?;
+    let cluster = Cluster::up("lst", "calico-vxlan")?;
     equal(
         "nodes",
         "NAME     ASN       IPV4            IPV6   \n\

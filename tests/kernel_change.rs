@@ -2,61 +2,40 @@
 //! back when something fails. Judged by the tools' dumps beside our own reading. Needs root; without it, or without
 //! one of the programs, a test is counted as ignored, unless MINIK_REQUIRE is set.
 
-#![allow(clippy::disallowed_methods, reason = "tests start what they check")]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-#[path = "kernel/by_hand.rs"]
-mod by_hand;
 mod kernel;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use by_hand::{Lab, Outcome, contains, everything, healed, lines, shell, words};
-use libtest_mimic::{Arguments, Failed};
+use kernel::by_hand::{Lab, everything, healed, lines};
+use kernel::{Outcome, Test, contains, shell, words};
 use minik::kernel::change::change;
 use minik::kernel::drift;
 use minik::plan::{Plan, Role, Route};
-use minik::topology::{Overrides, Source, builtin};
-
-/// A test: its name, and itself.
-type Test = (&'static str, fn() -> Outcome);
+use minik::topology::{Source, builtin};
 
 const TESTS: &[Test] = &[
-    ("every_topology_becomes_the_next", ring),
-    ("there_and_back_is_as_if_nothing_had_been", there_and_back),
-    ("one_pod_more_touches_one_node", one_pod_more),
-    ("a_change_that_fails_is_taken_back", fails),
-    ("experiments_are_left_alone", experiments),
-    ("what_is_lost_is_healed", heals),
+    ("every_topology_becomes_the_next", &[], ring),
+    ("there_and_back_is_as_if_nothing_had_been", &[], there_and_back),
+    ("one_pod_more_touches_one_node", &["ping"], one_pod_more),
+    ("a_change_that_fails_is_taken_back", &[], fails),
+    ("experiments_are_left_alone", &[], experiments),
+    ("what_is_lost_is_healed", &[], heals),
 ];
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
-    let lacking = || {
-        let needs = ["ip", "bridge", "tc", "iptables-save", "ip6tables-save", "ebtables-save", "ipset"];
-        let lacking = needs.iter().find(|tool| shell(&format!("command -v {tool}")).is_err());
-        lacking.map(|tool| format!("no {tool}"))
-    };
-    let missing = kernel::not_root().or_else(lacking);
-    let trials =
-        TESTS.iter().map(|&(name, test)| kernel::trial(name, missing.clone(), move || test().map_err(Failed::from)));
-    libtest_mimic::run(&arguments, trials.collect()).exit();
-}
-
-fn cluster(tag: &str) -> String {
-    format!("c{}{tag}", std::process::id())
+    let needs = ["ip", "bridge", "tc", "iptables-save", "ip6tables-save", "ebtables-save", "ipset"];
+    kernel::run(TESTS, &needs, Some(1));
 }
 
 fn planned(source: Source, tag: &str) -> Result<Plan, String> {
-    let overrides = Overrides { cluster_name: Some(cluster(tag)), cni: None, ..Overrides::default() };
-    let parsed = minik::topology::parse(&[source], &overrides).map_err(words)?;
-    minik::cni::plan(&parsed, kernel::datapath()).map_err(words)
+    kernel::planned(source, &format!("c{}{tag}", std::process::id()))
 }
 
 fn of_mode(name: &str, tag: &str) -> Result<Plan, String> {
-    planned(builtin::find(name).map_err(words)?.source(), tag)
+    planned(kernel::builtin(name)?, tag)
 }
 
 impl Lab {
@@ -124,7 +103,7 @@ fn there_and_back() -> Outcome {
 }
 
 fn scaled(pods: usize, tag: &str) -> Result<Plan, String> {
-    let mut text = builtin::find("calico-ipip").map_err(words)?.text.to_owned();
+    let mut text = kernel::builtin("calico-ipip")?.text;
     text.push_str(&format!(
         "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: many}}\nspec:\n  replicas: {pods}\n  \
          selector: {{matchLabels: {{app: many}}}}\n  template:\n    metadata: {{labels: {{app: many}}}}\n    \

@@ -2,22 +2,18 @@
 //! through its Service. Needs root; without it, or without one of the programs, a test is counted as ignored, unless
 //! MINIK_REQUIRE is set.
 
-#![allow(clippy::disallowed_methods, reason = "tests start what they check")]
-
-#[path = "kernel/mod.rs"]
 mod kernel;
 
 use std::net::IpAddr;
-use std::process::{Command, Output, Stdio};
 
-use libtest_mimic::{Arguments, Failed};
+use kernel::Outcome;
+use kernel::lab::Cluster;
+use libtest_mimic::Arguments;
 use minik::agent::{self, Orders};
 use minik::dns::{ServiceRecords, Target};
 
-type Outcome = Result<(), String>;
-
 /// A test: its name, the programs it needs, and itself.
-type Test = (&'static str, &'static [&'static str], fn(&Cluster) -> Outcome);
+type Test = (&'static str, &'static [&'static str], fn(&Dns) -> Outcome);
 
 const TESTS: &[Test] = &[
     ("pods_have_the_resolver_that_kubelet_writes", &["cat"], resolver),
@@ -35,45 +31,29 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // The last one changes what the others ask for.
     arguments.test_threads = Some(1);
-    let lacking = |tool: &str| !Command::new("which").arg(tool).output().is_ok_and(|found| found.status.success());
-    let trial = |(name, needs, test): &Test| {
-        let name = *name;
-        let missing = kernel::not_root().or_else(|| {
-            let tool = ["ip", "iptables-restore"].iter().chain(*needs).find(|tool| lacking(tool));
-            tool.map(|tool| format!("no {tool}"))
-        });
-        let test = *test;
-        kernel::trial(name, missing, move || {
-            let cluster = Cluster::up(name)?;
-            test(&cluster).map_err(Failed::from)
-        })
+    let trial = |&(name, needs, test): &Test| {
+        let programs = ["ip", "iptables-restore"].iter().chain(needs);
+        let missing = kernel::not_root().or_else(|| kernel::lacking(programs));
+        kernel::trial(name, missing, move || Ok(test(&Dns::up(name)?)?))
     };
     libtest_mimic::run(&arguments, TESTS.iter().map(trial).collect()).exit();
 }
 
-/// The cluster of topologies/manifests/dns.yaml, removed when dropped.
-struct Cluster {
-    name: String,
-}
+/// The cluster of topologies/manifests/dns.yaml.
+struct Dns(Cluster);
 
-impl Cluster {
-    fn up(test: &str) -> Result<Cluster, String> {
+impl Dns {
+    fn up(test: &str) -> Result<Dns, String> {
         let short: String = test.chars().filter(|c| *c != '_').take(8).collect();
-        let cluster = Cluster { name: format!("dns{}{short}", std::process::id()) };
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/manifests/dns.yaml");
-        cluster.minik(&["up", file])?;
-        Ok(cluster)
+        let cluster = Cluster::named(&short).healing();
+        cluster.minik(&["up", concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/manifests/dns.yaml")])?;
+        Ok(Dns(cluster))
     }
 
-    fn minik(&self, arguments: &[&str]) -> Result<String, String> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_minik"));
-        text(command.args(["-c", &self.name]).args(arguments))
-    }
-
-    /// Runs a command line in a pod.
+    /// Runs a command line in a pod by `minik exec`.
     fn exec(&self, pod: &str, line: &str) -> Result<String, String> {
         let words: Vec<&str> = ["exec", pod, "--"].into_iter().chain(line.split(' ')).collect();
-        self.minik(&words)
+        self.0.minik(&words)
     }
 
     /// What dig prints in the pod `client`, without what differs from run to run.
@@ -99,27 +79,9 @@ impl Cluster {
 
     /// The names of the DNS servers' pods.
     fn servers(&self) -> Result<Vec<String>, String> {
-        let text = self.minik(&["get", "pods", "-n", "kube-system"])?;
+        let text = self.0.minik(&["get", "pods", "-n", "kube-system"])?;
         let names = text.lines().filter_map(|line| line.split_whitespace().next());
         Ok(names.filter(|name| name.starts_with("coredns-")).map(|name| format!("kube-system/{name}")).collect())
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if let Err(why) = self.minik(&["down"]) {
-            eprintln!("{why}");
-        }
-    }
-}
-
-fn text(command: &mut Command) -> Result<String, String> {
-    let Output { status, stdout, stderr } =
-        command.stdin(Stdio::null()).output().map_err(|e| format!("cannot run {command:?}: {e}"))?;
-    let stdout = String::from_utf8_lossy(&stdout).into_owned();
-    match status.success() {
-        true => Ok(stdout),
-        false => Err(format!("{command:?}: {status}\n{stdout}{}", String::from_utf8_lossy(&stderr))),
     }
 }
 
@@ -127,7 +89,7 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Ou
     if found == expected { Ok(()) } else { Err(format!("{what}: {found:#?}\nexpected: {expected:#?}")) }
 }
 
-fn resolver(cluster: &Cluster) -> Outcome {
+fn resolver(cluster: &Dns) -> Outcome {
     let usual =
         "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n";
     same("client", cluster.exec("client", "cat /etc/resolv.conf")?, usual.to_owned())?;
@@ -140,7 +102,7 @@ fn resolver(cluster: &Cluster) -> Outcome {
     same("hosts", hosts.lines().any(|own| own == line), true).map_err(|e| format!("{e}\n{hosts}"))
 }
 
-fn dig(cluster: &Cluster) -> Outcome {
+fn dig(cluster: &Dns) -> Outcome {
     let webs: Vec<String> =
         ["web-0", "web-1", "web-2"].into_iter().map(|pod| cluster.address(pod)).collect::<Result<_, _>>()?;
     let mut sorted = webs.clone();
@@ -183,7 +145,7 @@ fn dig(cluster: &Cluster) -> Outcome {
     Ok(())
 }
 
-fn short_names(cluster: &Cluster) -> Outcome {
+fn short_names(cluster: &Dns) -> Outcome {
     for name in ["test-service", "test-service.default", "test-service.default.svc", "kubernetes.default"] {
         let text = cluster.exec("client", &format!("nslookup {name}"))?;
         let address = if name.starts_with("kube") { "10.96.0.1" } else { "10.96.30.80" };
@@ -197,7 +159,7 @@ fn short_names(cluster: &Cluster) -> Outcome {
     same("missing", missing.contains("server can't find nothing-here"), true).map_err(|e| format!("{e}\n{missing}"))
 }
 
-fn curl(cluster: &Cluster) -> Outcome {
+fn curl(cluster: &Dns) -> Outcome {
     for url in ["http://test-service", "http://web-0.web", "http://alias.default.svc.cluster.local"] {
         let page = cluster.exec("client", &format!("curl -sS --max-time 10 {url}"))?;
         same(url, page.contains("Welcome to nginx!"), true)?;
@@ -207,7 +169,7 @@ fn curl(cluster: &Cluster) -> Outcome {
         .map_err(|e| format!("{e}\n{missing}"))
 }
 
-fn transports(cluster: &Cluster) -> Outcome {
+fn transports(cluster: &Dns) -> Outcome {
     let name = "kube-dns.kube-system.svc.cluster.local";
     same("TCP", cluster.short(&format!("+tcp {name}"))?, vec!["10.96.0.10".to_owned()])?;
     let mut orders = orders(cluster)?;
@@ -221,7 +183,7 @@ fn transports(cluster: &Cluster) -> Outcome {
     same("whole", cluster.short("many.default.svc.cluster.local")?.len(), 200)
 }
 
-fn servers(cluster: &Cluster) -> Outcome {
+fn servers(cluster: &Dns) -> Outcome {
     let servers = cluster.servers()?;
     same("servers", servers.len(), 2)?;
     for server in servers {
@@ -240,7 +202,7 @@ fn servers(cluster: &Cluster) -> Outcome {
     )
 }
 
-fn pages(cluster: &Cluster) -> Outcome {
+fn pages(cluster: &Dns) -> Outcome {
     let server = cluster.servers()?.into_iter().next().ok_or("no server")?;
     let address = cluster.address(&server)?;
     for (page, expected) in [(":8080/health", "OK"), (":8181/ready", "OK"), (":9153/health", "404 page not found\n")] {
@@ -272,39 +234,39 @@ fn at(name: &str, addresses: Vec<IpAddr>) -> ServiceRecords {
 }
 
 /// The orders of the cluster's agent.
-fn orders(cluster: &Cluster) -> Result<Orders, String> {
-    let path = minik::kernel::state::dir(&cluster.name).join("orders.json");
+fn orders(cluster: &Dns) -> Result<Orders, String> {
+    let path = minik::kernel::state::dir(&cluster.0.name).join("orders.json");
     let text = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     serde_json::from_slice(&text).map_err(|e| format!("cannot read {}: {e}", path.display()))
 }
 
 /// The cluster changes as its users change it; DNS knows at once.
-fn live(cluster: &Cluster) -> Outcome {
+fn live(cluster: &Dns) -> Outcome {
     let count = || cluster.short("web.default.svc.cluster.local").map(|lines| lines.len());
     same("at first", count()?, 3)?;
-    cluster.minik(&["scale", "statefulset", "web", "--replicas", "5"])?;
+    cluster.0.minik(&["scale", "statefulset", "web", "--replicas", "5"])?;
     same("scaled up", count()?, 5)?;
     let last = cluster.address("web-4")?;
     same("the new one", cluster.short("web-4.web.default.svc.cluster.local")?, vec![last])?;
-    cluster.minik(&["scale", "statefulset", "web", "--replicas", "1"])?;
+    cluster.0.minik(&["scale", "statefulset", "web", "--replicas", "1"])?;
     same("scaled down", count()?, 1)?;
-    let file = std::env::temp_dir().join(format!("{}.yaml", cluster.name));
+    let file = std::env::temp_dir().join(format!("{}.yaml", cluster.0.name));
     let manifest =
         "apiVersion: v1\nkind: Service\nmetadata: {name: later}\nspec: {clusterIP: 10.96.30.81, ports: [{port: 80}]}\n";
     std::fs::write(&file, manifest).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
-    let applied = cluster.minik(&["apply", "-f", &file.to_string_lossy()]);
+    let applied = cluster.0.minik(&["apply", "-f", &file.to_string_lossy()]);
     std::fs::remove_file(&file).map_err(|e| format!("cannot remove {}: {e}", file.display()))?;
     applied?;
     same("applied", cluster.short("later.default.svc.cluster.local")?, vec!["10.96.30.81".to_owned()])?;
-    cluster.minik(&["delete", "service", "later"])?;
+    cluster.0.minik(&["delete", "service", "later"])?;
     same("deleted", cluster.short("later.default.svc.cluster.local")?, Vec::new())?;
     // One server fewer: the other one answers through the Service, and the reverse name of the first is gone.
-    cluster.minik(&["scale", "deployment", "coredns", "--replicas", "1", "-n", "kube-system"])?;
+    cluster.0.minik(&["scale", "deployment", "coredns", "--replicas", "1", "-n", "kube-system"])?;
     same("servers", cluster.servers()?.len(), 1)?;
     same("one server", cluster.short("test-service.default.svc.cluster.local")?, vec!["10.96.30.80".to_owned()])
 }
 
-fn replaced(cluster: &Cluster) -> Outcome {
+fn replaced(cluster: &Dns) -> Outcome {
     let server = cluster.servers()?.into_iter().next().ok_or("no server")?;
     let question = "new.default.svc.cluster.local";
     same("before", cluster.short(question)?, Vec::new())?;
@@ -319,6 +281,6 @@ fn replaced(cluster: &Cluster) -> Outcome {
     same("after", cluster.short(question)?, vec!["10.96.7.7".to_owned()])?;
     same("sockets", sockets()?, before)?;
     // Another agent begins with what the last one knew.
-    cluster.minik(&["agent", "restart"])?;
+    cluster.0.minik(&["agent", "restart"])?;
     same("restarted", cluster.short(question)?, vec!["10.96.7.7".to_owned()])
 }

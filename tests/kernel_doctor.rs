@@ -6,7 +6,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests start what they check")]
 
-#[path = "kernel/mod.rs"]
 mod kernel;
 
 use std::os::unix::fs::symlink;

@@ -2,27 +2,12 @@
 //! expected is what real nodes of flannel v0.28.9 show. Needs root; without it, or without one of the programs, a test is
 //! counted as ignored, with the reason in its name, unless MINIK_REQUIRE is set.
 
-#![allow(clippy::disallowed_methods, reason = "tests start what they check")]
-
-#[path = "kernel/fields.rs"]
-mod fields;
-#[path = "kernel/mod.rs"]
 mod kernel;
-#[path = "kernel_cluster/lab.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
-mod lab;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Output, Stdio};
-
-use lab::{Cluster, Outcome, contains, equal};
-use libtest_mimic::{Arguments, Failed};
-use minik::plan::{Plan, Role};
-use minik::topology::{Overrides, Source, builtin};
+use kernel::lab::Cluster;
+use kernel::tcpdump::Dump;
+use kernel::{Outcome, Test, contains, equal, same, shell, until};
 use serde_json::{Value, json};
-
-/// A test: its name, the programs it needs, and itself.
-type Test = (&'static str, &'static [&'static str], fn() -> Outcome);
 
 const TESTS: &[Test] = &[
     ("vxlan_s_device_and_entries_are_flanneld_s", &["bridge"], vxlan_device),
@@ -49,66 +34,17 @@ const MODES: [(&str, &str); 4] = [
 ];
 
 fn main() {
-    let arguments = Arguments::from_args();
-    let trials = TESTS
-        .iter()
-        .map(|&(name, needs, test)| kernel::trial(name, missing(needs), move || test().map_err(Failed::from)));
-    libtest_mimic::run(&arguments, trials.collect()).exit();
-}
-
-fn missing(programs: &[&str]) -> Option<String> {
-    if let Some(reason) = kernel::not_root() {
-        return Some(reason);
-    }
-    let always = ["ip", "iptables", "iptables-restore"];
-    let lacking = always.iter().chain(programs).find(|program| !lab::installed(program))?;
-    Some(format!("no {lacking}"))
-}
-
-/// A mode's own cluster, and its plan.
-fn up(tag: &str, mode: &str) -> Result<(Cluster, Plan), String> {
-    let source = builtin::find(mode).map_err(|e| e.to_string())?.source();
-    let cluster = Cluster::named(tag);
-    cluster.minik(&["up", mode])?;
-    let overrides = Overrides { cluster_name: Some(cluster.name.clone()), ..Overrides::default() };
-    let parsed = minik::topology::parse(&[Source::new("x.yaml", source.text)], &overrides);
-    let plan = minik::cni::plan(&parsed.map_err(|e| e.to_string())?, kernel::datapath()).map_err(|e| e.to_string())?;
-    Ok((cluster, plan))
-}
-
-/// All that comes of `minik up` with a topology's text.
-fn up_text(cluster: &Cluster, text: &str) -> Result<Output, String> {
-    let mut minik = cluster.command(&["up", "-"]);
-    minik.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = minik.spawn().map_err(|e| e.to_string())?;
-    child.stdin.take().ok_or("no stdin")?.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
-    child.wait_with_output().map_err(|e| e.to_string())
-}
-
-/// The first pod on a node with its address.
-fn pod_on(plan: &Plan, wanted: &str) -> Result<(String, String), String> {
-    let on_node = |role: &Role| matches!(role, Role::Pod { node, .. } if node == wanted);
-    let pod = plan.namespaces.iter().find(|ns| on_node(&ns.role)).ok_or("no pod there")?;
-    Ok((pod.name.clone(), pod.address().ok_or("no address")?.to_string()))
-}
-
-/// What a tool prints as JSON.
-fn tool(cluster: &Cluster, ns: &str, command: &str) -> Result<Value, String> {
-    serde_json::from_str(&cluster.exec(ns, command)?).map_err(|e| format!("{command}: {e}"))
+    kernel::run(TESTS, &["ip", "iptables", "iptables-restore"], None);
 }
 
 /// The routes of a node that lead to pods, as `ip -j route` has them: destination, gateway, device and flags.
 fn pod_routes(cluster: &Cluster, node: &str) -> Result<Vec<[String; 4]>, String> {
-    let routes = tool(cluster, node, "ip -j route")?;
+    let routes = cluster.json(node, "ip -j route")?;
     let text = |route: &Value, key: &str| route[key].as_str().unwrap_or_default().to_owned();
     let flags = |route: &Value| route["flags"].as_array().into_iter().flatten().map(Value::to_string).collect();
     let rows = routes.as_array().into_iter().flatten();
     let rows = rows.map(|route| [text(route, "dst"), text(route, "gateway"), text(route, "dev"), flags(route)]);
     Ok(rows.filter(|row| row[0].starts_with("10.244.") && row[2] != "cni0").collect())
-}
-
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, seen: &T) -> Outcome {
-    if expected == seen { Ok(()) } else { Err(format!("{what}: expected\n{expected:?}\nand see\n{seen:?}")) }
 }
 
 /// The parts of `expected`, whatever else there is.
@@ -119,47 +55,11 @@ fn holds(what: &str, expected: &Value, seen: &Value) -> Outcome {
     }
 }
 
-/// A tcpdump on a device, listening.
-struct Dump {
-    child: Child,
-    /// Kept open, for tcpdump counts its packets there when it ends.
-    _errors: BufReader<std::process::ChildStderr>,
-}
-
-impl Dump {
-    /// It ends after so many packets.
-    fn on(cluster: &Cluster, (ns, device): (&str, &str), packets: &str, filter: &str) -> Result<Dump, String> {
-        let netns = cluster.netns(ns);
-        let mut child = Command::new("ip")
-            .args(["netns", "exec", &netns, "timeout", "20", "tcpdump", "-lnnvei", device, "-c", packets])
-            .args(filter.split(' '))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("cannot run tcpdump: {e}"))?;
-        let mut errors = BufReader::new(child.stderr.take().ok_or("no stderr")?);
-        let mut line = String::new();
-        while !line.contains("listening on") {
-            line.clear();
-            if errors.read_line(&mut line).map_err(|e| e.to_string())? == 0 {
-                return Err(format!("tcpdump in {ns} did not start"));
-            }
-        }
-        Ok(Dump { child, _errors: errors })
-    }
-
-    fn text(self) -> Result<String, String> {
-        let output = self.child.wait_with_output().map_err(|e| e.to_string())?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-}
-
 /// What one ping from a pod of `from` to a pod of `to` and its answer look like on the NIC of `to`; `ttl` is that of the
 /// answer in the end.
-fn ping_seen(lab: &(Cluster, Plan), from: &str, to: &str, filter: &str, ttl: u8) -> Result<(String, String), String> {
-    let (cluster, plan) = lab;
-    let ((pod, source), (_, target)) = (pod_on(plan, from)?, pod_on(plan, to)?);
-    let dump = Dump::on(cluster, (to, "ens33"), "2", filter)?;
+fn ping_seen(cluster: &Cluster, from: &str, to: &str, filter: &str, ttl: u8) -> Result<(String, String), String> {
+    let ((pod, source), (_, target)) = (cluster.pod_on(from)?, cluster.pod_on(to)?);
+    let dump = Dump::on(cluster, (to, "ens33"), "-lnnve", 2, filter)?;
     contains(&cluster.exec(&pod, &format!("ping -n -c 1 -W 2 {target}"))?, &format!("ttl={ttl} "))?;
     Ok((dump.text()?, format!("{source} > {target}: ICMP echo request")))
 }
@@ -173,9 +73,7 @@ fn no_answer(cluster: &Cluster, from: &str, arguments: &str) -> Result<String, S
 
 /// A counter of a tunnel, of which `minik status` must speak.
 fn counter(cluster: &Cluster, node: &str, name: &str) -> Result<Option<u64>, String> {
-    // Its exit code speaks of rules added by hand.
-    let status: Value = serde_json::from_slice(&cluster.minik_output(&["status", "-o", "json"])?.stdout)
-        .map_err(|e| format!("minik status: {e}"))?;
+    let status = cluster.status_json()?;
     let netns = cluster.netns(node);
     let tunnels = status["agent"]["tunnels"].as_array().cloned().unwrap_or_default();
     let tunnel = tunnels.iter().find(|tunnel| tunnel["netns"] == netns.as_str() && tunnel["device"] == "flannel0");
@@ -184,45 +82,45 @@ fn counter(cluster: &Cluster, node: &str, name: &str) -> Result<Option<u64>, Str
 }
 
 fn vxlan_device() -> Outcome {
-    let (cluster, _) = up("fvd", "flannel-vxlan")?;
+    let cluster = Cluster::up("fvd", "flannel-vxlan")?;
     let macs: Vec<Value> = ["node-1", "node-2"]
         .iter()
-        .map(|node| Ok(tool(&cluster, node, "ip -j link show dev flannel.1")?[0]["address"].clone()))
+        .map(|node| Ok(cluster.json(node, "ip -j link show dev flannel.1")?[0]["address"].clone()))
         .collect::<Result<_, String>>()?;
-    let link = tool(&cluster, "node-1", "ip -d -j link show dev flannel.1")?;
+    let link = cluster.json("node-1", "ip -d -j link show dev flannel.1")?;
     let data = json!({"id": 1, "local": "10.1.10.9", "link": "ens33", "port": 8472, "learning": false});
     holds("flannel.1", &json!({"mtu": 1450, "linkinfo": {"info_kind": "vxlan", "info_data": data}}), &link[0])?;
     contains(&cluster.exec("node-1", "ip address show dev flannel.1")?, "inet 10.244.0.0/32 scope global flannel.1")?;
-    let neighbours = tool(&cluster, "node-1", "ip -j neigh show dev flannel.1")?;
+    let neighbours = cluster.json("node-1", "ip -j neigh show dev flannel.1")?;
     same("neighbours", &json!([{"dst": "10.244.1.0", "lladdr": macs[1], "state": ["PERMANENT"]}]), &neighbours)?;
-    let fdb = tool(&cluster, "node-1", "bridge -j fdb show dev flannel.1")?;
+    let fdb = cluster.json("node-1", "bridge -j fdb show dev flannel.1")?;
     let entry = json!([{"mac": macs[1], "dst": "10.1.10.10", "flags": ["self"], "state": "permanent"}]);
     // Older programs name the device in each entry though they were asked for one.
     same("entries of the FDB", &1, &fdb.as_array().map_or(0, Vec::len))?;
     holds("FDB", &entry[0], &fdb[0])?;
     let route = ["10.244.1.0/24", "10.244.1.0", "flannel.1", "\"onlink\""].map(str::to_owned);
     same("routes of node-1", &vec![route], &pod_routes(&cluster, "node-1")?)?;
-    let bridge = tool(&cluster, "node-1", "ip -d -j link show dev cni0")?;
+    let bridge = cluster.json("node-1", "ip -d -j link show dev cni0")?;
     holds("cni0", &json!({"mtu": 1450, "linkinfo": {"info_kind": "bridge"}}), &bridge[0])?;
     contains(&cluster.exec("node-1", "ip address show dev cni0")?, "inet 10.244.0.1/24 brd 10.244.0.255 scope global")
 }
 
 fn vxlan_wire() -> Outcome {
-    let lab = up("fvw", "flannel-vxlan")?;
-    let (seen, echo) = ping_seen(&lab, "node-1", "node-2", "udp port 8472", 62)?;
+    let cluster = Cluster::up("fvw", "flannel-vxlan")?;
+    let (seen, echo) = ping_seen(&cluster, "node-1", "node-2", "udp port 8472", 62)?;
     contains(&seen, "length 148: (tos 0x0, ttl 64,")?;
     contains(&seen, "> 10.1.10.10.8472:")?;
     contains(&seen, &echo)
 }
 
 fn host_gw() -> Outcome {
-    let lab = up("fhg", "flannel-host-gw")?;
+    let cluster = Cluster::up("fhg", "flannel-host-gw")?;
     let route = ["10.244.1.0/24", "10.1.10.10", "ens33", ""].map(str::to_owned);
-    same("routes of node-1", &vec![route], &pod_routes(&lab.0, "node-1")?)?;
-    if lab.0.exec("node-1", "ip link")?.contains("flannel") {
+    same("routes of node-1", &vec![route], &pod_routes(&cluster, "node-1")?)?;
+    if cluster.exec("node-1", "ip link")?.contains("flannel") {
         return Err("nothing is encapsulated, so there is no device of flannel's".to_owned());
     }
-    let (seen, echo) = ping_seen(&lab, "node-1", "node-2", "icmp", 62)?;
+    let (seen, echo) = ping_seen(&cluster, "node-1", "node-2", "icmp", 62)?;
     contains(&seen, "length 98: (tos 0x0, ttl 63,")?;
     contains(&seen, &echo)
 }
@@ -244,37 +142,37 @@ spec:
 
 fn host_gw_far() -> Outcome {
     let cluster = Cluster::named("ffar");
-    let output = up_text(&cluster, FAR)?;
+    let output = cluster.fed(&["up", "-"], FAR)?;
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     same("exit code", &Some(2), &output.status.code())?;
     contains(&error, "`ip route add 10.244.1.0/24 via 10.1.20.9 dev ens33` is refused")?;
     contains(&error, "hint: put all nodes on one segment, or take flannel-vxlan-directrouting")?;
-    if lab::shell("ip netns list")?.contains(&cluster.name) || minik::kernel::state::dir(&cluster.name).exists() {
+    if shell("ip netns list")?.contains(&cluster.name) || minik::kernel::state::dir(&cluster.name).exists() {
         return Err("something is left of it".to_owned());
     }
     Ok(())
 }
 
 fn direct_routing() -> Outcome {
-    let lab = up("fdr", "flannel-vxlan-directrouting")?;
+    let cluster = Cluster::up("fdr", "flannel-vxlan-directrouting")?;
     let near = ["10.244.1.0/24", "10.1.10.10", "ens33", ""].map(str::to_owned);
     let far = ["10.244.2.0/24", "10.244.2.0", "flannel.1", "\"onlink\""].map(str::to_owned);
-    same("routes of node-1", &vec![near, far], &pod_routes(&lab.0, "node-1")?)?;
-    let fdb = lab.0.exec("node-1", "bridge fdb show dev flannel.1")?;
+    same("routes of node-1", &vec![near, far], &pod_routes(&cluster, "node-1")?)?;
+    let fdb = cluster.exec("node-1", "bridge fdb show dev flannel.1")?;
     contains(&fdb, "dst 10.1.20.9 self permanent")?;
-    let neighbours = lab.0.exec("node-1", "ip neigh show dev flannel.1")?;
+    let neighbours = cluster.exec("node-1", "ip neigh show dev flannel.1")?;
     same("entries for the near node", &(1, 1), &(fdb.lines().count(), neighbours.lines().count()))?;
-    let (seen, echo) = ping_seen(&lab, "node-1", "node-2", "icmp", 62)?;
+    let (seen, echo) = ping_seen(&cluster, "node-1", "node-2", "icmp", 62)?;
     contains(&seen, "length 98: (tos 0x0, ttl 63,")?;
     contains(&seen, &echo)?;
-    let (seen, echo) = ping_seen(&lab, "node-1", "node-3", "udp port 8472", 62)?;
+    let (seen, echo) = ping_seen(&cluster, "node-1", "node-3", "udp port 8472", 62)?;
     contains(&seen, "length 148: (tos 0x0, ttl 63,")?;
     contains(&seen, &echo)
 }
 
 fn udp_device() -> Outcome {
-    let (cluster, _) = up("fud", "flannel-udp")?;
-    let link = tool(&cluster, "node-1", "ip -d -j link show dev flannel0")?;
+    let cluster = Cluster::up("fud", "flannel-udp")?;
+    let link = cluster.json("node-1", "ip -d -j link show dev flannel0")?;
     let expected = json!({"mtu": 1472, "link_type": "none", "operstate": "UP", "linkinfo": {"info_kind": "tun"}});
     holds("flannel0", &expected, &link[0])?;
     contains(&cluster.exec("node-1", "ip address show dev flannel0")?, "inet 10.244.0.0/32 scope global flannel0")?;
@@ -285,24 +183,23 @@ fn udp_device() -> Outcome {
 }
 
 fn udp_wire() -> Outcome {
-    let lab = up("fuw", "flannel-udp")?;
+    let cluster = Cluster::up("fuw", "flannel-udp")?;
     // 16 bytes after the start of the UDP header is the TTL of the inner packet: 64, less by node-1 and by its flannel0.
-    let (seen, _) = ping_seen(&lab, "node-1", "node-2", "udp port 8285 and udp[16]=62", 60)?;
+    let (seen, _) = ping_seen(&cluster, "node-1", "node-2", "udp port 8285 and udp[16]=62", 60)?;
     let headers = seen.lines().filter(|line| line.contains("length 126: (tos 0x0, ttl 64,")).count();
     same("datagrams of 98 bytes less the Ethernet header and 42 bytes of headers", &2, &headers)?;
     same("datagrams that must not be fragmented", &2, &seen.matches("flags [DF], proto UDP (17), length 112").count())?;
     contains(&seen, "10.1.10.9.8285 > 10.1.10.10.8285: UDP, length 84")?;
     contains(&seen, "10.1.10.10.8285 > 10.1.10.9.8285: UDP, length 84")?;
-    let (cluster, plan) = &lab;
-    let ((pod, _), (_, target)) = (pod_on(plan, "node-1")?, pod_on(plan, "node-2")?);
-    let dump = Dump::on(cluster, ("node-2", "flannel0"), "1", "icmp[0]=8")?;
+    let ((pod, _), (_, target)) = (cluster.pod_on("node-1")?, cluster.pod_on("node-2")?);
+    let dump = Dump::on(&cluster, ("node-2", "flannel0"), "-lnnve", 1, "icmp[0]=8")?;
     cluster.exec(&pod, &format!("ping -n -c 1 -W 2 {target}"))?;
     contains(&dump.text()?, "ttl 61,")
 }
 
 fn udp_ttl() -> Outcome {
-    let (cluster, plan) = up("fut", "flannel-udp")?;
-    let ((pod, _), (_, target)) = (pod_on(&plan, "node-1")?, pod_on(&plan, "node-2")?);
+    let cluster = Cluster::up("fut", "flannel-udp")?;
+    let ((pod, _), (_, target)) = (cluster.pod_on("node-1")?, cluster.pod_on("node-2")?);
     contains(&no_answer(&cluster, &pod, &format!("-t 1 {target}"))?, "Time to live exceeded")?;
     for (ttl, node, cause) in [(2, "node-1", "dropped: TtlOut"), (3, "node-2", "dropped: TtlIn")] {
         let seen = no_answer(&cluster, &pod, &format!("-t {ttl} {target}"))?;
@@ -318,12 +215,12 @@ fn udp_ttl() -> Outcome {
 /// flannel's proxy speaks from the device's own address, and so into the wind: what comes with an address of the node's
 /// as source is a martian to the kernel, unless it is told to take it.
 fn udp_nobody() -> Outcome {
-    let (cluster, plan) = up("fun", "flannel-udp")?;
-    let (pod, address) = pod_on(&plan, "node-1")?;
+    let cluster = Cluster::up("fun", "flannel-udp")?;
+    let (pod, address) = cluster.pod_on("node-1")?;
     no_answer(&cluster, &pod, "10.244.7.7")?;
     same("packets that no node takes", &Some(1), &counter(&cluster, "node-1", "dropped: NoRoute")?)?;
-    let at_device = Dump::on(&cluster, ("node-1", "flannel0"), "2", "icmp[0]=3")?;
-    let at_pod = Dump::on(&cluster, (&pod, "eth0"), "1", "icmp[0]=3")?;
+    let at_device = Dump::on(&cluster, ("node-1", "flannel0"), "-lnnve", 2, "icmp[0]=3")?;
+    let at_pod = Dump::on(&cluster, (&pod, "eth0"), "-lnnve", 1, "icmp[0]=3")?;
     let said = format!("10.244.0.0 > {address}: ICMP net 10.244.7.7 unreachable, length 36");
     cluster.exec(&pod, "bash -c 'echo x >/dev/udp/10.244.7.7/1053'")?;
     cluster.exec("node-1", "sh -c 'echo 1 >/proc/sys/net/ipv4/conf/flannel0/accept_local'")?;
@@ -341,8 +238,8 @@ fn udp_nobody() -> Outcome {
 }
 
 fn udp_filtered() -> Outcome {
-    let (cluster, plan) = up("fuf", "flannel-udp")?;
-    let ((pod, _), (_, target)) = (pod_on(&plan, "node-1")?, pod_on(&plan, "node-2")?);
+    let cluster = Cluster::up("fuf", "flannel-udp")?;
+    let ((pod, _), (_, target)) = (cluster.pod_on("node-1")?, cluster.pod_on("node-2")?);
     let rule = "iptables -I OUTPUT -p udp --dport 8285 -j DROP";
     cluster.exec("node-1", rule)?;
     no_answer(&cluster, &pod, &target)?;
@@ -355,13 +252,11 @@ fn udp_filtered() -> Outcome {
 }
 
 fn udp_restarted() -> Outcome {
-    let (cluster, plan) = up("fur", "flannel-udp")?;
-    let ((pod, _), (_, target)) = (pod_on(&plan, "node-1")?, pod_on(&plan, "node-2")?);
-    let status: Value = serde_json::from_str(&cluster.minik(&["status", "-o", "json"])?).map_err(|e| e.to_string())?;
-    let pid = status["agent"]["pid"].as_u64().ok_or("no process of the agent")?;
-    lab::shell(&format!("kill -9 {pid}"))?;
+    let cluster = Cluster::up("fur", "flannel-udp")?;
+    let ((pod, _), (_, target)) = (cluster.pod_on("node-1")?, cluster.pod_on("node-2")?);
+    shell(&format!("kill -9 {}", cluster.agent()?))?;
     let carried = || cluster.exec("node-1", "ip link show dev flannel0").is_ok_and(|link| !link.contains("NO-CARRIER"));
-    lab::until("flannel0 without a carrier", || !carried())?;
+    until("flannel0 without a carrier", || !carried())?;
     cluster.minik(&["agent", "restart"])?;
     contains(&cluster.exec(&pod, &format!("ping -n -c 1 -W 2 {target}"))?, " 1 received")
 }
@@ -384,7 +279,7 @@ const RULES: &str = "\
 
 fn rules() -> Outcome {
     for (mode, _) in MODES {
-        let (cluster, _) = up("frl", mode)?;
+        let cluster = Cluster::up("frl", mode)?;
         let listed = cluster.exec("node-1", "iptables -S")? + &cluster.exec("node-1", "iptables -t nat -S")?;
         let seen: String =
             listed.lines().filter(|line| line.contains("FLANNEL")).map(|line| format!("{line}\n")).collect();
@@ -395,8 +290,8 @@ fn rules() -> Outcome {
 
 fn subnet_env() -> Outcome {
     for (mode, mtu) in MODES {
-        let (cluster, plan) = up("fse", mode)?;
-        for (number, node) in plan.nodes().enumerate() {
+        let cluster = Cluster::up("fse", mode)?;
+        for (number, node) in cluster.plan()?.nodes().enumerate() {
             let seen = cluster.minik(&["exec", &node.name, "--", "cat", "/run/flannel/subnet.env"])?;
             let expected = format!(
                 "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.{number}.1/24\nFLANNEL_MTU={mtu}\nFLANNEL_IPMASQ=true\n"
@@ -423,7 +318,7 @@ fn config_map() -> Outcome {
             "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: kube-flannel-cfg, namespace: kube-flannel}}\n\
              data:\n  net-conf.json: '{conf}'\n"
         );
-        let output = up_text(&cluster, &(near.clone() + &map))?;
+        let output = cluster.fed(&["up", "-"], &(near.clone() + &map))?;
         contains(&String::from_utf8_lossy(&output.stderr), &format!(": {mode} with 2 nodes and 0 pods is up"))?;
         contains(&cluster.exec("node-2", "ip route")?, "10.240.0.0/")?;
         cluster.minik(&["down"])?;

@@ -2,96 +2,42 @@
 //! not at all. Needs root; without it, or without one of the programs, a test is counted as ignored, unless
 //! MINIK_REQUIRE is set.
 
-#![allow(clippy::disallowed_methods, reason = "tests start what they check")]
-
 mod kernel;
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use kernel::patience;
-use libtest_mimic::{Arguments, Failed};
-
-/// A test: its name, and itself.
-type Test = (&'static str, fn() -> Outcome);
-
-/// Nothing, or why it failed.
-type Outcome = Result<(), String>;
-
-const MINIK: &str = env!("CARGO_BIN_EXE_minik");
+use kernel::lab::Cluster;
+use kernel::{Outcome, Test, contains, equal, patience};
 
 const TESTS: &[Test] = &[
-    ("host_gw_routes_come_back_within_ten_seconds", host_gw),
-    ("direct_routing_s_routes_do_not", direct_routing),
-    ("flanneld_s_rules_come_back_and_nobody_else_s", flannel_rules),
-    ("flannel_1_set_down_and_up_loses_its_routes_for_good", vxlan_down_and_up),
-    ("bird_s_routes_come_back_at_its_scan", bird_routes),
-    ("felix_puts_back_rules_sets_routes_and_devices", felix),
-    ("kube_proxy_looks_for_its_canary_alone", canary),
-    ("without_healing_nothing_comes_back", no_heal),
-    ("commands_and_healing_do_not_meet", commands),
-    ("watch_says_what_is_lost_and_who_put_it_back", watch),
+    ("host_gw_routes_come_back_within_ten_seconds", &[], host_gw),
+    ("direct_routing_s_routes_do_not", &[], direct_routing),
+    ("flanneld_s_rules_come_back_and_nobody_else_s", &[], flannel_rules),
+    ("flannel_1_set_down_and_up_loses_its_routes_for_good", &["bridge"], vxlan_down_and_up),
+    ("bird_s_routes_come_back_at_its_scan", &[], bird_routes),
+    ("felix_puts_back_rules_sets_routes_and_devices", &[], felix),
+    ("kube_proxy_looks_for_its_canary_alone", &[], canary),
+    ("without_healing_nothing_comes_back", &[], no_heal),
+    ("commands_and_healing_do_not_meet", &[], commands),
+    ("watch_says_what_is_lost_and_who_put_it_back", &[], watch),
 ];
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
-    let lacking = || {
-        let needs = ["ip", "iptables", "iptables-save", "ipset"];
-        let lacking = needs.iter().find(|tool| shell(&format!("command -v {tool}")).is_err());
-        lacking.map(|tool| format!("no {tool}"))
-    };
-    let missing = kernel::not_root().or_else(lacking);
-    let trials =
-        TESTS.iter().map(|&(name, test)| kernel::trial(name, missing.clone(), move || test().map_err(Failed::from)));
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    kernel::run(TESTS, &["ip", "iptables", "iptables-save", "ipset"], Some(1));
 }
 
-fn shell(command: &str) -> Result<String, String> {
-    let output = Command::new("sh").args(["-c", command]).output().map_err(|e| format!("cannot run sh: {e}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        return Ok(text);
-    }
-    Err(format!("{command}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr)))
-}
-
-/// A cluster that is removed when the test ends, however it ends.
-struct Lab(String);
+/// A cluster with its daemons.
+struct Lab(Cluster);
 
 impl Lab {
-    /// A built-in topology under a name of this test, with these options of `up`.
+    /// A built-in topology or a file, with these options of `up`.
     fn up(tag: &str, mode: &str, options: &[&str]) -> Result<Lab, String> {
-        let lab = Lab(format!("h{}{tag}", std::process::id()));
-        lab.minik(&[&["up", mode], options].concat())?;
-        Ok(lab)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(MINIK);
-        command.args(["-c", &self.0]).args(arguments).env_remove("MINIK_NO_HEAL").env_remove("MINIK_HEAL_SPEED");
-        command
-    }
-
-    fn minik(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = self.command(arguments).output().map_err(|e| e.to_string())?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        match output.status.success() {
-            true => Ok(text),
-            false => Err(format!("minik {arguments:?}:\n{text}{}", String::from_utf8_lossy(&output.stderr))),
-        }
-    }
-
-    /// What `status` prints, whatever it thinks of it.
-    fn status(&self) -> Result<String, String> {
-        let output = self.command(&["status"]).output().map_err(|e| e.to_string())?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    fn on(&self, node: &str, command: &str) -> Result<String, String> {
-        shell(&format!("ip netns exec {} {command}", minik::names::netns(&self.0, node)))
+        let cluster = Cluster::named(tag).healing();
+        cluster.minik(&[&["up", mode], options].concat())?;
+        Ok(Lab(cluster))
     }
 
     /// Waits until a command on a node prints `part`, for as long as the daemon's period and a margin; says how long it
@@ -100,12 +46,12 @@ impl Lab {
         let began = Instant::now();
         let limit = period + patience(Duration::from_secs(2));
         loop {
-            let text = self.on(node, command)?;
+            let text = self.0.exec(node, command)?;
             if text.contains(part) {
                 return Ok(began.elapsed());
             }
             if began.elapsed() > limit {
-                let log = std::fs::read_to_string(minik::agent::log_path(&self.0)).unwrap_or_default();
+                let log = std::fs::read_to_string(minik::agent::log_path(&self.0.name)).unwrap_or_default();
                 return Err(format!("{part}\nis not back after {limit:?}:\n{text}\nthe agent's log:\n{log}"));
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -116,7 +62,7 @@ impl Lab {
     fn stays_away(&self, node: &str, command: &str, part: &str, span: Duration) -> Outcome {
         let began = Instant::now();
         while began.elapsed() < span {
-            if self.on(node, command)?.contains(part) {
+            if self.0.exec(node, command)?.contains(part) {
                 return Err(format!("{part} is back after {:?}", began.elapsed()));
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -125,79 +71,64 @@ impl Lab {
     }
 }
 
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let _ = self.minik(&["down"]);
-    }
-}
-
-fn contains(text: &str, part: &str) -> Outcome {
-    if text.contains(part) { Ok(()) } else { Err(format!("expected to see\n  {part}\nin\n{text}")) }
-}
-
 const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 
 fn host_gw() -> Outcome {
     let lab = Lab::up("a", "flannel-host-gw", &[])?;
     let route = "10.244.1.0/24 via 10.1.10.10 dev ens33";
-    contains(&lab.on("node-1", "ip route")?, route)?;
-    lab.on("node-1", "ip route del 10.244.1.0/24")?;
-    contains(&lab.status()?, &format!("node-1: missing: route {route}"))?;
+    contains(&lab.0.exec("node-1", "ip route")?, route)?;
+    lab.0.exec("node-1", "ip route del 10.244.1.0/24")?;
+    contains(&lab.0.status()?, &format!("node-1: missing: route {route}"))?;
     let took = lab.back("node-1", "ip route", route, SECONDS(10))?;
     eprintln!("flannel host-gw's route: back after {took:?}");
-    contains(&lab.status()?, "drift:     none")
+    contains(&lab.0.status()?, "drift:     none")
 }
 
 fn direct_routing() -> Outcome {
     let lab = Lab::up("b", "flannel-vxlan-directrouting", &[])?;
-    let routes = lab.on("node-1", "ip route")?;
+    let routes = lab.0.exec("node-1", "ip route")?;
     let direct = routes.lines().find(|line| line.starts_with("10.244.") && line.contains("dev ens33"));
     let direct = direct.ok_or_else(|| format!("no direct route in\n{routes}"))?.trim().to_owned();
-    lab.on("node-1", &format!("ip route del {direct}"))?;
+    lab.0.exec("node-1", &format!("ip route del {direct}"))?;
     lab.stays_away("node-1", "ip route", &direct, SECONDS(11))
 }
 
 fn flannel_rules() -> Outcome {
     let lab = Lab::up("c", "flannel-vxlan", &[])?;
-    let rules = lab.on("node-1", "iptables -t nat -S FLANNEL-POSTRTG")?;
+    let rules = lab.0.exec("node-1", "iptables -t nat -S FLANNEL-POSTRTG")?;
     let rule = rules.lines().find(|line| line.contains("MASQUERADE")).ok_or("flannel has no MASQUERADE")?;
-    let before = lab.on("node-1", "iptables -t nat -S")?;
-    lab.on("node-1", &format!("iptables -t nat {}", rule.replacen("-A ", "-D ", 1)))?;
+    let before = lab.0.exec("node-1", "iptables -t nat -S")?;
+    lab.0.exec("node-1", &format!("iptables -t nat {}", rule.replacen("-A ", "-D ", 1)))?;
     // Somebody else's rule is none of flanneld's business.
-    lab.on("node-1", "iptables -t nat -A POSTROUTING -s 192.0.2.0/24 -j ACCEPT")?;
+    lab.0.exec("node-1", "iptables -t nat -A POSTROUTING -s 192.0.2.0/24 -j ACCEPT")?;
     let took = lab.back("node-1", "iptables -t nat -S FLANNEL-POSTRTG", rule, SECONDS(5))?;
     eprintln!("flanneld's rule: back after {took:?}");
-    let after = lab.on("node-1", "iptables -t nat -S")?;
+    let after = lab.0.exec("node-1", "iptables -t nat -S")?;
     let others = "-A POSTROUTING -s 192.0.2.0/24 -j ACCEPT\n";
     contains(&after, others)?;
-    match after.replace(others, "") == before {
-        true => Ok(()),
-        false => Err(format!("other rules than before:\n{before}\n{after}")),
-    }
+    equal("rules", &before, &after.replace(others, ""))
 }
 
 fn vxlan_down_and_up() -> Outcome {
     let lab = Lab::up("d", "flannel-vxlan", &["--heal-speed", "10"])?;
     let (route, entry) = ("10.244.1.0/24 via 10.244.1.0 dev flannel.1", "dst 10.1.10.10");
-    contains(&lab.on("node-1", "ip route")?, route)?;
-    let fdb =
-        format!("cat /proc/net/dev && bridge -n {} fdb show dev flannel.1", minik::names::netns(&lab.0, "node-1"));
-    contains(&shell(&fdb)?, entry)?;
-    lab.on("node-1", "ip link set flannel.1 down")?;
-    lab.on("node-1", "ip link set flannel.1 up")?;
+    contains(&lab.0.exec("node-1", "ip route")?, route)?;
+    contains(&lab.0.exec("node-1", "bridge fdb show dev flannel.1")?, entry)?;
+    lab.0.exec("node-1", "ip link set flannel.1 down")?;
+    lab.0.exec("node-1", "ip link set flannel.1 up")?;
     // Every period of flanneld's passes, ten times as fast.
     lab.stays_away("node-1", "ip route", route, SECONDS(2))?;
-    contains(&lab.status()?, &format!("node-1: missing: route {route}"))
+    contains(&lab.0.status()?, &format!("node-1: missing: route {route}"))
 }
 
 fn bird_routes() -> Outcome {
     let lab = Lab::up("e", "calico-bgp", &[])?;
     let route = "10.100.247.0/26 via 10.1.10.10 dev ens33 proto bird";
-    contains(&lab.on("node-1", "ip route")?, route)?;
-    lab.on("node-1", "ip route del 10.100.247.0/26")?;
+    contains(&lab.0.exec("node-1", "ip route")?, route)?;
+    lab.0.exec("node-1", "ip route del 10.100.247.0/26")?;
     let took = lab.back("node-1", "ip route", route, SECONDS(2))?;
     eprintln!("BIRD's route: back after {took:?}");
-    lab.on("node-1", "ip route flush proto bird")?;
+    lab.0.exec("node-1", "ip route flush proto bird")?;
     lab.back("node-1", "ip route", route, SECONDS(2))?;
     lab.back("node-1", "ip route", "blackhole 10.100.84.128/26", SECONDS(0)).map(drop)
 }
@@ -205,28 +136,25 @@ fn bird_routes() -> Outcome {
 fn felix() -> Outcome {
     let lab = Lab::up("f", "calico-ipip", &["--heal-speed", "30"])?;
     let ninety = SECONDS(3);
-    let before = lab.on("node-1", "iptables -S FORWARD")?;
-    lab.on("node-1", "iptables -F cali-FORWARD")?;
+    let before = lab.0.exec("node-1", "iptables -S FORWARD")?;
+    lab.0.exec("node-1", "iptables -F cali-FORWARD")?;
     lab.back("node-1", "iptables -S cali-FORWARD", "cali-from-wl-dispatch", ninety)?;
-    lab.on("node-1", "iptables -I FORWARD -s 192.0.2.1 -j DROP")?;
-    lab.on("node-1", "iptables -D FORWARD 2")?;
+    lab.0.exec("node-1", "iptables -I FORWARD -s 192.0.2.1 -j DROP")?;
+    lab.0.exec("node-1", "iptables -D FORWARD 2")?;
     let jump = "-j cali-FORWARD";
     lab.back("node-1", "iptables -S FORWARD", jump, ninety)?;
-    lab.on("node-1", "iptables -D FORWARD -s 192.0.2.1 -j DROP")?;
-    match lab.on("node-1", "iptables -S FORWARD")? == before {
-        true => {}
-        false => return Err("FORWARD is not as it was".to_owned()),
-    }
-    lab.on("node-1", "ipset flush cali40masq-ipam-pools")?;
+    lab.0.exec("node-1", "iptables -D FORWARD -s 192.0.2.1 -j DROP")?;
+    equal("FORWARD", &before, &lab.0.exec("node-1", "iptables -S FORWARD")?)?;
+    lab.0.exec("node-1", "ipset flush cali40masq-ipam-pools")?;
     lab.back("node-1", "ipset list cali40masq-ipam-pools", "10.100.0.0/16", SECONDS(1))?;
-    let routes = lab.on("node-1", "ip route")?;
+    let routes = lab.0.exec("node-1", "ip route")?;
     let pod = routes.lines().find(|line| line.contains("dev cali")).ok_or("no route to a pod")?.trim().to_owned();
-    lab.on("node-1", &format!("ip route del {pod}"))?;
+    lab.0.exec("node-1", &format!("ip route del {pod}"))?;
     lab.back("node-1", "ip route", &pod, ninety)?;
-    lab.on("node-1", "ip link set tunl0 down")?;
+    lab.0.exec("node-1", "ip link set tunl0 down")?;
     lab.back("node-1", "ip -o link show tunl0", ",UP", SECONDS(1))?;
     lab.back("node-1", "ip route", "10.100.247.0/26 via 10.1.10.10 dev tunl0 proto bird onlink", ninety)?;
-    contains(&lab.status()?, "drift:     none")
+    contains(&lab.0.status()?, "drift:     none")
 }
 
 fn canary() -> Outcome {
@@ -239,19 +167,19 @@ fn canary() -> Outcome {
     let lab = lab?;
     let jump = "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES";
     let show = "iptables -t nat -S PREROUTING";
-    contains(&lab.on("node-1", show)?, jump)?;
-    lab.on("node-1", &format!("iptables -t nat {}", jump.replacen("-A ", "-D ", 1)))?;
+    contains(&lab.0.exec("node-1", show)?, jump)?;
+    lab.0.exec("node-1", &format!("iptables -t nat {}", jump.replacen("-A ", "-D ", 1)))?;
     // Two of kube-proxy's periods of 30 s.
     lab.stays_away("node-1", show, jump, SECONDS(3))?;
-    lab.on("node-1", "iptables -t mangle -X KUBE-PROXY-CANARY")?;
+    lab.0.exec("node-1", "iptables -t mangle -X KUBE-PROXY-CANARY")?;
     let took = lab.back("node-1", show, jump, Duration::from_millis(1500))?;
     eprintln!("kube-proxy's jump: back after {took:?}, at 20 times its speed");
-    lab.on("node-1", "iptables -t mangle -S KUBE-PROXY-CANARY").map(drop)
+    lab.0.exec("node-1", "iptables -t mangle -S KUBE-PROXY-CANARY").map(drop)
 }
 
 /// The built-in cluster with kube-proxy.
 fn lab_with_proxy() -> Result<String, String> {
-    let text = minik::topology::builtin::find("flannel-vxlan").map_err(|e| e.to_string())?.text.to_owned();
+    let text = kernel::builtin("flannel-vxlan")?.text;
     let (head, rest) = text.split_once("\nspec:\n").ok_or("no spec: in the topology")?;
     Ok(format!("{head}\nspec:\n  proxy: {{version: \"1.20\"}}\n{rest}"))
 }
@@ -259,13 +187,13 @@ fn lab_with_proxy() -> Result<String, String> {
 fn no_heal() -> Outcome {
     let lab = Lab::up("i", "calico-bgp", &["--no-heal", "--heal-speed", "10"])?;
     let route = "10.100.247.0/26 via 10.1.10.10 dev ens33 proto bird";
-    lab.on("node-1", "ip route del 10.100.247.0/26")?;
+    lab.0.exec("node-1", "ip route del 10.100.247.0/26")?;
     lab.stays_away("node-1", "ip route", route, SECONDS(3))?;
-    contains(&lab.status()?, "healing:   off")?;
-    contains(&lab.minik(&["heal", "on"])?, "on: felix every 10 and 90 s, bird every 2 s")?;
+    contains(&lab.0.status()?, "healing:   off")?;
+    contains(&lab.0.minik(&["heal", "on"])?, "on: felix every 10 and 90 s, bird every 2 s")?;
     lab.back("node-1", "ip route", route, SECONDS(2))?;
-    contains(&lab.minik(&["heal", "off"])?, "off")?;
-    lab.on("node-1", "ip route del 10.100.247.0/26")?;
+    contains(&lab.0.minik(&["heal", "off"])?, "off")?;
+    lab.0.exec("node-1", "ip route del 10.100.247.0/26")?;
     lab.stays_away("node-1", "ip route", route, SECONDS(2))
 }
 
@@ -273,10 +201,10 @@ fn commands() -> Outcome {
     // Timers that run off all the time, and commands beside them that change what the timers go by.
     let lab = Lab::up("j", "calico-bgp", &["--heal-speed", "1000"])?;
     for mode in ["flannel-vxlan", "flannel-host-gw", "kube-router", "calico-bgp"] {
-        lab.minik(&["switch", mode])?;
-        contains(&lab.status()?, "drift:     none").map_err(|e| format!("{mode}: {e}"))?;
+        lab.0.minik(&["switch", mode])?;
+        contains(&lab.0.status()?, "drift:     none").map_err(|e| format!("{mode}: {e}"))?;
     }
-    lab.on("node-1", "ip route del 10.100.247.0/26")?;
+    lab.0.exec("node-1", "ip route del 10.100.247.0/26")?;
     lab.back("node-1", "ip route", "10.100.247.0/26 via 10.1.10.10", SECONDS(1)).map(drop)
 }
 
@@ -285,7 +213,7 @@ struct Watching(Child, Receiver<String>);
 
 impl Watching {
     fn start(lab: &Lab, options: &[&str]) -> Result<Watching, String> {
-        let mut command = lab.command(&[&["watch"], options].concat());
+        let mut command = lab.0.command(&[&["watch"], options].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
         let (send, lines) = channel();
         let output = child.stdout.take().ok_or("no stdout")?;
@@ -325,17 +253,17 @@ fn watch() -> Outcome {
     let lab = Lab::up("k", "calico-bgp", &["--heal-speed", "30"])?;
     let watching = Watching::start(&lab, &[])?;
     watching.line(&["watching"], SECONDS(5))?;
-    lab.on("node-1", "ip route del 10.100.247.0/26")?;
+    lab.0.exec("node-1", "ip route del 10.100.247.0/26")?;
     watching.line(&["node-1: missing: route 10.100.247.0/26"], SECONDS(2))?;
     let line = watching.line(&["node-1: is back: route 10.100.247.0/26", "bird put it back"], SECONDS(5))?;
     eprintln!("{line}");
-    lab.on("node-2", "ip route add 192.0.2.0/24 via 10.1.10.2")?;
+    lab.0.exec("node-2", "ip route add 192.0.2.0/24 via 10.1.10.2")?;
     watching.line(&["node-2: not in the plan: route 192.0.2.0/24"], SECONDS(2))?;
-    lab.on("node-2", "ip route del 192.0.2.0/24")?;
+    lab.0.exec("node-2", "ip route del 192.0.2.0/24")?;
     watching.line(&["node-2: is gone: route 192.0.2.0/24", "by other hands"], SECONDS(3))?;
     drop(watching);
     let watching = Watching::start(&lab, &["-o", "json"])?;
-    lab.on("node-1", "iptables -F cali-FORWARD")?;
+    lab.0.exec("node-1", "iptables -F cali-FORWARD")?;
     let line = watching.line(&["cali-FORWARD", "appeared"], SECONDS(5))?;
     let object: serde_json::Value = serde_json::from_str(&line).map_err(|e| format!("{line}: {e}"))?;
     match (object["drift"].as_str(), object["namespace"].as_str()) {

@@ -2,14 +2,12 @@
 //! are not ours: ip, bridge, tc, ip6tables-save, ebtables-save. Needs root; without it, or without one of the programs,
 //! a test is counted as ignored, unless MINIK_REQUIRE is set.
 
-#![allow(clippy::disallowed_methods, reason = "tests start what they check")]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-#[path = "kernel/by_hand.rs"]
-mod by_hand;
 mod kernel;
 
-use by_hand::{Lab, Outcome, contains, everything, healed, lines, shell, words};
+use kernel::by_hand::{Lab, everything, healed, lines};
+use kernel::{Outcome, contains, shell, words};
 use libtest_mimic::{Arguments, Failed, Trial};
 use minik::kernel::{drift, features, state};
 use minik::plan::ebtables::{EbChain, EbRule, EbTarget};
@@ -30,8 +28,7 @@ fn trials() -> Vec<Trial> {
     let parts = |features: &str| {
         kernel::not_root().or_else(|| {
             let needs = ["ip", "bridge", "tc", "iptables-save", "ip6tables-save", "ebtables-save", "ipset"];
-            let lacking = needs.iter().find(|tool| shell(&format!("command -v {tool}")).is_err());
-            lacking.map(|tool| format!("no {tool}")).or_else(|| {
+            kernel::lacking(&needs).or_else(|| {
                 let found = features.split(' ').filter(|f| !f.is_empty()).find(|feature| !has(feature));
                 found.map(|feature| format!("no {feature}"))
             })

@@ -3,70 +3,12 @@
 //!
 //! Needs root; without it every test is counted as ignored, with the reason in its name, unless MINIK_REQUIRE is set.
 
-#![allow(clippy::disallowed_methods, reason = "a test starts what it checks, and ends where that fails")]
-
-#[path = "kernel/mod.rs"]
 mod kernel;
 
-use std::process::{Command, Output};
-
+use kernel::lab::{Cluster, of};
 use libtest_mimic::{Arguments, Failed};
 use minik::topology::Mode;
 use serde_json::Value;
-
-const MINIK: &str = env!("CARGO_BIN_EXE_minik");
-
-/// A mode's cluster. Removed when dropped.
-struct Cluster {
-    name: String,
-}
-
-impl Cluster {
-    fn up(mode: &str, tag: &str) -> Result<Cluster, Failed> {
-        let cluster = Cluster { name: format!("tmodes{}{tag}", std::process::id()) };
-        let up = cluster.minik(&["up", mode])?;
-        if up.status.success() { Ok(cluster) } else { Err(said("up", &up)) }
-    }
-
-    fn minik(&self, arguments: &[&str]) -> Result<Output, Failed> {
-        // What a test breaks shall stay broken.
-        let mut command = Command::new(MINIK);
-        Ok(command.args(["-c", &self.name]).args(arguments).env("MINIK_NO_HEAL", "true").output()?)
-    }
-
-    /// The exit code, and every check as JSON.
-    fn verify(&self) -> Result<(Option<i32>, Vec<Value>), Failed> {
-        let output = self.minik(&["verify", "-o", "json"])?;
-        let report: Value = serde_json::from_slice(&output.stdout).map_err(|_| said("verify", &output))?;
-        Ok((output.status.code(), report["checks"].as_array().cloned().unwrap_or_default()))
-    }
-
-    /// Runs a command line in one of its namespaces.
-    fn run(&self, ns: &str, line: &str) -> Result<(), Failed> {
-        let netns = minik::names::netns(&self.name, ns);
-        let output = Command::new("ip").args(["netns", "exec", &netns, "sh", "-ec", line]).output()?;
-        if output.status.success() { Ok(()) } else { Err(said(line, &output)) }
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        match self.minik(&["down"]) {
-            Ok(down) if down.status.success() => {}
-            Ok(down) => eprintln!("{}", said("down", &down).message().unwrap_or_default()),
-            Err(error) => eprintln!("cannot remove {}: {}", self.name, error.message().unwrap_or_default()),
-        }
-    }
-}
-
-fn said(what: &str, output: &Output) -> Failed {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{what}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr)).into()
-}
-
-fn of<'a>(check: &'a Value, field: &str) -> &'a str {
-    check[field].as_str().unwrap_or_default()
-}
 
 fn failures(checks: &[Value]) -> String {
     let failed = checks.iter().filter(|check| of(check, "result") != "pass");
@@ -186,8 +128,8 @@ const TWINS: &[Twin] = &[
 ];
 
 fn caught(number: usize, twin: &Twin) -> Result<(), Failed> {
-    let cluster = Cluster::up(twin.mode.name(), &format!("t{number}"))?;
-    cluster.run(twin.breaks.0, twin.breaks.1)?;
+    let cluster = Cluster::up(&format!("t{number}"), twin.mode.name())?;
+    cluster.exec(twin.breaks.0, twin.breaks.1)?;
     let (code, checks) = cluster.verify()?;
     let wrong = |what: &str| Failed::from(format!("{what}\n{}", failures(&checks)));
     if code != Some(1) {

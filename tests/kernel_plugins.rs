@@ -9,13 +9,13 @@
     reason = "a test starts what it checks, and ends where that fails"
 )]
 
-#[path = "kernel/mod.rs"]
 mod kernel;
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use kernel::lab::Cluster;
 use libtest_mimic::{Arguments, Failed};
 use minik::plan::{Datapath, Namespace, Plan};
 use minik::{cni, topology};
@@ -26,30 +26,22 @@ const PLUGINS: &str = "/usr/lib/cni";
 
 type Outcome = Result<(), Failed>;
 
-/// A cluster that is removed when the test ends, however it ends.
-struct Cluster {
-    name: String,
-}
+/// A mode's cluster, and how one looks around in it.
+struct Lab(Cluster);
 
-impl Cluster {
-    fn up(mode: &str) -> Result<Cluster, Failed> {
-        let cluster = Cluster { name: format!("tmodes{}{}", std::process::id(), mode.replace('-', "")) };
-        cluster.minik(&["up", mode])?;
-        Ok(cluster)
+impl Lab {
+    fn up(mode: &str) -> Result<Lab, Failed> {
+        Ok(Lab(Cluster::up(&mode.replace('-', ""), mode)?))
     }
 
-    fn minik(&self, arguments: &[&str]) -> Result<String, Failed> {
-        run(Command::new(env!("CARGO_BIN_EXE_minik")).env("MINIK_CLUSTER", &self.name).args(arguments))
-    }
-
-    /// The output of a command line in a node, client or pod.
+    /// The output of a command line in a node, client or pod, by `minik exec`.
     fn on(&self, target: &str, line: &str) -> Result<String, Failed> {
-        self.minik(&["exec", target, "--", "sh", "-c", line])
+        Ok(self.0.minik(&["exec", target, "--", "sh", "-c", line])?)
     }
 
     /// The name of the `index`th pod of a Deployment `test`.
     fn test_pod(&self, index: usize) -> Result<String, Failed> {
-        let pods: Value = serde_json::from_str(&self.minik(&["get", "pods", "-o", "json"])?)?;
+        let pods: Value = serde_json::from_str(&self.0.minik(&["get", "pods", "-o", "json"])?)?;
         let names = pods["items"].as_array().into_iter().flatten().filter_map(|pod| pod["metadata"]["name"].as_str());
         let name = names.filter(|name| name.starts_with("test-")).nth(index).ok_or("no such pod")?;
         Ok(name.to_owned())
@@ -57,28 +49,14 @@ impl Cluster {
 
     /// Every check of `verify` passes.
     fn is_verified(&self) -> Outcome {
-        self.minik(&["verify"]).map(|_| ())
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if let Err(error) = self.minik(&["down"]) {
-            eprintln!("{}", error.message().unwrap_or("cannot remove the cluster"));
-        }
+        self.0.minik(&["verify"]).map(drop).map_err(Failed::from)
     }
 }
 
 /// The output of a program that must succeed.
 fn run(command: &mut Command) -> Result<String, Failed> {
     let output = command.output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    match output.status.success() {
-        true => Ok(text),
-        false => {
-            Err(format!("{command:?}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
-        }
-    }
+    Ok(kernel::checked(&format!("{command:?}"), &output)?)
 }
 
 fn contains(text: &str, parts: &[&str]) -> Outcome {
@@ -89,7 +67,7 @@ fn contains(text: &str, parts: &[&str]) -> Outcome {
 }
 
 fn canal() -> Outcome {
-    let cluster = Cluster::up("canal")?;
+    let cluster = Lab::up("canal")?;
     let routes = cluster.on("node-1", "ip route")?;
     contains(&routes, &["10.244.0.2 dev cali", "10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink"])?;
     if cluster.on("node-1", "ip -o link")?.contains(" cni0") {
@@ -105,7 +83,7 @@ fn canal() -> Outcome {
 }
 
 fn kubenet() -> Outcome {
-    let cluster = Cluster::up("kubenet")?;
+    let cluster = Lab::up("kubenet")?;
     contains(&cluster.on("node-1", "ip -d link show cbr0")?, &["PROMISC", "mtu 1500", "qdisc htb"])?;
     contains(&cluster.on("node-1", "tc qdisc show dev cbr0")?, &["qdisc htb 1: root", "default 0x30"])?;
     let nat = cluster.on("node-1", "iptables -t nat -S POSTROUTING")?;
@@ -136,7 +114,7 @@ fn kubenet() -> Outcome {
 }
 
 fn kube_router() -> Outcome {
-    let cluster = Cluster::up("kube-router")?;
+    let cluster = Lab::up("kube-router")?;
     let routes = cluster.on("node-1", "ip route")?;
     let far = "10.244.2.0/24 dev tun-820da6d4b1f proto 17 scope link src 10.1.10.9";
     contains(&routes, &["10.244.1.0/24 via 10.1.10.10 dev ens33 proto 17", far])?;
@@ -161,7 +139,7 @@ fn kube_router() -> Outcome {
 }
 
 fn macvlan() -> Outcome {
-    let cluster = Cluster::up("macvlan")?;
+    let cluster = Lab::up("macvlan")?;
     let pod = cluster.test_pod(0)?;
     contains(&cluster.on(&pod, "ip -d link show eth0")?, &["macvlan mode bridge", "mtu 1500"])?;
     let mac: Value = serde_json::from_str(&cluster.on(&pod, "ip -j link show eth0")?)?;
@@ -179,7 +157,7 @@ fn macvlan() -> Outcome {
 }
 
 fn docker() -> Outcome {
-    let cluster = Cluster::up("docker")?;
+    let cluster = Lab::up("docker")?;
     let netns = |target: &str| cluster.on(target, "readlink /proc/self/ns/net");
     if netns("web")? != netns("logger")? || netns("monitor")? != netns("node-1")? || netns("web")? == netns("shell")? {
         return Err("containers are not in the namespaces that their network modes say".into());
@@ -287,8 +265,8 @@ fn file<'a>(node: &'a Namespace, path: &str) -> Result<&'a str, Failed> {
 
 /// The state that the real plugins leave in a bare namespace is that of minik's node.
 fn real_plugins() -> Outcome {
-    let cluster = Cluster::up("bridge")?;
-    let plan = bridge_plan(&cluster.name)?;
+    let cluster = Lab::up("bridge")?;
+    let plan = bridge_plan(&cluster.0.name)?;
     let node = plan.namespace("node-1").ok_or("no node-1")?;
     let list: Value = serde_json::from_str(file(node, "/etc/cni/net.d/10-mynet.conflist")?)?;
     let mut bare = Bare::new()?;

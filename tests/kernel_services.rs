@@ -3,18 +3,13 @@
 //!
 //! Needs root; without it every test is counted as ignored, with the reason in its name, unless MINIK_REQUIRE is set.
 
-#![allow(clippy::disallowed_methods, reason = "a test starts what it checks, and ends where that fails")]
-
-#[path = "kernel/mod.rs"]
 mod kernel;
 
 use std::collections::BTreeMap;
-use std::process::{Command, Output};
 
+use kernel::lab::{Cluster, of};
 use libtest_mimic::{Arguments, Failed};
 use serde_json::Value;
-
-const MINIK: &str = env!("CARGO_BIN_EXE_minik");
 
 /// Every shape of a Service, over four pods on two nodes.
 const OBJECTS: &str = "
@@ -77,69 +72,16 @@ metadata: {name: elsewhere}
 spec: {type: ExternalName, externalName: example.net}
 ";
 
-/// A cluster with these Services. Removed when dropped.
-struct Cluster {
-    name: String,
+/// A mode's cluster with these Services.
+fn up(mode: &str, tag: &str) -> Result<Cluster, String> {
+    Cluster::up_text(tag, &(kernel::builtin(mode)?.text + OBJECTS))
 }
 
-impl Cluster {
-    fn up(mode: &str, tag: &str) -> Result<Cluster, Failed> {
-        let cluster = Cluster { name: format!("tsvc{}{tag}", std::process::id()) };
-        let file = tempfile::NamedTempFile::with_suffix(".yaml")?;
-        let mode = String::from_utf8(Command::new(MINIK).args(["show", mode]).output()?.stdout)?;
-        std::fs::write(file.path(), mode + OBJECTS)?;
-        let up = cluster.minik(&["up", &file.path().display().to_string()])?;
-        if up.status.success() { Ok(cluster) } else { Err(said("up", &up)) }
-    }
-
-    fn minik(&self, arguments: &[&str]) -> Result<Output, Failed> {
-        // What a test breaks shall stay broken.
-        Ok(Command::new(MINIK).args(["-c", &self.name]).args(arguments).env("MINIK_NO_HEAL", "true").output()?)
-    }
-
-    /// What a command prints that must succeed.
-    fn prints(&self, arguments: &[&str]) -> Result<String, Failed> {
-        let output = self.minik(arguments)?;
-        if !output.status.success() {
-            return Err(said(&arguments.join(" "), &output));
-        }
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    /// What a command line in one of its namespaces prints.
-    fn run(&self, ns: &str, line: &str) -> Result<String, Failed> {
-        let netns = minik::names::netns(&self.name, ns);
-        let output = Command::new("ip").args(["netns", "exec", &netns, "sh", "-ec", line]).output()?;
-        if output.status.success() { Ok(String::from_utf8(output.stdout)?) } else { Err(said(line, &output)) }
-    }
-
-    /// The exit code of `verify`, and every check of a way to a Service or host port.
-    fn verify(&self) -> Result<(Option<i32>, Vec<Value>), Failed> {
-        let output = self.minik(&["verify", "-o", "json"])?;
-        let report: Value = serde_json::from_slice(&output.stdout).map_err(|_| said("verify", &output))?;
-        let checks = report["checks"].as_array().cloned().unwrap_or_default();
-        let ours = |check: &Value| ["service-", "host-port"].iter().any(|head| of(check, "name").starts_with(head));
-        Ok((output.status.code(), checks.into_iter().filter(ours).collect()))
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        match self.minik(&["down"]) {
-            Ok(down) if down.status.success() => {}
-            Ok(down) => eprintln!("{}", said("down", &down).message().unwrap_or_default()),
-            Err(error) => eprintln!("cannot remove {}: {}", self.name, error.message().unwrap_or_default()),
-        }
-    }
-}
-
-fn said(what: &str, output: &Output) -> Failed {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{what}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr)).into()
-}
-
-fn of<'a>(check: &'a Value, field: &str) -> &'a str {
-    check[field].as_str().unwrap_or_default()
+/// The exit code of `verify`, and every check of a way to a Service or host port.
+fn verify(cluster: &Cluster) -> Result<(Option<i32>, Vec<Value>), String> {
+    let (code, checks) = cluster.verify()?;
+    let ours = |check: &Value| ["service-", "host-port"].iter().any(|head| of(check, "name").starts_with(head));
+    Ok((code, checks.into_iter().filter(ours).collect()))
 }
 
 fn lines(checks: &[Value]) -> String {
@@ -148,8 +90,8 @@ fn lines(checks: &[Value]) -> String {
 }
 
 fn sound(mode: &'static str) -> Result<(), Failed> {
-    let cluster = Cluster::up(mode, mode)?;
-    let (code, checks) = cluster.verify()?;
+    let cluster = up(mode, mode)?;
+    let (code, checks) = verify(&cluster)?;
     if code != Some(0) || checks.iter().any(|check| of(check, "result") != "pass") {
         return Err(format!("verify ended with {code:?}\n{}", lines(&checks)).into());
     }
@@ -178,11 +120,11 @@ fn sound(mode: &'static str) -> Result<(), Failed> {
         return Err(format!("no translation is seen: {path}").into());
     }
     // The documents' experiment: every endpoint answers in time.
-    let names = cluster.run("client", "for i in $(seq 60); do curl -s -m 2 10.1.10.9:30080; done | sort | uniq -c")?;
+    let names = cluster.exec("client", "for i in $(seq 60); do curl -s -m 2 10.1.10.9:30080; done | sort | uniq -c")?;
     if names.lines().count() != 4 {
         return Err(format!("curl reached\n{names}").into());
     }
-    let kept = cluster.run("client", "for i in $(seq 10); do curl -s -m 2 10.1.10.9:30081; done | sort -u")?;
+    let kept = cluster.exec("client", "for i in $(seq 10); do curl -s -m 2 10.1.10.9:30081; done | sort -u")?;
     if kept.lines().count() != 1 {
         return Err(format!("one client was not kept\n{kept}").into());
     }
@@ -192,9 +134,9 @@ fn sound(mode: &'static str) -> Result<(), Failed> {
 /// What `verify` says after a command line on node-1 that breaks something: exactly these checks fail, saying this.
 fn broken(line: &'static str, name: &'static str, words: &'static [&'static str]) -> Result<(), Failed> {
     let tag: String = name.chars().filter(char::is_ascii_lowercase).take(8).collect();
-    let cluster = Cluster::up("calico-ipip", &format!("{tag}{}", words[0].len()))?;
-    cluster.run("node-1", line)?;
-    let (code, checks) = cluster.verify()?;
+    let cluster = up("calico-ipip", &format!("{tag}{}", words[0].len()))?;
+    cluster.exec("node-1", line)?;
+    let (code, checks) = verify(&cluster)?;
     let failed: Vec<Value> = checks.iter().filter(|check| of(check, "result") == "fail").cloned().collect();
     let caught = failed
         .iter()
@@ -207,8 +149,8 @@ const CHAIN: &str =
     "C=$(iptables -t nat -S KUBE-SERVICES | grep '10.96.7.1/32.*dport 80' | grep -o 'KUBE-SVC-[A-Z0-9]*$')";
 
 fn lists() -> Result<(), Failed> {
-    let cluster = Cluster::up("calico-bgp", "lists")?;
-    let services = cluster.prints(&["get", "svc", "-o", "wide"])?;
+    let cluster = up("calico-bgp", "lists")?;
+    let services = cluster.minik(&["get", "svc", "-o", "wide"])?;
     let words: Vec<Vec<&str>> = services.lines().map(|line| line.split_whitespace().collect()).collect();
     let expected: [&[&str]; 6] = [
         &["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE", "SELECTOR"],
@@ -232,23 +174,23 @@ fn lists() -> Result<(), Failed> {
             .map(str::to_owned)
             .collect()
     };
-    let pods = cluster.prints(&["get", "pods", "-o", "wide"])?;
+    let pods = cluster.minik(&["get", "pods", "-o", "wide"])?;
     let mut own: Vec<String> = pods.lines().filter(|line| line.starts_with("web-")).flat_map(addresses).collect();
     own.sort();
-    let endpoints = cluster.prints(&["get", "ep", "headless", "-o", "json"])?;
+    let endpoints = cluster.minik(&["get", "ep", "headless", "-o", "json"])?;
     let object: Value = serde_json::from_str(&endpoints)?;
     let listed = object["subsets"][0]["addresses"].as_array().ok_or("no addresses")?;
     let listed: Vec<&str> = listed.iter().filter_map(|address| address["ip"].as_str()).collect();
     if listed != own || own.len() != 4 {
         return Err(format!("{own:?} are the pods, and {listed:?} the endpoints").into());
     }
-    let cells = cluster.prints(&["get", "endpoints", "--no-headers"])?;
+    let cells = cluster.minik(&["get", "endpoints", "--no-headers"])?;
     if !cells.contains("+ 1 more...")
         || !cells.lines().any(|line| line.starts_with("nobody") && line.contains("<none>"))
     {
         return Err(cells.into());
     }
-    let described = cluster.prints(&["describe", "svc", "web"])?;
+    let described = cluster.minik(&["describe", "svc", "web"])?;
     for line in ["Type:                     NodePort\n", "NodePort:                 http  30080/TCP\n"] {
         if !described.contains(line) {
             return Err(described.into());
@@ -260,12 +202,9 @@ fn lists() -> Result<(), Failed> {
 /// A Deployment and a Service more: what `rules diff` says that came and went is what iptables-save printed differently.
 /// Then a pod fails its readiness, and nobody comes to it any more.
 fn changes() -> Result<(), Failed> {
-    let cluster = Cluster::up("calico-ipip", "changes")?;
-    let refused = cluster.minik(&["rules", "diff"])?;
-    if refused.status.code() != Some(2) {
-        return Err(said("rules diff before any change", &refused));
-    }
-    let before = cluster.run("node-1", "iptables-save")?;
+    let cluster = up("calico-ipip", "changes")?;
+    cluster.refused(&["rules", "diff"], 2)?;
+    let before = cluster.exec("node-1", "iptables-save")?;
     let file = tempfile::NamedTempFile::with_suffix(".yaml")?;
     let more = OBJECTS
         .replace("10.96.7.", "10.96.8.")
@@ -277,8 +216,8 @@ fn changes() -> Result<(), Failed> {
         file.path(),
         objects.join("---").replace("nodePort: 30080", "nodePort: 30180").replace("30090", "30190"),
     )?;
-    cluster.prints(&["apply", "-f", &file.path().display().to_string()])?;
-    let after = cluster.run("node-1", "iptables-save")?;
+    cluster.minik(&["apply", "-f", &file.path().display().to_string()])?;
+    let after = cluster.exec("node-1", "iptables-save")?;
     let lines = |dump: &str| -> BTreeMap<String, usize> {
         let mut lines = BTreeMap::new();
         for line in dump.lines().filter(|line| line.starts_with("-A ")) {
@@ -294,7 +233,7 @@ fn changes() -> Result<(), Failed> {
         };
         all.iter().flat_map(rest).collect()
     };
-    let said_by_diff: Value = serde_json::from_str(&cluster.prints(&["rules", "diff", "node-1", "-o", "json"])?)?;
+    let said_by_diff: Value = serde_json::from_str(&cluster.minik(&["rules", "diff", "node-1", "-o", "json"])?)?;
     let named = |field: &str| -> Vec<String> {
         let tables = said_by_diff.as_array().into_iter().flatten();
         let all = tables.flat_map(|table| table[field].as_array().cloned().unwrap_or_default());
@@ -306,17 +245,17 @@ fn changes() -> Result<(), Failed> {
     if named("added") != fewer(&new, &old) || named("removed") != fewer(&old, &new) || named("added").len() < 20 {
         return Err(format!("{said_by_diff:#}\nis not what iptables-save says").into());
     }
-    let pods = cluster.prints(&["get", "pods", "-o", "name"])?;
+    let pods = cluster.minik(&["get", "pods", "-o", "name"])?;
     let pod = pods.lines().find_map(|line| line.strip_prefix("pod/web-")).ok_or("no pod")?;
     let pod = format!("web-{pod}");
     let ask = "for i in $(seq 60); do curl -s -m 2 10.1.10.9:30080; done | sort -u";
     for (word, expected) in [(Some("--not"), 3), (None, 4)] {
-        cluster.prints(&["ready", &pod].into_iter().chain(word).collect::<Vec<_>>())?;
-        let names = cluster.run("client", ask)?;
+        cluster.minik(&["ready", &pod].into_iter().chain(word).collect::<Vec<_>>())?;
+        let names = cluster.exec("client", ask)?;
         if names.lines().count() != expected || names.contains(&pod) != word.is_none() {
             return Err(format!("with {word:?}, curl reached\n{names}").into());
         }
-        let (code, checks) = cluster.verify()?;
+        let (code, checks) = verify(&cluster)?;
         if code != Some(0) {
             return Err(format!("verify ended with {code:?}\n{}", self::lines(&checks)).into());
         }

@@ -10,7 +10,6 @@
     reason = "a test starts what it checks, and ends where that fails"
 )]
 
-#[path = "kernel/mod.rs"]
 mod kernel;
 
 use std::process::Command;

@@ -3,7 +3,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test starts what it checks")]
 
-#[path = "kernel/mod.rs"]
 mod kernel;
 
 use std::path::Path;

@@ -1,18 +1,13 @@
 //! Clusters built from a plan without the program around it, and what foreign tools show of them.
 
-// Each test binary uses what it needs of this.
-#![allow(dead_code)]
-
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use minik::kernel::heal::heal;
 use minik::kernel::{apply, drift, host, remove, state};
 use minik::plan::Plan;
 use minik::plan::facts::Drift;
 
-/// What a test gives back: nothing, or why it failed.
-pub type Outcome = Result<(), String>;
+use super::{Outcome, shell, words};
 
 /// A cluster of these namespaces that is removed when the test ends, however it ends.
 pub struct Lab {
@@ -60,11 +55,6 @@ impl Drop for Lab {
     }
 }
 
-/// An error as text.
-pub fn words(e: minik::error::Error) -> String {
-    e.to_string()
-}
-
 /// Puts back what the kernel has lost of the plan: twice, since what is lost with a link is seen when the link is there.
 pub fn healed(plan: &Plan) -> Outcome {
     for _ in 0..2 {
@@ -84,21 +74,6 @@ pub fn healed(plan: &Plan) -> Outcome {
 /// One line for each.
 pub fn lines(items: &[impl ToString]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-/// Runs a shell command; its stdout if it succeeds.
-pub fn shell(command: &str) -> Result<String, String> {
-    let output = Command::new("sh").args(["-c", command]).output().map_err(|e| format!("cannot run sh: {e}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        return Ok(text);
-    }
-    Err(format!("{command}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr)))
-}
-
-/// Fails unless `text` contains `part`.
-pub fn contains(text: &str, part: &str) -> Outcome {
-    if text.contains(part) { Ok(()) } else { Err(format!("expected to see\n  {part}\nin\n{text}")) }
 }
 
 /// All that the tools show, without what differs from run to run.

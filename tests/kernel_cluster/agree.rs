@@ -8,12 +8,13 @@ use std::process::{Command, Stdio};
 use minik::kernel::{drift, netns, read};
 use minik::plan::Plan;
 
-use crate::fields::{differing_rules, rules};
-use crate::lab::{Cluster, Outcome, equal, shell};
+use crate::kernel::fields::{differing_rules, rules};
+use crate::kernel::lab::Cluster;
+use crate::kernel::{Outcome, builtin, contains, equal, planned, shell};
 
 /// What the kernel holds after `up` is what the plan says, by our own reading and by the tools'.
 pub fn up_and_plan() -> Outcome {
-    let cluster = Cluster::up("plan")?;
+    let cluster = Cluster::up("plan", "calico-ipip")?;
     let plan = cluster.plan()?;
     let drifts = drift::of(&plan).map_err(|e| e.to_string())?;
     if !drifts.is_empty() {
@@ -39,7 +40,7 @@ pub fn up_and_plan() -> Outcome {
 
 /// The reading that `up_and_plan` relies on sees what is missing and what is too much.
 pub fn drift() -> Outcome {
-    let cluster = Cluster::up("drift")?;
+    let cluster = Cluster::up("drift", "calico-ipip")?;
     let plan = cluster.plan()?;
     cluster.exec("node-1", "ip route del 10.100.247.0/26")?;
     cluster.exec("node-2", "ip route add 10.9.9.0/24 via 10.1.10.2")?;
@@ -51,10 +52,9 @@ pub fn drift() -> Outcome {
         "node-2: not in the plan: route 10.9.9.0/24 via 10.1.10.2",
         "--dport 179",
     ] {
-        crate::lab::contains(&all, expected)?;
+        contains(&all, expected)?;
     }
-    let status = cluster.minik_output(&["status"])?;
-    crate::lab::contains(&String::from_utf8_lossy(&status.stdout), "10.100.247.0/26 via 10.1.10.10 dev tunl0")
+    contains(&cluster.status()?, "10.100.247.0/26 via 10.1.10.10 dev tunl0")
 }
 
 /// A network built by hand from the script, and one built by `up`, are the same to the kernel's tools.
@@ -63,7 +63,7 @@ pub fn script_and_up() -> Outcome {
     let datapath = crate::kernel::datapath().to_string();
     let text = cluster.minik(&["plan", "calico-ipip", "--as", "shell", "--datapath", &datapath])?;
     let script = Script::run(&text)?;
-    let plan = cluster.plan()?;
+    let plan = planned(builtin("calico-ipip")?, &cluster.name)?;
     let by_hand = everything(&cluster, &plan)?;
     script.undo()?;
     cluster.minik(&["up", "calico-ipip", "--datapath", &datapath])?;

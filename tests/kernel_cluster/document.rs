@@ -1,15 +1,14 @@
 //! What a learner sees in the cluster, beside what the document's author saw in a real one ("Calico", "IP in IP
 //! 调试"). Names and addresses that are random on a real cluster differ; everything else is the same.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-
-use crate::fields::{self, Route, Seen, differing_routes, documented_route};
-use crate::lab::{Cluster, Outcome, contains, equal, shell, until};
+use crate::kernel::fields::{self, Route, Seen, differing_routes, documented_route};
+use crate::kernel::lab::Cluster;
+use crate::kernel::tcpdump::Dump;
+use crate::kernel::{Outcome, contains, equal, shell, until};
 
 /// `ip route` in both nodes.
 pub fn routes() -> Outcome {
-    let cluster = Cluster::up("routes")?;
+    let cluster = Cluster::up("routes", "calico-ipip")?;
     let plan = cluster.plan()?;
     for (node, own, block, remote, via) in [
         ("node-1", "10.1.10.9", "10.100.84.128/26", "10.100.247.0/26", "10.1.10.10"),
@@ -48,7 +47,7 @@ fn same_routes(place: &str, expected: &[String], seen: &[Route]) -> Outcome {
 
 /// `ip address`, `ip route` and `arping` in a pod.
 pub fn pod() -> Outcome {
-    let cluster = Cluster::up("pod")?;
+    let cluster = Cluster::up("pod", "calico-ipip")?;
     let pod = cluster.pods()?.here;
     let address = cluster.address(&pod)?;
     let eth0 = cluster.link(&pod, "eth0")?;
@@ -74,7 +73,7 @@ pub fn pod() -> Outcome {
 
 /// tunl0 in both nodes.
 pub fn tunnel() -> Outcome {
-    let cluster = Cluster::up("tunnel")?;
+    let cluster = Cluster::up("tunnel", "calico-ipip")?;
     for (node, address) in [("node-1", "10.100.84.128"), ("node-2", "10.100.247.0")] {
         let tunl0 = cluster.link(node, "tunl0")?;
         tunl0.expect(&[("mtu", "1480"), ("qdisc", "noqueue"), ("txqlen", "1000"), ("link_type", "ipip")])?;
@@ -94,7 +93,7 @@ pub fn tunnel() -> Outcome {
 
 /// The tcpdump lines of a ping across nodes, at every place where the document's author looked.
 pub fn captures() -> Outcome {
-    let cluster = Cluster::up("captures")?;
+    let cluster = Cluster::up("captures", "calico-ipip")?;
     let pods = cluster.pods()?;
     let (from, to) = (cluster.address(&pods.here)?, cluster.address(&pods.there)?);
     let parse = |address: &str| address.parse().map_err(|e| format!("{address}: {e}"));
@@ -114,31 +113,14 @@ pub fn captures() -> Outcome {
     ];
     let mut dumps = Vec::new();
     for (node, device, filter, ..) in &places {
-        let netns = cluster.netns(node);
-        let mut dump = Command::new("ip")
-            .args(["netns", "exec", &netns, "timeout", "20", "tcpdump", "-lnnei", device, "-c", "4"])
-            .args(filter.split(' '))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("cannot run tcpdump: {e}"))?;
-        let mut errors = BufReader::new(dump.stderr.take().ok_or("no stderr")?);
-        let mut line = String::new();
-        while !line.contains("listening on") {
-            line.clear();
-            if errors.read_line(&mut line).map_err(|e| e.to_string())? == 0 {
-                return Err(format!("tcpdump on {device} in {node} did not start"));
-            }
-        }
-        dumps.push((dump, errors));
+        dumps.push(Dump::on(&cluster, (node, device), "-lnne", 4, filter)?);
     }
     let answers = cluster.exec(&pods.here, &format!("ping -n -c 2 -i 0.2 -W 20 {to}"))?;
     contains(&answers, "ttl=62")?;
     let beside = cluster.address(&pods.beside)?;
     contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 20 {beside}"))?, "ttl=63")?;
-    for ((dump, _errors), (node, device, _, length, hops)) in dumps.into_iter().zip(places) {
-        let output = dump.wait_with_output().map_err(|e| e.to_string())?;
-        let packets = fields::seen(&String::from_utf8_lossy(&output.stdout));
+    for (dump, (node, device, _, length, hops)) in dumps.into_iter().zip(places) {
+        let packets = fields::seen(&dump.text()?);
         let expected = Seen { length, hops, what: "ICMP echo request".to_owned() };
         if !packets.contains(&expected) {
             return Err(format!("{node}/{device}: no {expected:?} in {packets:?}"));
@@ -149,7 +131,7 @@ pub fn captures() -> Outcome {
 
 /// The apps of the pods, asked by curl and nc through `minik exec`.
 pub fn apps() -> Outcome {
-    let cluster = Cluster::up("apps")?;
+    let cluster = Cluster::up("apps", "calico-ipip")?;
     let pods = cluster.pods()?;
     let from = pods.here.rsplit('/').next().ok_or("no name")?.to_owned();
     let names: Vec<String> = [&pods.beside, &pods.there].iter().map(|p| (*p).clone()).collect();
@@ -163,20 +145,20 @@ pub fn apps() -> Outcome {
     let address = cluster.address(&pods.there)?;
     let said = format!(
         "echo hello-minik | {} exec -c {} {from} -- nc -u -w 1 {address} 9376",
-        crate::lab::MINIK,
+        crate::kernel::MINIK,
         cluster.name
     );
     let answer = shell(&said)?;
     if answer.trim().is_empty() {
         return Err("the pod answered nothing to nc -u".to_owned());
     }
-    let failed = cluster.minik_output(&["exec", &from, "--", "sh", "-c", "exit 7"])?;
+    let failed = cluster.output(&["exec", &from, "--", "sh", "-c", "exit 7"])?;
     if failed.status.code() == Some(7) { Ok(()) } else { Err(format!("exec's code is the child's: {}", failed.status)) }
 }
 
 /// Host name, hosts and resolv.conf by `ip netns exec` and by `minik exec`.
 pub fn files() -> Outcome {
-    let cluster = Cluster::up("files")?;
+    let cluster = Cluster::up("files", "calico-ipip")?;
     let pod = cluster.pods()?.here;
     let name = pod.rsplit('/').next().ok_or("no name")?.to_owned();
     let address = cluster.address(&pod)?;

@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use crate::lab::{Cluster, MINIK, Outcome, contains, equal, shell};
+use crate::kernel::lab::Cluster;
+use crate::kernel::{MINIK, Outcome, contains, equal, shell};
 
 /// The programs that a dump of the host takes.
 pub const DUMP_NEEDS: &[&str] = &["ip", "nft", "ps", "find"];
@@ -47,7 +48,7 @@ pub fn unchanged(before: &str) -> Outcome {
 /// `up`, a look around that leaves files and programs behind, and `down`.
 pub fn nothing_left() -> Outcome {
     let before = dump()?;
-    let cluster = Cluster::up("left")?;
+    let cluster = Cluster::up("left", "calico-ipip")?;
     let pod = cluster.pods()?.here;
     let netns = cluster.netns(&pod);
     let mut guest = Command::new("ip")
@@ -63,7 +64,7 @@ pub fn nothing_left() -> Outcome {
         return Err("a program in a pod was not ended".to_owned());
     }
     unchanged(&before)?;
-    let again = cluster.minik_output(&["down"])?;
+    let again = cluster.output(&["down"])?;
     if again.status.code() == Some(2) { Ok(()) } else { Err(format!("down without a cluster: {}", again.status)) }
 }
 
@@ -154,7 +155,7 @@ pub fn interrupt() -> Outcome {
     // A tool that never ends by itself: the signal finds the build in its middle.
     let mut up = cluster.command(&["up", "calico-ipip"]).stderr(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
     let first = cluster.netns("switch");
-    crate::lab::until("the first namespace", || std::path::Path::new("/run/netns").join(&first).exists())?;
+    crate::kernel::until("the first namespace", || std::path::Path::new("/run/netns").join(&first).exists())?;
     let pid = nix::unistd::Pid::from_raw(up.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).map_err(|e| e.to_string())?;
     let status = up.wait().map_err(|e| e.to_string())?;
@@ -170,7 +171,7 @@ pub fn interrupt() -> Outcome {
 /// A user without privileges.
 pub fn unprivileged() -> Outcome {
     // Without any cluster, "there is no cluster" would be the right word for everybody.
-    let _cluster = Cluster::up("root")?;
+    let _cluster = Cluster::up("root", "calico-ipip")?;
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     let copy = dir.path().join("minik");
     std::fs::copy(MINIK, &copy).map_err(|e| e.to_string())?;

@@ -4,11 +4,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::host::{dump, unchanged};
-use crate::lab::{Cluster, Outcome, contains};
+use crate::kernel::lab::Cluster;
+use crate::kernel::{Outcome, contains};
 
 /// Exit code and what was said on standard error, if that is not as expected.
 fn refused(cluster: &Cluster, arguments: &[&str], code: i32, words: &[&str]) -> Outcome {
-    let output = cluster.minik_output(arguments)?;
+    let output = cluster.output(arguments)?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.code() != Some(code) || said.contains("bug in minik") {
         return Err(format!("minik {}: {}, expected {code}\n{said}", arguments.join(" "), output.status));
@@ -44,15 +45,15 @@ pub fn throw_away() -> Outcome {
 
 /// The matrix holds what it sees against the plan.
 pub fn matrix() -> Outcome {
-    let cluster = Cluster::up("matrix")?;
+    let cluster = Cluster::up("matrix", "calico-ipip")?;
     contains(&cluster.minik(&["probe", "--matrix"])?, "12/12 answered")?;
     cluster.exec("node-1", "ip route del 10.100.247.0/26")?;
-    let output = cluster.minik_output(&["probe", "--matrix"])?;
+    let output = cluster.output(&["probe", "--matrix"])?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.code() != Some(1) || text.matches("x!").count() != 8 {
         return Err(format!("8 pairs differ from the plan: {}\n{text}", output.status));
     }
-    let json = cluster.minik_output(&["probe", "--matrix", "-o", "json"])?.stdout;
+    let json = cluster.output(&["probe", "--matrix", "-o", "json"])?.stdout;
     let json: serde_json::Value = serde_json::from_slice(&json).map_err(|e| e.to_string())?;
     if json["differing"] == 8 { Ok(()) } else { Err(format!("differing: {}", json["differing"])) }
 }
@@ -80,10 +81,10 @@ pub fn tools() -> Outcome {
 /// Records that are lost or spoiled, and namespaces that somebody deleted.
 pub fn spoiled() -> Outcome {
     let before = dump()?;
-    let cluster = Cluster::up("spoiled")?;
+    let cluster = Cluster::up("spoiled", "calico-ipip")?;
     let pod = cluster.pods()?.there;
-    crate::lab::shell(&format!("ip netns del {}", cluster.netns(&pod)))?;
-    let status = cluster.minik_output(&["status"])?;
+    crate::kernel::shell(&format!("ip netns del {}", cluster.netns(&pod)))?;
+    let status = cluster.output(&["status"])?;
     contains(&String::from_utf8_lossy(&status.stdout), "missing: network namespace")?;
     for arguments in [&["verify"][..], &["probe", "--matrix"], &["exec", &pod, "--", "true"]] {
         refused(&cluster, arguments, 1, &[&cluster.netns(&pod), "is not there", "hint: "])?;

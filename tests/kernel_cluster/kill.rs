@@ -3,9 +3,10 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::fields::{Route, differing_routes};
 use crate::host::{dump, unchanged};
-use crate::lab::{Cluster, Outcome, contains, until};
+use crate::kernel::fields::{Route, differing_routes};
+use crate::kernel::lab::Cluster;
+use crate::kernel::{Outcome, contains, until};
 
 /// How often `up` and `down` are killed, at moments spread over the time that they take; and how often where that is
 /// much, in an emulated machine.
@@ -33,7 +34,7 @@ fn killed(cluster: &Cluster, arguments: &[&str], moment: Duration) -> Outcome {
 
 /// `down`, which may find that there is nothing to remove.
 fn clean(cluster: &Cluster, moment: Duration) -> Outcome {
-    let output = cluster.minik_output(&["down"])?;
+    let output = cluster.output(&["down"])?;
     match output.status.code() {
         Some(0 | 2) => Ok(()),
         _ => Err(format!("down after a kill at {moment:?}: {}", String::from_utf8_lossy(&output.stderr))),
@@ -76,18 +77,16 @@ pub fn down() -> Outcome {
 /// The agent: the data plane stays, `status` says so, `agent restart` brings the rest back.
 pub fn agent() -> Outcome {
     let before = dump()?;
-    let cluster = Cluster::up("killagent")?;
+    let cluster = Cluster::up("killagent", "calico-ipip")?;
     let pods = cluster.pods()?;
     let routes = cluster.routes("node-1")?;
-    let status = cluster.minik(&["status", "-o", "json"])?;
-    let status: serde_json::Value = serde_json::from_str(&status).map_err(|e| e.to_string())?;
-    let pid = status["agent"]["pid"].as_i64().ok_or_else(|| format!("no pid in {status}"))? as i32;
+    let pid = cluster.agent()?;
     let agent = nix::unistd::Pid::from_raw(pid);
     nix::sys::signal::kill(agent, nix::sys::signal::Signal::SIGKILL).map_err(|e| e.to_string())?;
     until("the agent to end", || !std::path::Path::new(&format!("/proc/{pid}")).exists())?;
     let beside = cluster.address(&pods.beside)?;
     contains(&cluster.exec(&pods.here, &format!("ping -n -c 1 -W 20 {beside}"))?, "ttl=63")?;
-    let down = cluster.minik_output(&["status"])?;
+    let down = cluster.output(&["status"])?;
     if down.status.code() != Some(1) {
         return Err(format!("status without an agent: {}", down.status));
     }
@@ -108,12 +107,8 @@ fn same(what: &str, before: &[Route], after: &[Route]) -> Outcome {
 /// SIGTERM ends the agent as it ends any process, though `up` holds that signal back.
 pub fn terminate() -> Outcome {
     let before = dump()?;
-    let cluster = Cluster::up("term")?;
-    let pid_of = |status: &str| -> Result<i32, String> {
-        let status: serde_json::Value = serde_json::from_str(status).map_err(|e| e.to_string())?;
-        Ok(status["agent"]["pid"].as_i64().ok_or_else(|| format!("no pid in {status}"))? as i32)
-    };
-    let pid = pid_of(&cluster.minik(&["status", "-o", "json"])?)?;
+    let cluster = Cluster::up("term", "calico-ipip")?;
+    let pid = cluster.agent()?;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM)
         .map_err(|e| e.to_string())?;
     until("the agent to end", || !std::path::Path::new(&format!("/proc/{pid}")).exists())?;

@@ -6,21 +6,14 @@
 
 mod agree;
 mod document;
-#[path = "../kernel/fields.rs"]
-mod fields;
 mod host;
 mod hostile;
 #[path = "../kernel/mod.rs"]
 mod kernel;
 mod kill;
-mod lab;
 mod many;
 
-use lab::Outcome;
-use libtest_mimic::{Arguments, Failed};
-
-/// A test: its name, the programs it needs, and itself.
-type Test = (&'static str, &'static [&'static str], fn() -> Outcome);
+use kernel::Test;
 
 const TESTS: &[Test] = &[
     ("routes_are_those_of_the_document", &["ip"], document::routes),
@@ -55,24 +48,9 @@ const TESTS: &[Test] = &[
 ];
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    // The tests compare what the host holds: one after another.
-    arguments.test_threads = Some(1);
     // What this loads stays loaded, and is no work of the clusters.
     let datapath = kernel::datapath();
     eprintln!("data path: {datapath}");
-    let trials = TESTS
-        .iter()
-        .map(|&(name, needs, test)| kernel::trial(name, missing(needs), move || test().map_err(Failed::from)));
-    libtest_mimic::run(&arguments, trials.collect()).exit();
-}
-
-/// What this machine lacks for a test that needs these programs.
-fn missing(programs: &[&str]) -> Option<String> {
-    if let Some(reason) = kernel::not_root() {
-        return Some(reason);
-    }
-    let always = ["ip", "iptables-restore", "ipset"];
-    let lacking = always.iter().chain(programs).find(|program| !lab::installed(program))?;
-    Some(format!("no {lacking}"))
+    // The tests compare what the host holds: one after another.
+    kernel::run(TESTS, &["ip", "iptables-restore", "ipset"], Some(1));
 }

@@ -3,7 +3,8 @@
 use std::process::Stdio;
 
 use crate::host::{dump, unchanged};
-use crate::lab::{Cluster, Outcome, contains};
+use crate::kernel::lab::Cluster;
+use crate::kernel::{Outcome, contains};
 
 fn ping_across(cluster: &Cluster) -> Outcome {
     let pods = cluster.pods()?;
@@ -13,8 +14,8 @@ fn ping_across(cluster: &Cluster) -> Outcome {
 
 /// Two clusters with the same addresses; removing one leaves the other.
 pub fn side_by_side() -> Outcome {
-    let one = Cluster::up("one")?;
-    let two = Cluster::up("two")?;
+    let one = Cluster::up("one", "calico-ipip")?;
+    let two = Cluster::up("two", "calico-ipip")?;
     ping_across(&one)?;
     ping_across(&two)?;
     let listed = one.minik(&["ls"])?;
@@ -26,8 +27,8 @@ pub fn side_by_side() -> Outcome {
 
 /// A cluster `x` and a cluster `x-y`: `down x` keeps to its own.
 pub fn prefixes() -> Outcome {
-    let short = Cluster::up("p")?;
-    let long = Cluster { name: format!("{}-q", short.name) };
+    let short = Cluster::up("p", "calico-ipip")?;
+    let long = Cluster::called(format!("{}-q", short.name));
     long.minik(&["up", "calico-ipip"])?;
     short.minik(&["down"])?;
     ping_across(&long)?;
@@ -67,8 +68,8 @@ pub fn at_once() -> Outcome {
 
 /// `--replace` on a cluster that stands.
 pub fn replace() -> Outcome {
-    let cluster = Cluster::up("replace")?;
-    let refused = cluster.minik_output(&["up", "calico-ipip"])?;
+    let cluster = Cluster::up("replace", "calico-ipip")?;
+    let refused = cluster.output(&["up", "calico-ipip"])?;
     if refused.status.code() != Some(1) {
         return Err(format!("a second up of one name: {}", refused.status));
     }

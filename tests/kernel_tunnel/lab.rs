@@ -12,11 +12,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use minik::kernel::{netns, tun};
 use minik::plan::{Datapath, aside};
 use minik::tunnel::{Cause, Engine};
+
+pub use crate::kernel::{Outcome, PATIENCE, checked, contains, until};
 
 pub const POD_1: &str = "10.100.84.130";
 pub const POD_2: &str = "10.100.247.1";
@@ -26,12 +27,6 @@ const SIDES: [(&str, &str, &str, &str, &str); 2] = [
     ("1", "10.1.10.9", POD_1, "10.1.10.10", "10.100.247.0/26"),
     ("2", "10.1.10.10", POD_2, "10.1.10.9", "10.100.84.128/26"),
 ];
-
-/// How long to wait for what must come; it comes at once, but for an emulated machine with much else to do.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What a test says when it fails.
-pub type Outcome = Result<(), String>;
 
 /// The namespaces of one test. Dropping it removes them.
 pub struct Lab {
@@ -344,33 +339,8 @@ fn batch(options: &[&str], commands: &[String]) -> Outcome {
     checked(&text, &output).map(drop)
 }
 
-fn checked(command: &str, output: &Output) -> Result<String, String> {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        return Ok(text);
-    }
-    Err(format!("{command}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr)))
-}
-
 fn sum(dropped: &[(Cause, u64)]) -> u64 {
     dropped.iter().map(|(_, count)| count).sum()
-}
-
-/// Waits until a condition holds.
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) -> Outcome {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        if Instant::now() > end {
-            return Err(format!("waited {PATIENCE:?} in vain for {what}"));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
-}
-
-/// Fails with both texts unless `text` contains `wanted`.
-pub fn contains(text: &str, wanted: &str) -> Outcome {
-    if text.contains(wanted) { Ok(()) } else { Err(format!("`{wanted}` is not in:\n{text}")) }
 }
 
 /// Fails unless two values are equal.
