@@ -15,6 +15,7 @@ mod checks;
 mod compare;
 mod endpoints;
 mod identify;
+mod order;
 mod others;
 mod report;
 mod run;

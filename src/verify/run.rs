@@ -11,6 +11,7 @@ use super::checks::{Act, Check, SENTINEL, checks};
 use super::compare::{Divergence, Seen, compare, is_seen_as};
 use super::endpoints::{Endpoints, Refusal, too_long};
 use super::identify::Identify;
+use super::order::in_order_of_time;
 use super::others::{is_again, without_others_answers};
 use super::report::{CheckReport, Report, Verdict};
 use super::{Options, cause};
@@ -254,8 +255,7 @@ fn sentinel(check: &Check) -> Result<Option<Act>> {
 }
 
 fn report(plan: &Plan, check: &Check, outcome: Outcome, run: &Run, live: &mut cause::Live) -> CheckReport {
-    let mut seen = run.seen.get(&check.mark).cloned().unwrap_or_default();
-    seen.sort_by_key(|seen| seen.time);
+    let seen = in_order_of_time(&check.expected, run.seen.get(&check.mark).cloned().unwrap_or_default());
     let seen = without_others_answers(&check.expected, seen);
     let refused = outcome.refused.map(|error| error.to_string());
     let reason = match (&check.act, outcome.refusal) {
