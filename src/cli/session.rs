@@ -6,7 +6,7 @@ use crate::agent::{self, PodStatus, Status};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::features;
 use crate::kernel::state::{self, Phase, Record};
-use crate::plan::Plan;
+use crate::plan::{Plan, line};
 use crate::topology::{Cluster, Overrides, Pod, Source, nearest};
 use crate::{compose, topology};
 
@@ -41,15 +41,33 @@ pub fn open(name: &str) -> Result<Session> {
 ///
 /// # Errors
 /// If the record's sources are no topology for this version of minik.
-pub fn compute(record: Record) -> Result<Session> {
-    let compute = || {
+pub fn compute(mut record: Record) -> Result<Session> {
+    let mut netem = record.netem;
+    let mut compute = || {
         let cluster = cluster(&record)?;
         let plan = compose::plan(&cluster, record.datapath)?;
-        Ok((cluster, plan))
+        Ok((cluster, for_kernel(plan, &mut netem)?))
     };
     let (cluster, plan) = compute()
         .map_err(|e: Error| e.within(format_args!("cluster {}, made by minik {}", record.name, record.version)))?;
+    record.netem = netem;
     Ok(Session { record, cluster, plan })
+}
+
+/// The plan as this kernel can do it: without netem where it has none. Whether it has is asked once in a cluster's life.
+///
+/// # Errors
+/// If a line needs what has no replacement, or the kernel cannot be asked.
+pub fn for_kernel(plan: Plan, netem: &mut Option<bool>) -> Result<Plan> {
+    if !line::is_in(&plan) {
+        return Ok(plan);
+    }
+    let has = match *netem {
+        Some(has) => has,
+        None => features::has_netem()?,
+    };
+    *netem = Some(has);
+    if has { Ok(plan) } else { line::without_netem(plan) }
 }
 
 /// The files of a record.

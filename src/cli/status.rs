@@ -12,7 +12,7 @@ use crate::agent::Status;
 use crate::error::Result;
 use crate::kernel::{drift, features};
 use crate::plan::facts::Drift;
-use crate::plan::{Datapath, LinkKind, render};
+use crate::plan::{Datapath, LinkKind, line, render};
 
 /// Prints a cluster's status; the exit code is 1 if the agent is gone or the kernel differs from the plan.
 ///
@@ -43,12 +43,18 @@ pub fn run(globals: &Globals) -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+/// What is said where netem is replaced.
+pub(super) const LINES: &str = "lines lose packets by rules of nftables and are slow by tbf, not by the kernel's netem";
+
 /// What stands in for something that the kernel could do natively, and what is done without.
 fn fallbacks(session: &Session) -> Vec<String> {
     let has_ipip = session.plan.nodes().flat_map(|ns| &ns.links).any(|link| link.kind == LinkKind::Ipip);
     let mut fallbacks = session.plan.differences(features::kernel());
     if has_ipip && session.plan.datapath == Datapath::Userspace {
         fallbacks.push("tunl0 is a TUN device served by the agent, not the kernel's ipip".to_owned());
+    }
+    if line::is_replaced_in(&session.plan) {
+        fallbacks.push(LINES.to_owned());
     }
     fallbacks
 }

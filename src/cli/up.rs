@@ -8,7 +8,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::args::{DatapathChoice, Globals, UpArgs};
-use super::{down, input, orders};
+use super::{down, input, orders, session, status};
 use crate::agent;
 use crate::cni;
 use crate::compose;
@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Phase, Record, SourceText};
 use crate::kernel::{apply, bird, features, host, netns, process, restore};
 use crate::names;
-use crate::plan::{Datapath, LinkKind, Plan, render};
+use crate::plan::{Datapath, LinkKind, Plan, line, render};
 use crate::topology::{self, Cluster, Memory, Overrides, Source};
 
 /// How long BIRD may take for its sessions and routes: Calico has it wait two seconds before it connects, and five
@@ -61,10 +61,12 @@ pub(super) fn whole(
     steps: &mut Steps,
 ) -> Result<Plan> {
     let plan = compose::plan(cluster, choose_datapath(args.datapath, cluster)?)?;
+    let mut netem = None;
+    let plan = session::for_kernel(plan, &mut netem)?;
     restore::require_tools(&plan)?;
     features::require_parts(&plan)?;
     let _lock = claim(&plan, args)?;
-    let record = record(&plan, args, source)?;
+    let record = record(&plan, args, source, netem)?;
     steps.done("plan")?;
     let built = build(cluster, &plan, &record, steps).and_then(|()| interrupts.check());
     if let Err(error) = built {
@@ -180,7 +182,7 @@ fn check_names_free(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn record(plan: &Plan, args: &UpArgs, source: Source) -> Result<Record> {
+fn record(plan: &Plan, args: &UpArgs, source: Source, netem: Option<bool>) -> Result<Record> {
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let record = Record {
         name: plan.cluster.clone(),
@@ -190,6 +192,7 @@ fn record(plan: &Plan, args: &UpArgs, source: Source) -> Result<Record> {
         cni: args.cni.clone(),
         proxy: args.proxy.clone(),
         datapath: plan.datapath,
+        netem,
         created,
         heal: !args.no_heal,
         heal_speed: args.heal_speed,
@@ -270,6 +273,9 @@ fn report(plan: &Plan, took: Duration) -> Result<()> {
     }
     for difference in plan.differences(features::kernel()) {
         text += &format!("note: {difference}\n");
+    }
+    if line::is_replaced_in(plan) {
+        text += &format!("{}\n", status::LINES);
     }
     if bird::of_plan(plan).next().is_some() {
         text += "a real BIRD makes the nodes' routes: see `minik bgp status`\n";

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use super::maker::Maker;
 use super::{etc, files, restore};
 use crate::error::{Error, Result};
-use crate::plan::{Namespace, Plan};
+use crate::plan::{Namespace, Plan, line};
 
 /// Most restores at a time: each sleeps most of its time, waiting for RCU, so more of them than there are CPUs.
 const LOADERS_MAX: usize = 16;
@@ -57,17 +57,28 @@ fn load_tables(queue: &Mutex<Receiver<Load<'_>>>) -> Result<()> {
 /// to the loaders.
 fn run<'p>(plan: &'p Plan, tables: &Sender<Load<'p>>) -> Result<()> {
     let mut maker = Maker::new(plan);
+    // Rules about a link by its name wait until it is there: far ends are made last.
+    let mut later = Vec::new();
     for namespace in &plan.namespaces {
         let mut make = || -> Result<()> {
             let fd = maker.make(namespace)?;
             if restore::has_any(namespace) {
                 let fd = fd.try_clone_to_owned().map_err(|e| Error::io("cannot keep a namespace open", e))?;
-                // A closed queue means that a loader failed, and that its error is reported.
-                let _ = tables.send((namespace, fd));
+                if line::loses(namespace) {
+                    later.push((namespace, fd));
+                } else {
+                    // A closed queue means that a loader failed, and that its error is reported.
+                    let _ = tables.send((namespace, fd));
+                }
             }
             Ok(())
         };
         make().map_err(|e| e.within(&namespace.name))?;
     }
-    maker.finish()
+    maker.finish()?;
+    for one in later {
+        // As above.
+        let _ = tables.send(one);
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use super::{files, remove, restore as restore_tool};
 use crate::error::{Error, Kind, Result};
 use crate::names;
 use crate::plan::facts::{self, Drift};
-use crate::plan::{Link, LinkKind, Namespace, Plan, aside, ebtables, restore};
+use crate::plan::{Link, LinkKind, Namespace, Plan, aside, ebtables, line, restore};
 
 /// Every difference between the plan and the kernel, namespace by namespace in the plan's order.
 ///
@@ -80,6 +80,7 @@ fn planned_rules(ns: &Namespace) -> BTreeSet<String> {
         facts.extend(rule_facts("eb ", &ebtables::ebtables_restore(&ns.ebtables)));
     }
     facts.extend(facts::set_facts(&restore::ipset_restore(&ns.sets)));
+    facts.extend(line::facts(ns));
     facts
 }
 
@@ -95,6 +96,9 @@ fn loaded(ns: &Namespace) -> Result<BTreeSet<String>> {
     }
     if !ns.ebtables.is_empty() {
         facts.extend(rule_facts("eb ", &restore::normalised(&dump("ebtables-save", &[])?)));
+    }
+    if line::loses(ns) {
+        facts.extend(line::facts_of(&dump("nft", &["list", "ruleset", "netdev"])?));
     }
     Ok(facts)
 }

@@ -65,6 +65,7 @@ enum Part {
     Macvlan,
     Netem,
     Htb,
+    Tbf,
 }
 
 impl Part {
@@ -75,6 +76,7 @@ impl Part {
             Part::Macvlan => "macvlan",
             Part::Netem => "sch_netem",
             Part::Htb => "sch_htb",
+            Part::Tbf => "sch_tbf",
         }
     }
 
@@ -84,6 +86,7 @@ impl Part {
             Part::Macvlan => survey::makes(rtnetlink, Device::Macvlan),
             Part::Netem => survey::makes(rtnetlink, Device::Netem),
             Part::Htb => survey::makes(rtnetlink, Device::Htb),
+            Part::Tbf => survey::makes(rtnetlink, Device::Tbf),
         }
     }
 }
@@ -103,6 +106,7 @@ pub fn require_parts(plan: &Plan) -> Result<()> {
         let queue = link.qdisc.as_ref().map(|qdisc| match qdisc {
             Qdisc::Htb { .. } => (Part::Htb, format!("has the queueing discipline {qdisc}")),
             Qdisc::Netem(_) => (Part::Netem, format!("has the queueing discipline {qdisc}")),
+            Qdisc::Tbf { .. } => (Part::Tbf, format!("has the queueing discipline {qdisc}")),
         });
         for (part, words) in device.into_iter().chain(queue) {
             wanted.entry(part).or_insert_with(|| format!("{} of {} {words}", link.name, ns.name));

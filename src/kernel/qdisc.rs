@@ -20,6 +20,12 @@ const TCA_NETEM_LATENCY64: u16 = 10;
 const NETEM_HEAD: usize = 24;
 /// Packets that netem holds back at most; what tc sets.
 const NETEM_LIMIT: u32 = 1000;
+const TCA_TBF_PARMS: u16 = 1;
+const TCA_TBF_RATE64: u16 = 4;
+const TCA_TBF_BURST: u16 = 6;
+/// Bytes of `struct tc_tbf_qopt`.
+const TBF_HEAD: usize = 36;
+const LINKLAYER_ETHERNET: u8 = 1;
 const MILLION: u64 = 1_000_000;
 
 /// The request that puts `qdisc` at the root of the link with this index.
@@ -32,6 +38,7 @@ pub fn root(qdisc: &Qdisc, index: u32) -> TcMessage {
             ("htb", htb(*default))
         }
         Qdisc::Netem(values) => ("netem", netem(values)),
+        Qdisc::Tbf { rate } => ("tbf", tbf(*rate)),
     };
     message.attributes.push(TcAttribute::Kind(kind.to_owned()));
     message.attributes.push(TcAttribute::Other(DefaultNla::new(TCA_OPTIONS, options)));
@@ -66,6 +73,22 @@ fn netem(values: &Netem) -> Vec<u8> {
     bytes
 }
 
+/// `struct tc_tbf_qopt`: `struct tc_ratespec` twice, the limit, the bucket in ticks and the unused MTU; the kernel takes
+/// the bucket's bytes from an attribute of its own.
+fn tbf(rate: u64) -> Vec<u8> {
+    let short = u32::try_from(rate).unwrap_or(u32::MAX);
+    let mut options = vec![0; TBF_HEAD];
+    options[1] = LINKLAYER_ETHERNET;
+    options[8..12].copy_from_slice(&short.to_ne_bytes());
+    options[24..28].copy_from_slice(&Qdisc::queue(rate).to_ne_bytes());
+    let mut bytes = attribute(TCA_TBF_PARMS, options);
+    if short == u32::MAX {
+        bytes.extend(attribute(TCA_TBF_RATE64, rate.to_ne_bytes().to_vec()));
+    }
+    bytes.extend(attribute(TCA_TBF_BURST, Qdisc::burst(rate).to_ne_bytes().to_vec()));
+    bytes
+}
+
 fn attribute(kind: u16, value: Vec<u8>) -> Vec<u8> {
     let nla = DefaultNla::new(kind, value);
     let mut bytes = vec![0; nla.buffer_len()];
@@ -93,6 +116,7 @@ pub fn read(message: &TcMessage) -> Option<(u32, Result<Qdisc, String>)> {
         ("noqueue", _) => return None,
         ("htb", Some(bytes)) => read_htb(&bytes),
         ("netem", Some(bytes)) => read_netem(&bytes),
+        ("tbf", Some(bytes)) => read_tbf(&bytes),
         _ => None,
     };
     Some((message.header.index as u32, qdisc.ok_or_else(|| kind.clone())))
@@ -121,6 +145,17 @@ fn read_netem(bytes: &[u8]) -> Option<Qdisc> {
         None => find(attributes, TCA_NETEM_RATE).and_then(|bytes| word(bytes, 0)).map_or(0, u64::from),
     };
     Some(Qdisc::Netem(Netem { delay: u32::try_from(delay).ok()?, loss, rate }))
+}
+
+/// A bucket of another rate, or one with another queue, is none of ours.
+fn read_tbf(bytes: &[u8]) -> Option<Qdisc> {
+    let options = find(bytes, TCA_TBF_PARMS).filter(|options| options.len() >= TBF_HEAD)?;
+    let long = find(bytes, TCA_TBF_RATE64).and_then(|bytes| bytes.get(..8)?.try_into().ok());
+    let rate = match long {
+        Some(bytes) => u64::from_ne_bytes(bytes),
+        None => u64::from(word(options, 8)?),
+    };
+    (word(options, 24)? == Qdisc::queue(rate)).then_some(Qdisc::Tbf { rate })
 }
 
 /// The value of an attribute among others.
@@ -168,6 +203,7 @@ mod tests {
         let losses = [0, 1, 10_000, 333_333, 999_999, 1_000_000];
         let netems = rates.iter().flat_map(|rate| losses.map(|loss| Netem { delay: 20_500, loss, rate: *rate }));
         let all = netems.map(Qdisc::Netem).chain([Qdisc::Htb { default: 0x30 }]);
+        let all = all.chain([1000, 125_000, 40_000_000_000].map(|rate| Qdisc::Tbf { rate }));
         for qdisc in all {
             assert_eq!(again(&qdisc), Some((7, Ok(qdisc.clone()))), "{qdisc}");
         }

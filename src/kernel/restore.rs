@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use super::netns;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Namespace, Plan, ebtables, restore};
+use crate::plan::{Namespace, Plan, ebtables, line, restore};
 
 /// What a namespace has for one of the tools: the tool with its arguments, and its input.
 pub(super) type Input = (&'static [&'static str], String);
@@ -30,6 +30,9 @@ pub(super) fn inputs(namespace: &Namespace) -> Vec<Input> {
     if !ebtables.is_empty() {
         inputs.push((&["ebtables-restore"], ebtables::ebtables_restore(ebtables)));
     }
+    if line::loses(namespace) {
+        inputs.push((NFT, line::nft(namespace)));
+    }
     inputs
 }
 
@@ -39,10 +42,12 @@ pub(super) const IP6TABLES: &[&str] = &["ip6tables-restore", "-w"];
 pub(super) const IPTABLES_CHANGE: &[&str] = &["iptables-restore", "-w", "--noflush"];
 pub(super) const IP6TABLES_CHANGE: &[&str] = &["ip6tables-restore", "-w", "--noflush"];
 
+pub(super) const NFT: &[&str] = &["nft", "-f", "-"];
+
 /// Whether a namespace has anything to be loaded.
 pub fn has_any(namespace: &Namespace) -> bool {
     let Namespace { sets, tables, tables6, ebtables, .. } = namespace;
-    !(sets.is_empty() && tables.is_empty() && tables6.is_empty() && ebtables.is_empty())
+    !(sets.is_empty() && tables.is_empty() && tables6.is_empty() && ebtables.is_empty()) || line::loses(namespace)
 }
 
 /// Loads the sets and then the tables of `namespace` into `ns`, whose tables are empty.
@@ -65,6 +70,7 @@ pub fn require_tools(plan: &Plan) -> Result<()> {
         ("iptables-restore", any(|ns| !ns.tables.is_empty())),
         ("ip6tables-restore", any(|ns| !ns.tables6.is_empty())),
         ("ebtables-restore", any(|ns| !ns.ebtables.is_empty())),
+        ("nft", any(line::loses)),
         ("bird", any(|ns| ns.bird.is_some())),
     ];
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -100,6 +106,7 @@ pub(super) fn missing(tool: &str, e: std::io::Error) -> Error {
     let kind = if e.kind() == std::io::ErrorKind::NotFound { Kind::Unsupported } else { Kind::Tool };
     let package = match tool {
         "ipset" => "ipset",
+        "nft" => "nftables",
         _ if tool.starts_with("ebtables") => "ebtables",
         "bird" => "bird2, or leave out `routing: bird`: minik then makes the same routes",
         _ => "iptables",

@@ -63,6 +63,9 @@ pub struct Record {
     pub proxy: Option<String>,
     /// Who carries the tunnels' packets.
     pub datapath: Datapath,
+    /// Whether the kernel has netem; none as long as no line needed it.
+    #[serde(default)]
+    pub netem: Option<bool>,
     /// When it was made, in seconds since 1970.
     pub created: u64,
     /// Whether the agent puts back what the daemons of a real node would.

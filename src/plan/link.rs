@@ -32,6 +32,9 @@ pub struct Link {
     /// The queueing discipline at its root; none leaves the kernel's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qdisc: Option<Qdisc>,
+    /// Share of the packets that leave through it that a rule drops, in millionths ([`super::line`]).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub loss: u32,
     /// Its addresses.
     pub addresses: Vec<Address>,
     /// IPv4 settings of `net.ipv4.conf.<link>` that netlink can set together with the link.
@@ -127,6 +130,26 @@ pub enum Qdisc {
     },
     /// `netem`: what a line does to packets.
     Netem(Netem),
+    /// `tbf`: a token bucket, which stands in for netem's rate.
+    Tbf {
+        /// Rate in bytes a second.
+        rate: u64,
+    },
+}
+
+impl Qdisc {
+    /// How many bytes a token bucket of this rate holds: those of 10 ms, within limits.
+    pub fn burst(rate: u64) -> u32 {
+        u32::try_from(rate / 100).unwrap_or(u32::MAX).clamp(Self::BURST_MIN, Self::BURST_MAX)
+    }
+
+    const BURST_MIN: u32 = 10_000;
+    const BURST_MAX: u32 = 16_000_000;
+
+    /// How many bytes wait in front of a token bucket at most: those of 50 ms, and a burst.
+    pub fn queue(rate: u64) -> u32 {
+        u32::try_from(rate / 20).unwrap_or(u32::MAX).saturating_add(Self::burst(rate))
+    }
 }
 
 /// What a line does to packets that leave through a link.
@@ -156,6 +179,10 @@ impl fmt::Display for Qdisc {
             // tc takes this number for hexadecimal, and prints it so.
             Qdisc::Htb { default } => write!(f, "handle 1: htb default {default:#x}"),
             Qdisc::Netem(netem) => netem.fmt(f),
+            // tc's "bps" is bytes a second.
+            Qdisc::Tbf { rate } => {
+                write!(f, "tbf rate {rate}bps burst {} limit {}", Qdisc::burst(*rate), Qdisc::queue(*rate))
+            }
         }
     }
 }
@@ -203,11 +230,16 @@ impl Link {
             promiscuous: false,
             hairpin: false,
             qdisc: None,
+            loss: 0,
             addresses: Vec::new(),
             ipv4: Ipv4Conf::default(),
             sysctls: Vec::new(),
         }
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn is_off(switch: &bool) -> bool {

@@ -15,6 +15,7 @@ mod file;
 mod ipset;
 pub mod keeper;
 mod kernel;
+pub mod line;
 mod link;
 pub mod netfilter;
 pub mod render;

@@ -126,6 +126,7 @@ fn link_rows(link: &Link) -> Vec<[String; 3]> {
     let switches = [("hairpin", link.hairpin), ("promiscuous", link.promiscuous), ("down", !link.up)];
     words.extend(switches.iter().filter(|(_, on)| *on).map(|(word, _)| word.to_string()));
     words.extend(link.qdisc.as_ref().map(|qdisc| format!("qdisc {qdisc}")));
+    words.extend((link.loss > 0).then(|| format!("loses {}%", f64::from(link.loss) / 10_000.0)));
     let mut rows = vec![row("link", &link.name, &words.join(", "))];
     for address in &link.addresses {
         let broadcast = address.broadcast.map_or(String::new(), |broadcast| format!(" brd {broadcast}"));

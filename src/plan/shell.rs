@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::{Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, aside, ebtables, etc_files, restore};
+use super::{Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, aside, ebtables, etc_files, line, restore};
 use crate::names;
 
 /// The script. Equal plans give equal scripts; `sh SCRIPT down` removes what `sh SCRIPT` made.
@@ -217,6 +217,9 @@ fn inside(text: &mut String, ns: &Namespace) {
     }
     if !ns.ebtables.is_empty() {
         heredoc(text, &format!("{run} ebtables-restore"), &ebtables::ebtables_restore(&ns.ebtables));
+    }
+    if line::loses(ns) {
+        heredoc(text, &format!("{run} nft -f -"), &line::nft(ns));
     }
     files(text, ns);
 }

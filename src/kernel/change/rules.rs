@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::kernel::maker::Site;
 use crate::kernel::netns;
 use crate::kernel::restore::{self, Input};
-use crate::plan::{Namespace, difference, ebtables};
+use crate::plan::{Namespace, difference, ebtables, line};
 
 /// Most restores at a time, as in [`crate::kernel::apply`].
 const LOADERS_MAX: usize = 16;
@@ -66,6 +66,9 @@ fn changes(before: &Namespace, after: &Namespace, all: bool) -> Vec<Input> {
     }
     if before.ebtables != after.ebtables || (all && !after.ebtables.is_empty()) {
         inputs.push((&["ebtables-restore"], ebtables::ebtables_restore(&after.ebtables)));
+    }
+    if line::nft(before) != line::nft(after) || (all && line::loses(after)) {
+        inputs.push((restore::NFT, line::nft(after)));
     }
     let vanished = difference::vanished_sets(&before.sets, &after.sets);
     // A set that is not there is no error to `create -exist`, but one to `destroy`.
