@@ -112,10 +112,13 @@ mod tests {
     fn loss_and_rate_have_a_replacement_and_a_delay_has_none() {
         let plan = |delay, loss, rate| without_netem(plan(delay, loss, rate));
         let both = plan(0, 200_000, 125_000).expect("is replaced");
-        let link = &both.namespaces[0].links[0];
+        let link = both.namespaces[0].link("ens33").expect("is there");
         assert_eq!((link.loss, &link.qdisc), (200_000, &Some(Qdisc::Tbf { rate: 125_000 })));
         assert!(is_replaced_in(&both) && !is_in(&both) && nft(&both.namespaces[0]).contains("< 200000 drop"));
-        assert_eq!(plan(0, 1, 0).expect("is replaced").namespaces[0].links[0].qdisc, None);
+        assert_eq!(
+            plan(0, 1, 0).expect("is replaced").namespaces[0].link("ens33").and_then(|link| link.qdisc.clone()),
+            None
+        );
         let error = plan(1, 1, 1).expect_err("has a delay");
         assert!(error.kind() == Kind::Unsupported && error.to_string().contains("ens33 of node-1"), "{error}");
     }
