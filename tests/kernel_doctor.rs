@@ -57,6 +57,10 @@ const JUDGES: &[(&str, &str)] = &[
     ("nft numgen", "nft 'table ip t { chain c { numgen inc mod 3 1 accept; }; }'"),
     ("nft fib", "nft 'table inet t { chain c { fib saddr type broadcast drop; }; }'"),
     ("nft masquerade", "nft 'table ip t { chain c { type nat hook postrouting priority 100; masquerade; }; }'"),
+    (
+        "nft egress",
+        "nft 'table netdev t { chain c { type filter hook egress device lo priority 1; numgen random mod 9 < 3 drop; }; }'",
+    ),
     ("ebtables rules", "ebtables -A FORWARD -p IPv4 --ip-dst 192.0.2.1 -j ACCEPT"),
 ];
 

@@ -40,6 +40,13 @@ const FALLBACKS: &[Fallback] = &[
     },
 ];
 
+/// What a line of the underlay can do beside passing packets on: the feature for it, and what stands in for that.
+const LINES: &[(&str, &str, &[Fallback])] = &[
+    ("delay", "netem", &[]),
+    ("loss", "netem", &[Fallback { missing: "netem", by: "nft egress", words: "a rule of nftables drops packets" }]),
+    ("rate", "netem", &[Fallback { missing: "netem", by: "tbf", words: "a token bucket (tbf) holds packets back" }]),
+];
+
 /// The mode of `up` without a topology; whether it can run is the exit code.
 const DEFAULT: Mode = Mode::CalicoIpip;
 
@@ -50,13 +57,18 @@ const DEFAULT: Mode = Mode::CalicoIpip;
 pub fn run(globals: &Globals) -> Result<ExitCode> {
     let findings = survey::survey()?;
     let modes: Vec<(Mode, Verdict)> =
-        Mode::ALL.iter().map(|mode| (*mode, verdict(&wanted(*mode), &findings))).collect();
+        Mode::ALL.iter().map(|mode| (*mode, verdict(&wanted(*mode), &findings, FALLBACKS))).collect();
+    let lines: Vec<(&str, Verdict)> = LINES
+        .iter()
+        .map(|(what, feature, instead)| (*what, verdict(&with_rights([*feature]), &findings, instead)))
+        .collect();
     let object = json!({
         "features": findings.iter().map(as_json).collect::<Vec<_>>(),
         "modes": modes.iter().map(|(mode, verdict)| json!({ "mode": mode, "default": *mode == DEFAULT, "runs": verdict }))
             .collect::<Vec<_>>(),
+        "lines": lines.iter().map(|(what, verdict)| json!({ "line": what, "runs": verdict })).collect::<Vec<_>>(),
     });
-    let text = print::as_data(&object, globals.output)?.unwrap_or_else(|| render(&findings, &modes));
+    let text = print::as_data(&object, globals.output)?.unwrap_or_else(|| render(&findings, &modes, &lines));
     print::text(&text)?;
     let runs = |(mode, verdict): &(Mode, Verdict)| *mode == DEFAULT && !matches!(verdict, Verdict::Impossible(_));
     Ok(if modes.iter().any(runs) { ExitCode::SUCCESS } else { ExitCode::from(4) })
@@ -90,8 +102,11 @@ fn features_of(need: Need) -> &'static [&'static str] {
 
 /// The names of all that a mode needs, the caller's rights included.
 fn wanted(mode: Mode) -> Vec<&'static str> {
-    let rights = catalogue::rights().map(|right| right.name);
-    rights.chain(cni::needs(mode).iter().flat_map(|need| features_of(*need)).copied()).collect()
+    with_rights(cni::needs(mode).iter().flat_map(|need| features_of(*need)).copied())
+}
+
+fn with_rights(features: impl IntoIterator<Item = &'static str>) -> Vec<&'static str> {
+    catalogue::rights().map(|right| right.name).chain(features).collect()
 }
 
 /// The modes that need a feature, itself or as a fallback for another.
@@ -106,14 +121,14 @@ fn needed_by(feature: &Feature) -> Vec<&'static str> {
     Mode::ALL.iter().filter(needs).map(|mode| mode.name()).collect()
 }
 
-fn verdict(wanted: &[&'static str], findings: &[Finding]) -> Verdict {
+fn verdict(wanted: &[&'static str], findings: &[Finding], fallbacks: &[Fallback]) -> Verdict {
     let find = |name: &str| findings.iter().find(|finding| finding.feature.name == name);
     let works = |name: &str| find(name).and_then(|finding| finding.works);
     if works("root") == Some(false) {
         return Verdict::Impossible("it needs root; run `sudo minik doctor` to see the rest".to_owned());
     }
     let mut missing: Vec<&str> = wanted.iter().copied().filter(|name| works(name) != Some(true)).collect();
-    let replaced: Vec<&Fallback> = FALLBACKS
+    let replaced: Vec<&Fallback> = fallbacks
         .iter()
         .filter(|fallback| missing.contains(&fallback.missing) && works(fallback.by) == Some(true))
         .collect();
@@ -127,7 +142,7 @@ fn verdict(wanted: &[&'static str], findings: &[Finding]) -> Verdict {
             Some(cure) => format!("{name} ({cure})"),
             None => name.to_owned(),
         };
-        let instead = |name: &str| FALLBACKS.iter().find(|fallback| fallback.missing == name);
+        let instead = |name: &str| fallbacks.iter().find(|fallback| fallback.missing == name);
         let named = |name: &&str| match instead(name) {
             Some(fallback) => format!("{}; or instead {}", cured(name), cured(fallback.by)),
             None => cured(name),
@@ -156,23 +171,25 @@ fn as_json(finding: &Finding) -> Value {
     })
 }
 
-/// Two tables: the features, and what follows for the modes.
-fn render(findings: &[Finding], modes: &[(Mode, Verdict)]) -> String {
+/// Three tables: the features, and what follows for the modes and for lines.
+fn render(findings: &[Finding], modes: &[(Mode, Verdict)], lines: &[(&str, Verdict)]) -> String {
     let cells: Vec<[String; 4]> = findings.iter().map(|finding| row(finding, modes.len())).collect();
-    let mut lines = vec![vec!["FEATURE", "WORKS", "NEEDED BY", "DETAIL"]];
-    lines.extend(cells.iter().map(|row| row.iter().map(String::as_str).collect::<Vec<_>>()));
-    let mut text = print::columns(&lines, false);
-    text.push('\n');
-    let names: Vec<String> = modes.iter().map(|(mode, _)| mode.to_string()).collect();
-    let mut lines = vec![vec!["MODE", "RUNS", "BECAUSE"]];
-    for ((_, verdict), name) in modes.iter().zip(&names) {
-        lines.push(match verdict {
+    let mut rows = vec![vec!["FEATURE", "WORKS", "NEEDED BY", "DETAIL"]];
+    rows.extend(cells.iter().map(|row| row.iter().map(String::as_str).collect::<Vec<_>>()));
+    let mut text = print::columns(&rows, false);
+    for (title, verdicts) in [
+        ("MODE", modes.iter().map(|(mode, verdict)| (mode.name(), verdict)).collect::<Vec<_>>()),
+        ("LINE", lines.iter().map(|(what, verdict)| (*what, verdict)).collect()),
+    ] {
+        let mut rows = vec![vec![title, "RUNS", "BECAUSE"]];
+        rows.extend(verdicts.into_iter().map(|(name, verdict)| match verdict {
             Verdict::Native => vec![name, "natively", ""],
             Verdict::Fallback(why) => vec![name, "by fallback", why],
             Verdict::Impossible(why) => vec![name, "not here", why],
-        });
+        }));
+        text.push('\n');
+        text.push_str(&print::columns(&rows, false));
     }
-    text.push_str(&print::columns(&lines, false));
     text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
@@ -210,14 +227,16 @@ mod tests {
     #[test]
     fn every_need_and_fallback_is_a_feature() {
         let named = Mode::ALL.iter().flat_map(|mode| wanted(*mode));
-        for name in named.chain(FALLBACKS.iter().flat_map(|fallback| [fallback.missing, fallback.by])) {
+        let fallbacks = FALLBACKS.iter().chain(LINES.iter().flat_map(|(.., fallbacks)| *fallbacks));
+        let named = named.chain(LINES.iter().map(|(_, feature, _)| *feature));
+        for name in named.chain(fallbacks.flat_map(|fallback| [fallback.missing, fallback.by])) {
             assert!(catalogue::find(name).is_some(), "{name}");
         }
     }
 
     #[test]
     fn a_verdict_follows_from_what_was_found() {
-        let of = |no: &[&str], untried: &[&str]| verdict(&wanted(Mode::CalicoIpip), &findings(no, untried));
+        let of = |no: &[&str], untried: &[&str]| verdict(&wanted(Mode::CalicoIpip), &findings(no, untried), FALLBACKS);
         let impossible = |words: &str| Verdict::Impossible(words.to_owned());
         assert_eq!(of(&[], &[]), Verdict::Native);
         assert_eq!(of(&["dummy", "ip_vs", "netem", "tun"], &["nft numgen"]), Verdict::Native);
@@ -232,6 +251,24 @@ mod tests {
         for name in wanted(Mode::CalicoIpip).into_iter().filter(|name| !["root", "ipip"].contains(name)) {
             assert_eq!(of(&[name], &[]), Verdict::Impossible(format!("missing: {name} (a cure)")));
         }
+    }
+
+    #[test]
+    fn a_line_without_netem_loses_packets_and_is_slow_and_delays_none() {
+        let of = |no: &[&str]| {
+            let found = findings(no, &[]);
+            let verdict = |(_, feature, instead): &(&str, &'static str, &[Fallback])| {
+                verdict(&with_rights([*feature]), &found, instead)
+            };
+            LINES.iter().map(verdict).collect::<Vec<_>>()
+        };
+        let without = |name| Verdict::Impossible(format!("missing: netem (a cure); or instead {name} (a cure)"));
+        let by = |words: &str| Verdict::Fallback(words.to_owned());
+        let no_delay = Verdict::Impossible("missing: netem (a cure)".to_owned());
+        let slow = by("a token bucket (tbf) holds packets back");
+        assert_eq!(of(&[]), [Verdict::Native, Verdict::Native, Verdict::Native]);
+        assert_eq!(of(&["netem"]), [no_delay.clone(), by("a rule of nftables drops packets"), slow.clone()]);
+        assert_eq!(of(&["netem", "nft egress"]), [no_delay, without("nft egress"), slow]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::messages::CREATE;
 use super::netlink::{Batch, Rtnetlink};
 use super::survey::{self, Device};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Kernel, Link, LinkKind, Plan, Qdisc};
+use crate::plan::{Kernel, Link, LinkKind, Plan, Qdisc, line};
 
 /// Refuses a caller who may not make or enter network namespaces, nor see whether there are clusters.
 ///
@@ -112,6 +112,9 @@ pub fn require_parts(plan: &Plan) -> Result<()> {
             wanted.entry(part).or_insert_with(|| format!("{} of {} {words}", link.name, ns.name));
         }
     }
+    if let Some(ns) = plan.namespaces.iter().find(|ns| line::loses(ns)) {
+        require_egress(&ns.name)?;
+    }
     if wanted.is_empty() {
         return Ok(());
     }
@@ -124,6 +127,16 @@ pub fn require_parts(plan: &Plan) -> Result<()> {
         Some((part, words)) => Err(Error::new(Kind::Unsupported, format!("this kernel cannot do it: {words}"))
             .hint(format!("load the module {}, or use a kernel that has it", part.module()))),
     }
+}
+
+/// Without netem, lines lose packets by rules at a hook that not every kernel has.
+fn require_egress(namespace: &str) -> Result<()> {
+    scratch(survey::drops_at_egress)?.map(drop).map_err(|words| {
+        let what = format!("this kernel cannot do it: the line of {namespace} loses packets");
+        Error::new(Kind::Unsupported, what).because(words).hint(
+            "load the module sch_netem, or use a kernel that has it, or one from 5.16 on with CONFIG_NETFILTER_EGRESS",
+        )
+    })
 }
 
 /// Runs `work` in a namespace that is made for it and gone after it.

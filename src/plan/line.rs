@@ -27,17 +27,22 @@ pub fn is_replaced_in(plan: &Plan) -> bool {
 pub fn without_netem(mut plan: Plan) -> Result<Plan> {
     for ns in &mut plan.namespaces {
         for link in &mut ns.links {
-            let Some(Qdisc::Netem(Netem { delay, loss, rate })) = link.qdisc else { continue };
-            if delay > 0 {
+            if matches!(link.qdisc, Some(Qdisc::Netem(_))) && !replace(link) {
                 let what = format!("this kernel has no netem, so {} of {} cannot delay packets", link.name, ns.name);
                 return Err(Error::new(Kind::Unsupported, what).hint(
                     "load the module sch_netem, or leave the delay out: loss and rate have a replacement, a delay has none",
                 ));
             }
-            (link.loss, link.qdisc) = (loss, (rate > 0).then_some(Qdisc::Tbf { rate }));
         }
     }
     Ok(plan)
+}
+
+/// Replaces a link's netem; false if it has none, or one with a delay, and then nothing changes.
+pub(super) fn replace(link: &mut Link) -> bool {
+    let Some(Qdisc::Netem(Netem { delay: 0, loss, rate })) = link.qdisc else { return false };
+    (link.loss, link.qdisc) = (loss, (rate > 0).then_some(Qdisc::Tbf { rate }));
+    true
 }
 
 /// Whether links of a namespace lose packets by rules.
@@ -47,12 +52,14 @@ pub fn loses(ns: &Namespace) -> bool {
 
 /// What `nft -f` makes the rules of a namespace of, whatever there was of them.
 pub fn nft(ns: &Namespace) -> String {
-    let mut text = "table netdev minik\ndelete table netdev minik\n".to_owned();
-    if !loses(ns) {
-        return text;
-    }
-    text.push_str("table netdev minik {\n");
-    for link in ns.links.iter().filter(|link| link.loss > 0) {
+    let text = "table netdev minik\ndelete table netdev minik\n".to_owned();
+    if loses(ns) { text + &table(ns.links.iter().filter(|link| link.loss > 0)) } else { text }
+}
+
+/// What `nft -f` adds the rules of these links of.
+pub(super) fn table<'l>(links: impl IntoIterator<Item = &'l Link>) -> String {
+    let mut text = "table netdev minik {\n".to_owned();
+    for link in links {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
@@ -65,8 +72,16 @@ pub fn nft(ns: &Namespace) -> String {
     text + "}\n"
 }
 
+/// nft takes letters, digits and some marks for a name; any other mark is written by its number.
 fn chain(link: &Link) -> String {
-    format!("out_{}", link.name)
+    let mut name = "out_".to_owned();
+    for mark in link.name.chars() {
+        let _ = match mark {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' | '.' => write!(name, "{mark}"),
+            _ => write!(name, "/{:x}", u32::from(mark)),
+        };
+    }
+    name
 }
 
 fn rule(link: &Link) -> String {

@@ -246,8 +246,25 @@ fn settle(text: &mut String, netns: &str, link: &Link) {
         let _ = writeln!(text, "ip -n {netns} link set dev {name} up");
     }
     if let Some(qdisc) = &link.qdisc {
-        let _ = writeln!(text, "tc -n {netns} qdisc add dev {name} root {qdisc}");
+        let _ = writeln!(text, "tc -n {netns} qdisc add dev {name} root {qdisc}{}", or_without_netem(netns, link));
     }
+}
+
+/// How a script goes on where `tc` does not know netem: as [`line::without_netem`] does, or not at all if there is a
+/// delay.
+fn or_without_netem(netns: &str, link: &Link) -> String {
+    let mut replaced = link.clone();
+    if !line::replace(&mut replaced) {
+        return String::new();
+    }
+    let mut text = " || {\n# The kernel has no netem: loss by nftables, rate by tbf.\n".to_owned();
+    if let Some(qdisc) = &replaced.qdisc {
+        let _ = writeln!(text, "tc -n {netns} qdisc add dev {} root {qdisc}", link.name);
+    }
+    if replaced.loss > 0 {
+        heredoc(&mut text, &format!("ip netns exec {netns} nft -f -"), &line::table([&replaced]));
+    }
+    text + "}"
 }
 
 /// The flag by which `ip` takes a prefix for IPv6's.

@@ -90,14 +90,16 @@ pub(super) fn nic_name(name: Option<&Spanned<String>>) -> Checked<String> {
     let Some(name) = name else { return Ok("ens33".to_owned()) };
     let fits = !name.is_empty()
         && name.len() <= INTERFACE_NAME_MAX
-        && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b':' | b'%'))
-        && !matches!(name.as_str(), "." | ".." | "all" | "default");
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+        && !matches!(name.as_str(), "all" | "default");
     if !fits {
         return Err(Complaint::at(name.span, format!("{} is no name for a NIC", quote(name)))
-            .hint(format!("an interface has 1 to {INTERFACE_NAME_MAX} characters, without spaces, `/`, `:` and `%`")));
+            .hint(format!("an interface has 1 to {INTERFACE_NAME_MAX} letters, digits, `_`, `.` and `-`, as `eth0`")));
     }
     let taken = ["lo", "tunl0", "vxlan.calico", "flannel.1", "flannel0", "cni0", "cbr0", "docker0", "kube-bridge"];
-    if taken.contains(&name.as_str()) || name.starts_with("cali") || name.starts_with("veth") {
+    let series = ["cali", "veth", "flannel.", "flannel-v6", "tun-"];
+    if taken.contains(&name.as_str()) || series.iter().any(|start| name.starts_with(start)) {
         return Err(Complaint::at(
             name.span,
             format!("{} cannot be a NIC: Linux or a CNI names its own so", quote(name)),

@@ -137,6 +137,8 @@ const fn nft(name: &'static str, commands: &'static str, module: &'static str, c
 
 pub(super) const IPTABLES: &str = "iptables-restore";
 pub(super) const IP6TABLES: &str = "ip6tables-restore";
+/// What stands in for netem's loss; Linux 5.16 and later.
+pub(super) const EGRESS: &str = "nft egress";
 
 /// The feature of this name.
 pub fn find(name: &str) -> Option<&'static Feature> {
@@ -259,6 +261,8 @@ pub const FEATURES: &[Feature] = &[
     nft("nft reject", "add table ip minik-rej; add chain ip minik-rej c { type filter hook forward priority 0; }; add rule ip minik-rej c reject", "nft_reject_ipv4", "NFT_REJECT"),
     nft("nft update set", "add table ip minik-set; add chain ip minik-set c; add set ip minik-set s { type ipv4_addr; flags dynamic,timeout; timeout 10s; }; \
         add rule ip minik-set c update @s { ip saddr }", "nf_tables", "NF_TABLES"),
+    nft(EGRESS, "add table netdev minik-out; add chain netdev minik-out c { type filter hook egress device \"lo\" priority 0; }; \
+        add rule netdev minik-out c numgen random mod 1000000 < 10000 drop", "nf_tables", "NETFILTER_EGRESS"),
 ];
 
 #[cfg(test)]

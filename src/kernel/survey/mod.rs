@@ -64,6 +64,17 @@ pub(super) fn makes(rtnetlink: &mut Rtnetlink, device: Device) -> bool {
     devices::attempt(rtnetlink, device).is_ok()
 }
 
+/// Whether nftables can drop a share of what leaves a link, in the scratch namespace that the caller is in; nft's words
+/// if it cannot.
+pub(super) fn drops_at_egress() -> Outcome {
+    let egress: Vec<&Feature> = catalogue::find(catalogue::EGRESS).into_iter().collect();
+    tools::nft(&egress).into_iter().try_for_each(|finding| match finding.works {
+        Some(true) => Ok(()),
+        _ => Err(finding.detail),
+    })?;
+    Ok(String::new())
+}
+
 /// Tries everything; the findings are in the order of [`FEATURES`]. Nothing is left behind but loaded modules.
 ///
 /// # Errors
