@@ -5,7 +5,7 @@
 mod kernel;
 
 use kernel::lab::Cluster;
-use kernel::{Outcome, Test, builtin, contains, equal, shell, until};
+use kernel::{Outcome, Test, builtin, contains, equal, shell, until, with_bird};
 
 const TESTS: &[Test] = &[
     ("bird_programs_what_minik_programs_without_encapsulation", &[], || same("b1", "calico-bgp", "", "")),
@@ -27,15 +27,6 @@ fn main() {
 /// The text of a mode's topology.
 fn text_of(mode: &str) -> Result<String, String> {
     builtin(mode).map(|source| source.text)
-}
-
-/// The same with a real BIRD.
-fn with_bird(text: &str) -> String {
-    if text.contains("\n  network:\n") {
-        text.replace("\n  network:\n", "\n  network:\n    routing: bird\n")
-    } else {
-        text.replacen("\n  serviceCIDR:", "\n  network: {routing: bird}\n  serviceCIDR:", 1)
-    }
 }
 
 /// `ip route` on every node.

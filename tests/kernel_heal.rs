@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use kernel::lab::Cluster;
-use kernel::{Outcome, Test, contains, equal, patience};
+use kernel::{Outcome, Test, checked, contains, equal, patience, shell, until, with_bird, words};
 
 const TESTS: &[Test] = &[
     ("host_gw_routes_come_back_within_ten_seconds", &[], host_gw),
@@ -19,6 +19,8 @@ const TESTS: &[Test] = &[
     ("flannel_1_set_down_and_up_loses_its_routes_for_good", &["bridge"], vxlan_down_and_up),
     ("bird_s_routes_come_back_at_its_scan", &[], bird_routes),
     ("felix_puts_back_rules_sets_routes_and_devices", &[], felix),
+    ("a_bird_that_ends_is_started_again_as_runsv_does", &["bird", "birdc"], bird_killed),
+    ("without_healing_a_bird_that_ends_stays_dead", &["bird"], bird_dead),
     ("kube_proxy_looks_for_its_canary_alone", &[], canary),
     ("without_healing_nothing_comes_back", &[], no_heal),
     ("commands_and_healing_do_not_meet", &[], commands),
@@ -38,6 +40,12 @@ impl Lab {
         let cluster = Cluster::named(tag).healing();
         cluster.minik(&[&["up", mode], options].concat())?;
         Ok(Lab(cluster))
+    }
+
+    /// The cluster of a topology's text.
+    fn up_text(tag: &str, text: &str, options: &[&str]) -> Result<Lab, String> {
+        let lab = Lab(Cluster::named(tag).healing());
+        checked("minik up -", &lab.0.fed(&[&["up", "-"], options].concat(), text)?).map(|_| lab)
     }
 
     /// Waits until a command on a node prints `part`, for as long as the daemon's period and a margin; says how long it
@@ -157,31 +165,109 @@ fn felix() -> Outcome {
     contains(&lab.0.status()?, "drift:     none")
 }
 
-fn canary() -> Outcome {
-    let text = lab_with_proxy()?;
-    let file = std::env::temp_dir().join(format!("minik-heal-{}.yaml", std::process::id()));
-    std::fs::write(&file, text).map_err(|e| e.to_string())?;
-    let name = file.display().to_string();
-    let lab = Lab::up("g", &name, &["--heal-speed", "20"]);
-    let _ = std::fs::remove_file(&file);
-    let lab = lab?;
-    let jump = "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES";
-    let show = "iptables -t nat -S PREROUTING";
-    contains(&lab.0.exec("node-1", show)?, jump)?;
-    lab.0.exec("node-1", &format!("iptables -t nat {}", jump.replacen("-A ", "-D ", 1)))?;
-    // Two of kube-proxy's periods of 30 s.
-    lab.stays_away("node-1", show, jump, SECONDS(3))?;
-    lab.0.exec("node-1", "iptables -t mangle -X KUBE-PROXY-CANARY")?;
-    let took = lab.back("node-1", show, jump, Duration::from_millis(1500))?;
-    eprintln!("kube-proxy's jump: back after {took:?}, at 20 times its speed");
-    lab.0.exec("node-1", "iptables -t mangle -S KUBE-PROXY-CANARY").map(drop)
+/// The processes called `bird` in a node's namespace, as `ip` and /proc have them.
+fn birds(lab: &Lab, node: &str) -> Result<Vec<i32>, String> {
+    let pids = shell(&format!("ip netns pids {}", lab.0.netns(node)))?;
+    let is_bird = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "bird\n");
+    pids.split_whitespace().filter(|pid| is_bird(pid)).map(|pid| pid.parse().map_err(words)).collect()
 }
 
-/// The built-in cluster with kube-proxy.
-fn lab_with_proxy() -> Result<String, String> {
+/// Kills the BIRD of node-1; says how long it took until there was another one.
+fn kill_bird(lab: &Lab) -> Result<Duration, String> {
+    let before = birds(lab, "node-1")?;
+    let [bird] = before[..] else { return Err(format!("not one BIRD: {before:?}")) };
+    let began = Instant::now();
+    shell(&format!("kill -9 {bird}"))?;
+    let another = || birds(lab, "node-1").is_ok_and(|now| now.len() == 1 && now != before);
+    until("another BIRD", another)?;
+    Ok(began.elapsed())
+}
+
+fn bird_killed() -> Outcome {
+    let lab = Lab::up_text("l", &with_bird(&kernel::builtin("calico-bgp")?.text), &[])?;
+    contains(&lab.0.minik(&["heal"])?, "runsv, for bird, at once")?;
+    let watching = Watching::start(&lab, &[])?;
+    watching.line(&["watching"], SECONDS(5))?;
+    let routes = lab.0.exec("node-1", "ip route")?;
+    contains(&routes, "proto bird")?;
+    let bird = birds(&lab, "node-1")?.pop().ok_or("no BIRD")?;
+    let age = || shell(&format!("ps -o etimes= -p {bird}")).unwrap_or_default();
+    until("a BIRD that has run for two seconds", || age().trim().parse::<u64>().is_ok_and(|age| age >= 2))?;
+    let took = kill_bird(&lab)?;
+    // The one that has just been started: runsv lets a second pass.
+    let again = kill_bird(&lab)?;
+    eprintln!("BIRD: back after {took:?}, and after {again:?}");
+    if took > patience(Duration::from_millis(800)) || again < Duration::from_millis(900) {
+        return Err(format!("back after {took:?}, and after {again:?}"));
+    }
+    equal("routes", &routes, &lab.0.exec("node-1", "ip route")?)?;
+    for _ in 0..2 {
+        watching.line(&["node-1: missing: process bird"], SECONDS(4))?;
+        let line = watching.line(&["node-1: is back: process bird", "runsv put it back"], SECONDS(4))?;
+        eprintln!("{line}");
+    }
+    let status = lab.0.status()?;
+    contains(&status, "bird on node-1: process ")?;
+    contains(&status, ", started 3 times, ended last with signal 9")?;
+    let peers = || lab.0.minik(&["bgp", "status", "node-1"]).is_ok_and(|text| text.contains("Established"));
+    until("its session", peers)?;
+    until("no drift", || lab.0.status().is_ok_and(|status| status.contains("drift:     none")))
+}
+
+fn bird_dead() -> Outcome {
+    let lab = Lab::up_text("m", &with_bird(&kernel::builtin("calico-bgp")?.text), &[])?;
+    lab.0.minik(&["heal", "off"])?;
+    let routes = lab.0.exec("node-1", "ip route")?;
+    let bird = birds(&lab, "node-1")?.pop().ok_or("no BIRD")?;
+    shell(&format!("kill -9 {bird}"))?;
+    until("the end in the status", || {
+        lab.0.status().is_ok_and(|status| status.contains("node-1: missing: process bird"))
+    })?;
+    contains(&lab.0.status()?, "daemon:    bird on node-1: not running, ended last with signal 9")?;
+    // Another order to the agent brings it back as little as time does.
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: extra}, spec: {containers: [{name: c, image: nginx}]}}";
+    checked("minik apply", &lab.0.fed(&["apply", "-f", "-"], pod)?)?;
+    let began = Instant::now();
+    while began.elapsed() < SECONDS(2) {
+        kernel::same("BIRDs on node-1", &0, &birds(&lab, "node-1")?.len())?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    contains(
+        &lab.0.exec("node-1", "ip route")?,
+        routes.lines().find(|line| line.contains(" proto bird")).unwrap_or("?"),
+    )?;
+    contains(&lab.0.minik(&["bgp", "status", "node-1"])?, "None of the BGP backend processes")?;
+    lab.0.minik(&["heal", "on"])?;
+    kernel::same("BIRDs on node-1", &1, &birds(&lab, "node-1")?.len())?;
+    until("no drift", || lab.0.status().is_ok_and(|status| status.contains("drift:     none")))
+}
+
+fn canary() -> Outcome {
     let text = kernel::builtin("flannel-vxlan")?.text;
     let (head, rest) = text.split_once("\nspec:\n").ok_or("no spec: in the topology")?;
-    Ok(format!("{head}\nspec:\n  proxy: {{version: \"1.20\"}}\n{rest}"))
+    let text = format!("{head}\nspec:\n  proxy: {{version: \"1.20\"}}\n{rest}");
+    let lab = Lab::up_text("g", &text, &["--heal-speed", "20"])?;
+    let on_node = |command: &str| lab.0.exec("node-1", command);
+    let nat = || on_node("iptables -t nat -S");
+    let (before, filter) = (nat()?, on_node("iptables -S")?);
+    let jump = "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES";
+    contains(&before, jump)?;
+    on_node("iptables -t nat -F")?;
+    on_node("iptables -F KUBE-FIREWALL")?;
+    // Two of kube-proxy's periods of 30 s, and one of kubelet's: the chains are there, so nobody sees that they are empty.
+    lab.stays_away("node-1", "iptables -t nat -S", jump, SECONDS(4))?;
+    on_node("iptables -t mangle -X KUBE-PROXY-CANARY")?;
+    let took = lab.back("node-1", "iptables -t nat -S", jump, Duration::from_millis(1500))?;
+    eprintln!("kube-proxy's rules: back after {took:?}, at 20 times its speed");
+    // What is in this chain is kubelet's; the rest is kube-proxy's, or flanneld's, who has come before.
+    let drop_mark = "-A KUBE-MARK-DROP -j MARK --set-xmark 0x8000/0x8000\n";
+    equal("rules but for kubelet's", &before.replace(drop_mark, ""), &nat()?)?;
+    on_node("iptables -t mangle -S KUBE-PROXY-CANARY")?;
+    on_node("iptables -t mangle -X KUBE-KUBELET-CANARY")?;
+    lab.back("node-1", "iptables -t nat -S", drop_mark.trim_end(), SECONDS(3))?;
+    equal("rules", &before, &nat()?)?;
+    equal("rules", &filter, &on_node("iptables -S")?)?;
+    contains(&lab.0.status()?, "drift:     none")
 }
 
 fn no_heal() -> Outcome {

@@ -41,6 +41,9 @@ pub struct Status {
     pub pods: Vec<PodStatus>,
     /// The tunnels that it carries.
     pub tunnels: Vec<TunnelStatus>,
+    /// The daemons of nodes that run as they are.
+    #[serde(default)]
+    pub daemons: Vec<DaemonStatus>,
     /// What daemons put back last, oldest first.
     #[serde(default)]
     pub healed: Vec<Healed>,
@@ -49,6 +52,8 @@ pub struct Status {
 /// Something that was lost and that a daemon put back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Healed {
+    /// How many such entries there were before this one since the agent's start, and one.
+    pub number: u64,
     /// When, in milliseconds since 1970.
     pub at: u64,
     /// The daemon whose work that is on a real node.
@@ -57,6 +62,24 @@ pub struct Healed {
     pub namespace: String,
     /// What, in the words of [`Drift`](crate::plan::facts::Drift).
     pub what: String,
+    /// When it was lost, in milliseconds since 1970, if the agent saw that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
+}
+
+/// A daemon of a node that runs as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// The program: `bird`.
+    pub name: String,
+    /// The node's host name.
+    pub node: String,
+    /// Its process; none if it has ended.
+    pub pid: Option<i32>,
+    /// How it ended last, if it ever did: `signal 9`.
+    pub end: Option<String>,
+    /// How often it was started.
+    pub starts: u32,
 }
 
 /// What runs in a pod.

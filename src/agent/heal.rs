@@ -4,13 +4,12 @@
 //! The agent keeps no plan of its own account: it has one computed from the cluster's record when there is a timer for it,
 //! and again when the record has changed. While a command changes the cluster, nobody heals.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use super::control::Healed;
+use super::account::Account;
 use super::log;
 use crate::error::{Error, Result};
 use crate::kernel::{keep, state};
@@ -39,26 +38,18 @@ const BUSY: Duration = Duration::from_millis(100);
 /// Shortest period, whatever the speed.
 const SHORTEST: Duration = Duration::from_millis(20);
 
-/// How many of the last things that were put back are remembered.
-const REMEMBERED: usize = 256;
-
-/// What was put back, oldest first.
-type Memory = Arc<Mutex<VecDeque<Healed>>>;
-
 /// The timers; they stop when this is dropped.
 pub(super) struct Healer {
-    memory: Memory,
     _stop: Sender<()>,
 }
 
 impl Healer {
-    /// Starts the timers on a thread of their own.
+    /// Starts the timers on a thread of their own; what they put back is written into `account`.
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub(super) fn start(cluster: &str, recall: Recall) -> Result<Healer> {
+    pub(super) fn start(cluster: &str, recall: Recall, account: Account) -> Result<Healer> {
         let (stop, stopped) = channel();
-        let memory = Memory::default();
         let mut timers = Timers {
             cluster: cluster.to_owned(),
             recall,
@@ -66,17 +57,12 @@ impl Healer {
             known: None,
             due: BTreeMap::new(),
             complaints: BTreeMap::new(),
-            memory: Arc::clone(&memory),
+            account,
         };
         let thread = std::thread::Builder::new().name("heal".to_owned());
         let spawned = thread.spawn(move || timers.run(&stopped));
         spawned.map_err(|e| Error::io("cannot start the daemons' timers", e))?;
-        Ok(Healer { memory, _stop: stop })
-    }
-
-    /// What was put back last, oldest first.
-    pub(super) fn healed(&self) -> Vec<Healed> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        Ok(Healer { _stop: stop })
     }
 }
 
@@ -92,7 +78,7 @@ struct Timers {
     due: BTreeMap<u32, Instant>,
     /// The last complaint about each namespace, so that it is not repeated with every turn.
     complaints: BTreeMap<String, String>,
-    memory: Memory,
+    account: Account,
 }
 
 impl Timers {
@@ -122,11 +108,10 @@ impl Timers {
             self.due.entry(period).or_insert_with(|| after(started, real(period, speed), now));
         }
         let over: Vec<u32> = self.due.iter().filter(|(_, due)| **due <= now).map(|(period, _)| *period).collect();
-        let (healed, complaints) = if charge.heal { heal(&charge.plan, &over) } else { Default::default() };
+        let complaints = if charge.heal { heal(&charge.plan, &over, &self.account) } else { Vec::new() };
         for period in over {
             self.due.insert(period, after(started, real(period, speed), now));
         }
-        self.remember(healed);
         for (namespace, errors) in complaints {
             self.complain(&namespace, errors);
         }
@@ -144,16 +129,6 @@ impl Timers {
             self.known = Some((stamp, (self.recall)(&self.cluster)?));
         }
         Ok(())
-    }
-
-    fn remember(&self, healed: Vec<Healed>) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        for one in healed {
-            log::line(format_args!("{} on {} put back: {}", one.daemon, one.namespace, one.what));
-            memory.push_back(one);
-        }
-        let surplus = memory.len().saturating_sub(REMEMBERED);
-        memory.drain(..surplus);
     }
 
     fn complain(&mut self, namespace: &str, errors: Vec<Error>) {
@@ -184,25 +159,18 @@ fn after(started: Instant, period: Duration, now: Instant) -> Instant {
 }
 
 /// One turn of all timers of these periods; the errors by namespace.
-fn heal(plan: &Plan, periods: &[u32]) -> (Vec<Healed>, Vec<(String, Vec<Error>)>) {
-    let (mut healed, mut complaints) = (Vec::new(), Vec::new());
+fn heal(plan: &Plan, periods: &[u32], account: &Account) -> Vec<(String, Vec<Error>)> {
+    let mut complaints = Vec::new();
     for ns in &plan.namespaces {
         let keepers: Vec<_> = ns.keepers.iter().filter(|keeper| periods.contains(&keeper.every)).collect();
         if keepers.is_empty() {
             continue;
         }
         let (done, errors) = keep::keep(plan, ns, &keepers);
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        let at = u64::try_from(at).unwrap_or(u64::MAX);
-        healed.extend(done.into_iter().map(|one| Healed {
-            at,
-            daemon: one.daemon,
-            namespace: ns.name.clone(),
-            what: one.what,
-        }));
+        done.into_iter().for_each(|one| account.write(&one.daemon, &ns.name, one.what, None));
         complaints.push((ns.name.clone(), errors));
     }
-    (healed, complaints)
+    complaints
 }
 
 #[cfg(test)]

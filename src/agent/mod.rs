@@ -9,6 +9,7 @@
 //! If the agent dies, the data plane in the kernel stays as it is; [`restart`] starts another one from
 //! orders.json.
 
+mod account;
 mod apps;
 mod control;
 mod daemons;
@@ -24,7 +25,9 @@ mod program;
 mod serve;
 mod tunnels;
 
-pub use control::{ContainerStatus, Healed, PodStatus, State, Status, TunnelStatus, follow, status, stop};
+pub use control::{
+    ContainerStatus, DaemonStatus, Healed, PodStatus, State, Status, TunnelStatus, follow, status, stop,
+};
 pub use heal::{Charge, Recall};
 pub use launch::{Launch, restart, spawn};
 pub use log::utc;

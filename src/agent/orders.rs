@@ -40,6 +40,13 @@ pub struct Daemon {
     pub log: PathBuf,
 }
 
+impl Daemon {
+    /// The program's name: `bird`.
+    pub fn name(&self) -> &str {
+        self.argv.first().map_or("", |program| program.rsplit('/').next().unwrap_or(program))
+    }
+}
+
 /// A tunnel device of the plan that is to be a TUN device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tunnel {

@@ -13,6 +13,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::account::Account;
 use super::control::{self, Request, Status};
 use super::daemons::Daemons;
 use super::heal::{Healer, Recall};
@@ -103,11 +104,13 @@ fn take_up(cluster: &str, recall: Recall, line: &str, runtime: &Runtime) -> Resu
     let tunnels = Tunnels::start(&orders.tunnels)?;
     let mut household = Household::new(cluster, runtime.handle().clone());
     runtime.block_on(household.follow(orders.pods, orders.names))?;
-    let mut daemons = Daemons::new(cluster, runtime.handle().clone());
+    let account = Account::default();
+    let mut daemons = Daemons::new(cluster, runtime.handle().clone(), account.clone());
     daemons.follow(&orders.daemons)?;
-    let healer = Healer::start(cluster, recall)?;
+    let healer = Healer::start(cluster, recall, account.clone())?;
     let started = Instant::now();
-    let agent = Agent { cluster: cluster.to_owned(), started, control, household, tunnels, daemons, healer };
+    let cluster = cluster.to_owned();
+    let agent = Agent { cluster, started, control, household, tunnels, daemons, account, _healer: healer };
     log::line(format_args!("serves {} pods and {} tunnels", agent.household.count(), orders.tunnels.len()));
     Ok(agent)
 }
@@ -144,7 +147,8 @@ struct Agent {
     household: Household,
     tunnels: Tunnels,
     daemons: Daemons,
-    healer: Healer,
+    account: Account,
+    _healer: Healer,
 }
 
 impl Agent {
@@ -156,6 +160,7 @@ impl Agent {
         loop {
             let stream = tokio::select! {
                 accepted = self.control.accept() => accepted.map_err(|e| Error::io("cannot accept on the control socket", e))?.0,
+                () = self.daemons.turn() => continue,
                 _ = terminate.recv() => break self.end("SIGTERM"),
                 _ = interrupt.recv() => break self.end("SIGINT"),
             };
@@ -172,7 +177,7 @@ impl Agent {
         }
     }
 
-    /// Kills the programs.
+    /// Kills the programs and daemons.
     fn end(&self, reason: &str) -> Result<String> {
         self.household.kill_programs();
         self.daemons.kill()?;
@@ -213,7 +218,8 @@ impl Agent {
             uptime: self.started.elapsed().as_secs(),
             pods: self.household.status(),
             tunnels: self.tunnels.status(),
-            healed: self.healer.healed(),
+            daemons: self.daemons.status(),
+            healed: self.account.last(),
         }
     }
 }

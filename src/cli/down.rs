@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use super::args::{DownArgs, Globals};
 use crate::agent;
@@ -11,9 +10,6 @@ use crate::kernel::gone::Sentinel;
 use crate::kernel::state::{self, Phase, Record};
 use crate::kernel::{etc, features, host, netns, process, remove};
 use crate::names;
-
-/// How long to wait for another minik that is at work on the cluster.
-const LOCK_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs `minik down`.
 ///
@@ -100,18 +96,7 @@ fn unknown(cluster: &str) -> Result<Error> {
 /// # Errors
 /// If another minik is still at work after a while; what could not be removed.
 pub fn remove(cluster: &str) -> Result<()> {
-    let deadline = Instant::now() + LOCK_DEADLINE;
-    let _lock = loop {
-        if let Some(lock) = state::try_lock(cluster)? {
-            break lock;
-        }
-        if Instant::now() >= deadline {
-            let what =
-                format!("another minik has been at work on cluster `{cluster}` for {} s", LOCK_DEADLINE.as_secs());
-            return Err(Error::new(Kind::Conflict, what).hint("end it, then try again"));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
+    let _lock = state::lock(cluster)?;
     remove_locked(cluster)
 }
 

@@ -7,9 +7,11 @@ use serde_json::json;
 use super::args::Globals;
 use super::live_args::{HealArgs, HealState};
 use super::session::{self, Session};
-use super::{live, print};
+use super::{live, orders, print};
+use crate::agent;
 use crate::error::Result;
 use crate::kernel::state::{self, Record};
+use crate::plan::Bird;
 
 /// Runs `minik heal`.
 ///
@@ -21,8 +23,9 @@ pub(super) fn run(args: &HealArgs, globals: &Globals) -> Result<ExitCode> {
         Some(wanted) => {
             let mut live = live::open(globals.cluster_name())?;
             let record = Record { heal: wanted == HealState::On, ..live.session.record.clone() };
-            // The agent sees that the record is another one.
+            // The timers see that the record is another one; daemons that have ended are started again when they are told.
             state::store(&record)?;
+            agent::follow(&orders::orders(&live.session.cluster, &live.session.plan))?;
             live.session.record = record;
             live.session
         }
@@ -45,7 +48,8 @@ pub(super) fn describe(session: &Session) -> String {
     }
 }
 
-/// The daemons that look again at what they made, with their periods in seconds: `flanneld 5, 10 s`.
+/// The daemons that look again at what they made, with their periods in seconds: `flanneld every 5 and 10 s`; and who
+/// looks after those that run as they are.
 fn daemons(session: &Session) -> Vec<String> {
     let keepers = || session.plan.namespaces.iter().flat_map(|ns| &ns.keepers);
     let mut names: Vec<&str> = Vec::new();
@@ -60,5 +64,7 @@ fn daemons(session: &Session) -> Vec<String> {
         all.dedup();
         all.iter().map(u32::to_string).collect::<Vec<_>>().join(" and ")
     };
-    names.iter().map(|name| format!("{name} every {} s", periods(name))).collect()
+    let timers = names.iter().map(|name| format!("{name} every {} s", periods(name)));
+    let supervised = session.plan.namespaces.iter().any(|ns| ns.bird.is_some());
+    timers.chain(supervised.then(|| format!("runsv, for {}, at once", Bird::PROGRAM))).collect()
 }

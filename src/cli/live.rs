@@ -4,8 +4,6 @@
 //! differs between the two plans is changed in the kernel, the agent follows, and then the new record is written. If a
 //! step fails the cluster is changed back.
 
-use std::time::{Duration, Instant};
-
 use super::{orders, print, session};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Lock, Phase, Record};
@@ -14,9 +12,6 @@ use crate::topology::Edit;
 use crate::{agent, cni};
 
 use session::Session;
-
-/// How long to wait for another minik that is at work on the cluster.
-const LOCK_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A live cluster that only this process changes.
 pub(super) struct Live {
@@ -37,7 +32,7 @@ pub(super) fn open(cluster: &str) -> Result<Live> {
         let error = Error::new(Kind::Conflict, format!("cluster `{cluster}` is not whole, so it cannot be changed"));
         return Err(error.hint(format!("remove it with `minik down -c {cluster}`")));
     }
-    let lock = wait_for_lock(cluster)?;
+    let lock = state::lock(cluster)?;
     // Read again: it may have been changed while we waited.
     let mut session = session::open(cluster)?;
     if let Some(attempt) = session.record.attempt.take() {
@@ -47,21 +42,6 @@ pub(super) fn open(cluster: &str) -> Result<Live> {
         state::store(&session.record)?;
     }
     Ok(Live { session, _lock: lock })
-}
-
-fn wait_for_lock(cluster: &str) -> Result<Lock> {
-    let deadline = Instant::now() + LOCK_DEADLINE;
-    loop {
-        if let Some(lock) = state::try_lock(cluster)? {
-            return Ok(lock);
-        }
-        if Instant::now() >= deadline {
-            let what =
-                format!("another minik has been at work on cluster `{cluster}` for {} s", LOCK_DEADLINE.as_secs());
-            return Err(Error::new(Kind::Conflict, what).hint("end it, then try again"));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 impl Live {

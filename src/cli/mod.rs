@@ -9,6 +9,7 @@ pub mod print;
 mod agent;
 mod bgp;
 mod completions;
+mod daemons;
 mod describe;
 mod diff;
 mod doctor;

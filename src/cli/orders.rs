@@ -6,7 +6,7 @@ use crate::agent::orders::{App, ContainerOrders, Daemon, Datagrams, Orders, PodO
 use crate::compose;
 use crate::dns::Records;
 use crate::kernel::{bird, state};
-use crate::plan::{Datapath, Link, LinkKind, Namespace, Plan, Role};
+use crate::plan::{Bird, Datapath, Link, LinkKind, Namespace, Plan, Role};
 use crate::topology::{Cluster, Pod};
 
 use super::images;
@@ -70,7 +70,7 @@ fn answers(containers: &[ContainerOrders]) -> Vec<Port> {
 /// A node's BIRD, in the foreground; `-R` keeps the routes of the one before it until its sessions are up again.
 fn daemon(ns: &Namespace, files: bird::Files) -> Option<Daemon> {
     let bird = ns.bird.as_ref()?;
-    let words = ["bird".into(), "-f".into(), "-R".into(), "-c".into(), files.config.display().to_string()];
+    let words = [Bird::PROGRAM.to_owned(), "-f".into(), "-R".into(), "-c".into(), files.config.display().to_string()];
     let argv = words.into_iter().chain(["-s".into(), files.socket.display().to_string()]).collect();
     let (netns, hostname) = (ns.netns.clone(), ns.hostname.clone());
     Some(Daemon { netns, hostname, argv, config: (files.config, bird.config.clone()), log: files.log })

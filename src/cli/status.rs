@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::args::Globals;
 use super::session::{self, Session};
-use super::{heal, print};
+use super::{daemons, heal, print};
 use crate::agent::Status;
 use crate::error::Result;
 use crate::kernel::{drift, features};
@@ -21,7 +21,8 @@ use crate::plan::{Datapath, LinkKind, line, render};
 pub fn run(globals: &Globals) -> Result<ExitCode> {
     let session = session::open(globals.cluster_name())?;
     let agent = session.agent()?;
-    let drift = drift::of(&session.plan)?;
+    let mut drift = drift::of(&session.plan)?;
+    drift.extend(daemons::lost(&session.plan, agent.as_ref()));
     let fallbacks = fallbacks(&session);
     let object = json!({
         "cluster": session.record.name,
@@ -77,6 +78,9 @@ fn render(session: &Session, agent: Option<&Status>, fallbacks: &[String], drift
     for tunnel in agent.iter().flat_map(|agent| &agent.tunnels) {
         let counters: Vec<String> = tunnel.counters.iter().map(|(name, count)| format!("{name} {count}")).collect();
         let _ = writeln!(text, "tunnel:    {} in {}: {}", tunnel.device, tunnel.netns, counters.join(", "));
+    }
+    for daemon in agent.iter().flat_map(|agent| &agent.daemons) {
+        let _ = writeln!(text, "daemon:    {}", daemons::describe(daemon));
     }
     for fallback in fallbacks {
         let _ = writeln!(text, "fallback:  {fallback}");

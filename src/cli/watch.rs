@@ -12,8 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
 use super::args::{Globals, Output};
-use super::print;
 use super::session::{self, Session};
+use super::{daemons, print};
 use crate::agent::{self, Healed};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::lookup::Watch;
@@ -65,6 +65,9 @@ struct Viewer {
     watches: Vec<Watch>,
     routing: BTreeMap<String, Seen>,
     rules: BTreeMap<String, Seen>,
+    processes: Seen,
+    /// The agent's process, and the last of its entries that was looked at.
+    read: (u32, u64),
     gone: Vec<Gone>,
     next: Instant,
 }
@@ -73,9 +76,19 @@ impl Viewer {
     fn open(globals: &Globals) -> Result<Viewer> {
         let session = session::open(globals.cluster_name())?;
         let watches = open_watches(&session)?;
-        let (routing, rules) = (BTreeMap::new(), BTreeMap::new());
-        let mut viewer =
-            Viewer { session, output: globals.output, watches, routing, rules, gone: Vec::new(), next: Instant::now() };
+        let status = agent::status(&session.record.name)?;
+        let read = status.map_or((0, 0), |status| (status.pid, status.healed.last().map_or(0, |last| last.number)));
+        let mut viewer = Viewer {
+            session,
+            output: globals.output,
+            watches,
+            routing: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            processes: Seen::new(),
+            read,
+            gone: Vec::new(),
+            next: Instant::now(),
+        };
         let all: Vec<usize> = (0..viewer.watches.len()).collect();
         viewer.read_routing(&all)?;
         Ok(viewer)
@@ -86,6 +99,7 @@ impl Viewer {
         if Instant::now() >= self.next {
             self.follow_record()?;
             self.read_rules()?;
+            self.read_processes()?;
             self.next = Instant::now() + PERIOD;
         }
         let mut wait = self.next.saturating_duration_since(Instant::now());
@@ -135,6 +149,27 @@ impl Viewer {
             let after = self.compare(before, found)?;
             self.rules.insert(ns.name.clone(), after);
         }
+        Ok(())
+    }
+
+    /// Which daemons lack; and those that were lost and back again before anybody looked.
+    fn read_processes(&mut self) -> Result<()> {
+        let status = agent::status(&self.session.record.name)?;
+        let found = daemons::lost(&self.session.plan, status.as_ref());
+        let pid = status.as_ref().map_or(0, |status| status.pid);
+        let read = if self.read.0 == pid { self.read.1 } else { 0 };
+        let entries = status.into_iter().flat_map(|status| status.healed);
+        for entry in entries.filter(|entry| entry.number > read) {
+            self.read = (pid, entry.number);
+            let Some(lost) = entry.lost else { continue };
+            let drift = Drift::Missing { namespace: entry.namespace, fact: entry.what };
+            if !self.processes.contains_key(&drift) {
+                self.tell(&drift, lost, "appeared", None, None)?;
+                self.tell(&drift, entry.at, "gone", Some(entry.at.saturating_sub(lost)), Some(&entry.daemon))?;
+            }
+        }
+        let before = std::mem::take(&mut self.processes);
+        self.processes = self.compare(before, found)?;
         Ok(())
     }
 

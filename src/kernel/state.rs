@@ -209,6 +209,9 @@ pub struct Healing {
     _file: File,
 }
 
+/// How long a command waits for another one that is at work on its cluster.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long a command waits until a healing that has begun is done.
 const HEALING_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -244,6 +247,24 @@ fn end_of_healing(cluster: &str) -> Result<Option<File>> {
             None if Instant::now() > deadline => return Ok(None),
             None => std::thread::sleep(Duration::from_millis(1)),
         }
+    }
+}
+
+/// Takes the right to change a cluster as soon as no other process has it.
+///
+/// # Errors
+/// `Conflict` if another minik is still at work on it after half a minute; as [`try_lock`].
+pub fn lock(cluster: &str) -> Result<Lock> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        if let Some(lock) = try_lock(cluster)? {
+            return Ok(lock);
+        }
+        if Instant::now() >= deadline {
+            let what = format!("another minik has been at work on cluster `{cluster}` for {LOCK_PATIENCE:?}");
+            return Err(Error::new(Kind::Conflict, what).hint("end it, then try again"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

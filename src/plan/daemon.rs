@@ -11,6 +11,11 @@ pub struct Bird {
     pub config: String,
 }
 
+impl Bird {
+    /// Its program.
+    pub const PROGRAM: &str = "bird";
+}
+
 impl Namespace {
     /// Whether a route of this namespace comes from a daemon that runs in it: then nobody else may make it.
     pub fn is_daemons(&self, route: &Route) -> bool {

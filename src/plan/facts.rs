@@ -78,6 +78,11 @@ pub fn file_fact(file: &File) -> String {
     format!("file {} {:04o}, {} bytes, sha256 {hash}…", file.path, file.mode, file.content.len())
 }
 
+/// `process bird`.
+pub fn process_fact(program: &str) -> String {
+    format!("process {program}")
+}
+
 /// The sets of `ipset save` and their members; sizes and hash seeds are the kernel's own affair.
 pub fn set_facts(sets: &str) -> BTreeSet<String> {
     let words = |line: &str| line.split(' ').take(3).collect::<Vec<_>>().join(" ");

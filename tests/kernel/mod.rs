@@ -103,6 +103,15 @@ pub fn builtin(mode: &str) -> Result<Source, String> {
     minik::topology::builtin::find(mode).map(|found| found.source()).map_err(words)
 }
 
+/// A topology of Calico's with a real BIRD on every node.
+pub fn with_bird(text: &str) -> String {
+    if text.contains("\n  network:\n") {
+        text.replace("\n  network:\n", "\n  network:\n    routing: bird\n")
+    } else {
+        text.replacen("\n  serviceCIDR:", "\n  network: {routing: bird}\n  serviceCIDR:", 1)
+    }
+}
+
 /// How many times slower this machine is than an ordinary one, from 1 to 8: by the time that it takes to start a
 /// program, at the best of five times. That is 1 ms, and 7 ms and more where a processor is emulated.
 pub fn slowness() -> u32 {

@@ -33,9 +33,10 @@ const CANARY: &str = "KUBE-PROXY-CANARY";
 /// Every `syncPeriod` kube-proxy looks for its canary in `mangle` alone; if that is gone, it makes all its rules anew
 /// (`ipt.Monitor`). A rule that somebody deleted beside it comes back with the full sync of each hour.
 pub fn keepers(minor: u8) -> [Keeper; 2] {
-    // Until 1.27 the firewall is kubelet's; host ports are those of kubelet or of a plugin.
+    // Until 1.27 the firewall is kubelet's, and what is in KUBE-MARK-DROP always was; host ports are those of kubelet or of
+    // a plugin.
     let firewall = (minor < 27).then_some(FIREWALL);
-    let others = [super::kubelet::CANARY, "KUBE-HOSTPORT", "KUBE-HP-"].into_iter().chain(firewall);
+    let others = [super::kubelet::CANARY, MARK_DROP, "KUBE-HOSTPORT", "KUBE-HP-"].into_iter().chain(firewall);
     let rules = Rules {
         prefixes: vec!["KUBE-".to_owned()],
         except: others.map(str::to_owned).collect(),

@@ -1,0 +1,25 @@
+//! Daemons of nodes that run as they are: those that a plan wants and that are not there.
+
+use crate::agent::{DaemonStatus, Status};
+use crate::plan::facts::{self, Drift};
+use crate::plan::{Bird, Plan};
+
+/// The processes that a plan's nodes lack. They run under the agent, so without one all of them are missing.
+pub(super) fn lost(plan: &Plan, agent: Option<&Status>) -> Vec<Drift> {
+    let runs = |node: &str| {
+        let here = |daemon: &DaemonStatus| daemon.node == node && daemon.name == Bird::PROGRAM && daemon.pid.is_some();
+        agent.is_some_and(|agent| agent.daemons.iter().any(here))
+    };
+    let without = plan.namespaces.iter().filter(|ns| ns.bird.is_some() && !runs(&ns.hostname));
+    let missing =
+        |namespace: &str| Drift::Missing { namespace: namespace.to_owned(), fact: facts::process_fact(Bird::PROGRAM) };
+    without.map(|ns| missing(&ns.name)).collect()
+}
+
+/// `bird on node-1: process 4711, started 2 times, ended last by signal 9`.
+pub(super) fn describe(daemon: &DaemonStatus) -> String {
+    let now = daemon.pid.map_or_else(|| "not running".to_owned(), |pid| format!("process {pid}"));
+    let again = if daemon.starts > 1 { format!(", started {} times", daemon.starts) } else { String::new() };
+    let end = daemon.end.as_ref().map(|end| format!(", ended last with {end}")).unwrap_or_default();
+    format!("{} on {}: {now}{again}{end}", daemon.name, daemon.node)
+}
