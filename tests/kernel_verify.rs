@@ -445,7 +445,7 @@ fn fifty_pods() -> Result<(), Failed> {
     let ends: Vec<End> = lab
         .plan
         .pods()
-        .map(|pod| End { namespace: pod, address: pod.address().expect("pods have addresses") })
+        .map(|pod| End { namespace: pod, address: pod.address().expect("pods have addresses").into() })
         .collect();
     for round in ["cold", "warm"] {
         let start = Instant::now();
@@ -464,7 +464,7 @@ fn matrix() -> Result<(), Failed> {
     let ends: Vec<End> = lab
         .plan
         .pods()
-        .map(|pod| End { namespace: pod, address: pod.address().expect("pods have addresses") })
+        .map(|pod| End { namespace: pod, address: pod.address().expect("pods have addresses").into() })
         .collect();
     let patience = kernel::patience(Duration::from_millis(300));
     let start = Instant::now();

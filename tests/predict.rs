@@ -110,7 +110,7 @@ fn a_subnet_that_no_node_has_is_told_in_vain() {
     let ask = |plan: &Plan| {
         let from = plan.namespaces.iter().find(|ns| matches!(ns.role, Role::Pod { .. })).unwrap();
         let message = Message::Udp { src: 4000, dst: 53 };
-        let (src, dst) = (from.address().unwrap(), "10.244.7.7".parse().unwrap());
+        let (src, dst) = (from.address().unwrap().into(), "10.244.7.7".parse().unwrap());
         let probe = Probe { src, dst, ttl: 64, id: 7, dont_fragment: false, length: 84, message, mark: Mark(1) };
         let packet = decode::ip(&build::ip(&probe).unwrap(), &decode::Tunnels::default()).unwrap();
         let flow = Flow { from: from.name.clone(), origin: Origin::Stack, packet, fragments: None, port: Port::Closed };

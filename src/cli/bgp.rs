@@ -134,7 +134,7 @@ fn probed(session: &Session, node: &Node, one: &BgpSession) -> Result<Seen> {
         Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => None,
         listener => Some(listener.map_err(|e| Error::io(format!("cannot listen on {} port {PORT}", to.name), e))?),
     };
-    let (state, info) = match pair::pair(place(from)?, to.address, Question::Tcp(PORT), PATIENCE)? {
+    let (state, info) = match pair::pair(place(from)?, to.address.into(), Question::Tcp(PORT), PATIENCE)? {
         Answer::Yes { .. } => ("up", "Established".to_owned()),
         _ if one.passive => ("start", "Passive".to_owned()),
         Answer::Closed { .. } => ("start", "Active Socket: Connection refused".to_owned()),

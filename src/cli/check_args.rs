@@ -24,12 +24,18 @@ pub struct ProbeArgs {
     /// Who asks: a node, client or router; a pod as NAME or NAMESPACE/NAME; deploy/NAME; or an IP address.
     #[arg(value_name = "FROM", required_unless_present = "matrix", requires = "to")]
     pub from: Option<String>,
-    /// Who is asked: the same, or any IPv4 address.
+    /// Who is asked: the same, or any IP address.
     #[arg(value_name = "TO")]
     pub to: Option<String>,
     /// Ask every pair of pods by ICMP, and compare with what the plan predicts.
     #[arg(long, conflicts_with_all = ["from", "to", "icmp", "tcp", "udp"])]
     pub matrix: bool,
+    /// Ask at IPv4 addresses alone; without it, and without -6, a matrix asks at both.
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// Ask at IPv6 addresses.
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
     /// Ask by ICMP echo; this is the default.
     #[arg(long, conflicts_with_all = ["tcp", "udp"])]
     pub icmp: bool,

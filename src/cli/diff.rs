@@ -72,7 +72,7 @@ pub fn run(args: &DiffArgs, globals: &Globals) -> Result<ExitCode> {
     for side in &sides {
         let address = address(side, globals, &to)?;
         addresses.push(address);
-        accounts.push(account::account(&side.plan, Question { from: &from, to: address, message })?);
+        accounts.push(account::account(&side.plan, Question { from: &from, to: address.into(), message })?);
     }
     let [a, b] = accounts.as_slice() else { return Err(Error::new(Kind::Check, "two modes have two accounts")) };
     let compared = Compared { modes: [sides[0].mode, sides[1].mode], from, to, addresses, words, left: a, right: b };

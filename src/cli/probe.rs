@@ -1,6 +1,6 @@
 //! `minik probe`: one question and its answer, or who reaches whom.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use super::session::{self, Session};
 use super::target;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{features, process};
+use crate::plan::netfilter::Family;
 use crate::plan::{Namespace, Plan};
 use crate::probe::matrix::{self, End, Matrix};
 use crate::probe::pair::{self, Answer, Question};
@@ -28,18 +29,40 @@ pub fn run(args: &ProbeArgs, globals: &Globals) -> Result<ExitCode> {
     let patience = Duration::from_millis(args.timeout);
     let good = match (&args.from, &args.to) {
         (Some(from), Some(to)) => one(&session, globals, args, (from, to), patience)?,
-        _ => all(&session, globals, patience)?,
+        _ => all(&session, globals, args, patience)?,
     };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+/// The address families that are asked about, in the order in which they are preferred.
+fn families(args: &ProbeArgs) -> &'static [Family] {
+    match (args.ipv4, args.ipv6) {
+        (true, _) => &[Family::Inet],
+        (_, true) => &[Family::Inet6],
+        _ => &Family::BOTH,
+    }
+}
+
 /// The address by which a target is reached; an IP address need not belong to anything.
-fn destination(session: &Session, globals: &Globals, to: &str) -> Result<Ipv4Addr> {
-    if let Ok(address) = to.parse() {
-        return Ok(address);
+fn destination(session: &Session, globals: &Globals, args: &ProbeArgs, to: &str) -> Result<IpAddr> {
+    let families = families(args);
+    let words = || families.iter().map(|family| name(*family)).collect::<Vec<_>>().join(" or ");
+    if let Ok(address) = to.parse::<IpAddr>() {
+        return match families.contains(&Family::of(&address)) {
+            true => Ok(address),
+            false => Err(Error::new(Kind::Usage, format!("{address} is not an {} address", words()))),
+        };
     }
     let ns = target::resolve(&session.cluster, &session.plan, &globals.namespace, to)?;
-    ns.address().ok_or_else(|| Error::new(Kind::Usage, format!("{} has no IPv4 address", ns.name)))
+    let address = families.iter().find_map(|family| ns.address_in(*family));
+    address.ok_or_else(|| Error::new(Kind::Usage, format!("{} has no {} address", ns.name, words())))
+}
+
+fn name(family: Family) -> &'static str {
+    match family {
+        Family::Inet => "IPv4",
+        Family::Inet6 => "IPv6",
+    }
 }
 
 fn one(
@@ -50,7 +73,7 @@ fn one(
     patience: Duration,
 ) -> Result<bool> {
     let source = target::resolve(&session.cluster, &session.plan, &globals.namespace, from)?;
-    let to_address = destination(session, globals, to)?;
+    let to_address = destination(session, globals, args, to)?;
     let (question, words) = match (args.tcp, args.udp) {
         (Some(port), _) => (Question::Tcp(port), format!("TCP port {port}")),
         (None, Some(port)) => (Question::Udp(port), format!("UDP port {port}")),
@@ -79,8 +102,9 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.3} ms", time.as_secs_f64() * 1000.0)
 }
 
-/// What the matrix shows: who was asked, what came, and what should have come.
+/// What the matrix of one family shows: who was asked, what came, and what should have come.
 struct Asked<'a> {
+    family: Family,
     names: Vec<&'a str>,
     matrix: Matrix,
     /// For each pair, whether the plan has it answered.
@@ -88,26 +112,48 @@ struct Asked<'a> {
     took: Duration,
 }
 
-/// Every pod asks every other pod; true if all that came is what the plan predicts.
-fn all(session: &Session, globals: &Globals, patience: Duration) -> Result<bool> {
+/// Every pod asks every other pod, in each family that pods have; true if all that came is what the plan predicts.
+fn all(session: &Session, globals: &Globals, args: &ProbeArgs, patience: Duration) -> Result<bool> {
     let made = predict::as_made(&session.plan, features::kernel());
-    let pods: Vec<(&Namespace, Ipv4Addr)> = made.pods().filter_map(|ns| Some((ns, ns.address()?))).collect();
+    let mut asked = Vec::new();
+    for family in families(args) {
+        asked.extend(in_family(&made, *family, patience)?);
+    }
+    let text = match print::as_data(&object(&asked), globals.output)? {
+        Some(text) => text,
+        None => asked.iter().map(|one| one.render(globals.output == Output::Wide)).collect::<Vec<_>>().join("\n"),
+    };
+    print::text(&text)?;
+    Ok(asked.iter().all(|one| one.differing() == 0))
+}
+
+/// None where IPv6 is meant and nobody has it.
+fn in_family(plan: &Plan, family: Family, patience: Duration) -> Result<Option<Asked<'_>>> {
+    let pods: Vec<(&Namespace, IpAddr)> = plan.pods().filter_map(|ns| Some((ns, ns.address_in(family)?))).collect();
+    if pods.is_empty() && family == Family::Inet6 {
+        return Ok(None);
+    }
     let ends: Vec<End> = pods.iter().map(|(namespace, address)| End { namespace, address: *address }).collect();
     let started = Instant::now();
     // Packets mostly wait for the kernel: what they should do is computed meanwhile.
     let (matrix, expected) = std::thread::scope(|scope| {
-        let prediction = scope.spawn(|| expected(&made, &ends));
+        let prediction = scope.spawn(|| expected(plan, &ends));
         let matrix = matrix::matrix(&ends, patience);
         (matrix, prediction.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let names = pods.iter().map(|(ns, _)| ns.name.as_str()).collect();
-    let asked = Asked { names, matrix: matrix?, expected: expected?, took: started.elapsed() };
-    let text = match print::as_data(&asked.object(), globals.output)? {
-        Some(text) => text,
-        None => asked.render(globals.output == Output::Wide),
-    };
-    print::text(&text)?;
-    Ok(asked.differing() == 0)
+    Ok(Some(Asked { family, names, matrix: matrix?, expected: expected?, took: started.elapsed() }))
+}
+
+fn object(asked: &[Asked]) -> serde_json::Value {
+    let sum = |of: fn(&Asked) -> usize| asked.iter().map(of).sum::<usize>();
+    json!({
+        "pairs": asked.iter().flat_map(Asked::objects).collect::<Vec<_>>(),
+        "asked": sum(|one| one.matrix.asked()),
+        "answered": sum(|one| one.matrix.answered()),
+        "differing": sum(|one| one.differing()),
+        "tookMilliseconds": asked.iter().map(|one| one.took.as_secs_f64() * 1000.0).sum::<f64>(),
+    })
 }
 
 fn expected(plan: &Plan, ends: &[End]) -> Result<Vec<bool>> {
@@ -137,10 +183,11 @@ impl Asked<'_> {
         self.pairs().filter(|(from, to)| self.differs(*from, *to)).count()
     }
 
-    fn object(&self) -> serde_json::Value {
+    fn objects(&self) -> Vec<serde_json::Value> {
         let pair = |(from, to): (usize, usize)| {
             let rtt = self.matrix.rtt(from, to).map(|rtt| rtt.as_secs_f64() * 1000.0);
             json!({
+                "family": name(self.family),
                 "from": self.names[from],
                 "to": self.names[to],
                 "expected": self.expected(from, to),
@@ -148,13 +195,7 @@ impl Asked<'_> {
                 "rttMilliseconds": rtt,
             })
         };
-        json!({
-            "pairs": self.pairs().map(pair).collect::<Vec<_>>(),
-            "asked": self.matrix.asked(),
-            "answered": self.matrix.answered(),
-            "differing": self.differing(),
-            "tookMilliseconds": self.took.as_secs_f64() * 1000.0,
-        })
+        self.pairs().map(pair).collect()
     }
 
     /// `.` answered, `x` not, and `!` behind it if the plan says otherwise; round trip times in ms with `-o wide`.
@@ -185,8 +226,9 @@ impl Asked<'_> {
             0 => "as the plan predicts".to_owned(),
             differing => format!("{differing} not as the plan predicts, marked `!`"),
         };
+        let over = if self.family == Family::Inet6 { " over IPv6" } else { "" };
         print::columns(&lines, false)
-            + &format!("{answered}/{asked} answered in {}, {judgement}\n", milliseconds(self.took))
+            + &format!("{answered}/{asked} answered{over} in {}, {judgement}\n", milliseconds(self.took))
     }
 }
 
@@ -203,8 +245,10 @@ mod tests {
         let cluster = topology::parse(&[source], &Overrides::default()).expect("parses");
         let mut plan = compose::plan(&cluster, Datapath::Kernel).expect("plans");
         let ends = |plan: &Plan| -> Vec<bool> {
-            let ends: Vec<End> =
-                plan.pods().map(|ns| End { namespace: ns, address: ns.address().expect("has one") }).collect();
+            let ends: Vec<End> = plan
+                .pods()
+                .map(|ns| End { namespace: ns, address: ns.address_in(Family::Inet).expect("has one") })
+                .collect();
             expected(plan, &ends).expect("is predicted")
         };
         assert!(ends(&plan).iter().all(|answered| *answered));

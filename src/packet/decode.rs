@@ -8,14 +8,14 @@ use pnet::packet::tcp::TcpPacket;
 use pnet::packet::udp::UdpPacket;
 
 use super::{
-    Arp, ArpOperation, Body, ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV4, Ethernet, Frame, Icmp, Inside, Ip, Mark,
-    PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TcpFlags, Transport, UDP_HEADER, VXLAN_HEADER,
-    VXLAN_PORTS,
+    Arp, ArpOperation, Body, ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Frame, Icmp,
+    Inside, Ip, Mark, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_TCP, PROTOCOL_UDP, Packet,
+    TcpFlags, Transport, UDP_HEADER, VXLAN_HEADER, VXLAN_PORTS, decode6,
 };
 use crate::plan::Mac;
 
 /// IP headers inside each other, or ICMP quotations in each other, that are looked into; deeper ones are left.
-const DEPTH_MAX: usize = 8;
+pub(super) const DEPTH_MAX: usize = 8;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ARP_LENGTH: usize = 28;
 /// The flag `I` of a VXLAN header.
@@ -48,14 +48,14 @@ impl Default for Tunnels {
 
 /// How far to look, and for what.
 #[derive(Clone, Copy)]
-struct Scope<'a> {
+pub(super) struct Scope<'a> {
     tunnels: &'a Tunnels,
     depth: usize,
 }
 
 impl Scope<'_> {
     /// One header further in; none where it is deep enough.
-    fn deeper(self) -> Option<Self> {
+    pub(super) fn deeper(self) -> Option<Self> {
         self.depth.checked_sub(1).map(|depth| Scope { depth, ..self })
     }
 }
@@ -65,7 +65,9 @@ impl Scope<'_> {
 pub fn frame(link: LinkType, bytes: &[u8], length: usize, vlan: Option<u16>, tunnels: &Tunnels) -> Frame {
     let scope = Scope { tunnels, depth: DEPTH_MAX };
     match link {
-        LinkType::RawIp => Frame { ethernet: None, body: network(ETHERTYPE_IPV4, bytes, scope), length },
+        LinkType::RawIp => {
+            Frame { ethernet: None, body: packet(bytes, scope).map_or(Body::Malformed, Body::Ip), length }
+        }
         LinkType::Ethernet => ethernet(bytes, length, vlan, scope),
     }
 }
@@ -90,7 +92,8 @@ fn ethernet(bytes: &[u8], length: usize, vlan: Option<u16>, scope: Scope) -> Fra
 
 fn network(ethertype: u16, bytes: &[u8], scope: Scope) -> Body {
     match ethertype {
-        ETHERTYPE_IPV4 => packet(bytes, scope).map_or(Body::Malformed, Body::Ip),
+        ETHERTYPE_IPV4 => packet4(bytes, scope).map_or(Body::Malformed, Body::Ip),
+        ETHERTYPE_IPV6 => decode6::packet(bytes, scope).map_or(Body::Malformed, Body::Ip),
         ETHERTYPE_ARP => arp(bytes).map_or(Body::Malformed, Body::Arp),
         other => Body::Other(other, Mark::find(bytes)),
     }
@@ -113,40 +116,52 @@ fn arp(bytes: &[u8]) -> Option<Arp> {
     })
 }
 
-/// Decodes an IPv4 packet from its first header on; none if there is no whole header.
+/// Decodes an IP packet of either family from its first header on; none if there is no whole header.
 pub fn ip(bytes: &[u8], tunnels: &Tunnels) -> Option<Packet> {
     packet(bytes, Scope { tunnels, depth: DEPTH_MAX })
 }
 
+/// A packet of the family that its first bits say.
 fn packet(bytes: &[u8], scope: Scope) -> Option<Packet> {
+    match bytes.first()? >> 4 {
+        6 => decode6::packet(bytes, scope),
+        _ => packet4(bytes, scope),
+    }
+}
+
+fn packet4(bytes: &[u8], scope: Scope) -> Option<Packet> {
     let header = Ipv4Packet::new(bytes)?;
     let header_length = usize::from(header.get_header_length()) * 4;
     if header.get_version() != 4 || header_length < 20 {
         return None;
     }
     let flags = header.get_flags();
+    let (src, dst) = (header.get_source().into(), header.get_destination().into());
     let layer = Ip {
-        src: header.get_source(),
-        dst: header.get_destination(),
-        protocol: header.get_next_level_protocol().0,
-        ttl: header.get_ttl(),
-        id: Some(header.get_identification()),
+        id: Some(header.get_identification().into()),
         dont_fragment: flags & 0b010 != 0,
         more_fragments: flags & 0b001 != 0,
         offset: (header.get_fragment_offset() & 0x1fff).wrapping_mul(8),
-        length: header.get_total_length(),
+        ..Ip::new(src, dst, header.get_next_level_protocol().0, header.get_ttl(), header.get_total_length())
     };
     let end = usize::from(layer.length).min(bytes.len());
-    let payload = bytes.get(header_length..end).unwrap_or(&[]);
-    if layer.offset == 0
-        && layer.protocol == PROTOCOL_IPIP
-        && let Some(mut inside) = scope.deeper().and_then(|scope| packet(payload, scope))
-    {
+    Some(layered(layer, bytes.get(header_length..end).unwrap_or(&[]), scope))
+}
+
+/// A header and what it carries: another packet, or a transport.
+pub(super) fn layered(layer: Ip, payload: &[u8], scope: Scope) -> Packet {
+    let inside = match layer.protocol {
+        _ if layer.offset > 0 => None,
+        PROTOCOL_IPIP => scope.deeper().and_then(|scope| packet4(payload, scope)),
+        PROTOCOL_IPV6 => scope.deeper().and_then(|scope| decode6::packet(payload, scope)),
+        _ => None,
+    };
+    if let Some(mut inside) = inside {
         inside.layers.insert(0, layer);
-        return Some(inside);
+        return inside;
     }
     let (transport, rest) = transport(&layer, payload, scope);
-    Some(Packet { layers: vec![layer], transport, mark: Mark::find(rest) })
+    Packet { layers: vec![layer], transport, mark: Mark::find(rest) }
 }
 
 /// The transport header, and what follows it.
@@ -155,7 +170,8 @@ fn transport<'a>(layer: &Ip, payload: &'a [u8], scope: Scope) -> (Transport, &'a
         return (Transport::Fragment, payload);
     }
     let decoded = match layer.protocol {
-        PROTOCOL_ICMP => icmp(payload, scope),
+        PROTOCOL_ICMP if !layer.is_v6() => icmp(payload, scope),
+        PROTOCOL_ICMPV6 if layer.is_v6() => decode6::icmp(payload, scope),
         PROTOCOL_UDP => udp(payload, scope),
         PROTOCOL_TCP => tcp(payload),
         _ => Some((Transport::Other, payload)),
@@ -168,7 +184,7 @@ fn icmp<'a>(payload: &'a [u8], scope: Scope) -> Option<(Transport, &'a [u8])> {
     let ([_, _, _, _, w0, w1, w2, w3], rest) = payload.split_first_chunk::<8>()?;
     let (high, low) = (u16::from_be_bytes([*w0, *w1]), u16::from_be_bytes([*w2, *w3]));
     let (kind, code) = (message.get_icmp_type().0, message.get_icmp_code().0);
-    let quoted = || scope.deeper().and_then(|scope| packet(rest, scope)).map(Box::new);
+    let quoted = || scope.deeper().and_then(|scope| packet4(rest, scope)).map(Box::new);
     let icmp = match kind {
         0 => Icmp::EchoReply { id: Some(high), seq: low },
         8 => Icmp::EchoRequest { id: Some(high), seq: low },

@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use super::icmp::Open;
 use super::{
-    Arp, ArpOperation, Body, Frame, IP_HEADER, Icmp, Inside, OTV_PORT, PROTOCOL_UDP, Packet, TcpFlags, Transport,
-    UDP_HEADER,
+    Arp, ArpOperation, Body, Frame, Inside, Ip, OTV_PORT, PROTOCOL_UDP, Packet, TcpFlags, Transport, UDP_HEADER,
 };
 
 /// As `tcpdump -ne` prints it, without the time: MACs, EtherType and length, or `ip:` on a device of bare IP.
@@ -15,6 +15,7 @@ impl Display for Frame {
             Some(ethernet) => {
                 let (name, number) = match &self.body {
                     Body::Arp(_) => ("ARP", super::ETHERTYPE_ARP),
+                    Body::Ip(packet) if packet.is_v6() => ("IPv6", super::ETHERTYPE_IPV6),
                     Body::Ip(_) => ("IPv4", super::ETHERTYPE_IPV4),
                     Body::Other(number, _) => ("Unknown", *number),
                     Body::Malformed => ("Malformed", 0),
@@ -47,24 +48,13 @@ impl Display for Arp {
     }
 }
 
-/// A number that a prediction may leave open.
-struct Open<T>(Option<T>);
-
-impl<T: Display> Display for Open<T> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(number) => number.fmt(f),
-            None => f.write_str("*"),
-        }
-    }
-}
-
 /// As `tcpdump -n` prints it: one `source > destination:` for each IP header, then the transport. What a tunnel over
 /// UDP carries follows behind a colon, where tcpdump begins a line; VXLAN's frame is printed as with `-e`.
 impl Display for Packet {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let last = self.layers.last();
-        let (ports, length) = (ports(&self.transport), last.map_or(0, |ip| ip.length.saturating_sub(IP_HEADER)));
+        let (ports, length) = (ports(&self.transport), last.map_or(0, Ip::payload));
+        let fragment = self.layers.iter().find(|ip| ip.is_fragment());
         for (index, ip) in self.layers.iter().enumerate() {
             match &ports {
                 Some((src, dst)) if index + 1 == self.layers.len() => {
@@ -73,8 +63,15 @@ impl Display for Packet {
                 _ => write!(f, "{} > {}: ", ip.src, ip.dst)?,
             }
         }
+        if let Some(ip) = fragment.filter(|ip| ip.is_v6()) {
+            write!(f, "frag ({}|{})", ip.offset, ip.payload())?;
+            match ip.offset {
+                0 => f.write_str(" ")?,
+                _ => return Ok(()),
+            }
+        }
         match &self.transport {
-            Transport::Icmp(icmp) => write!(f, "{icmp}, length {length}"),
+            Transport::Icmp(icmp) => write!(f, "{}, length {length}", icmp.words(last.is_some_and(Ip::is_v6))),
             Transport::Udp { .. } => write!(f, "UDP, length {}", length.saturating_sub(UDP_HEADER)),
             Transport::Tunnel { dst, inside, .. } => match &**inside {
                 Inside::Vxlan { vni, frame } if *dst == Some(OTV_PORT) => {
@@ -91,7 +88,7 @@ impl Display for Packet {
             Transport::Other => write!(f, "ip-proto-{} {length}", last.map_or(0, |ip| ip.protocol)),
             Transport::Truncated => f.write_str("[|truncated]"),
         }?;
-        match self.layers.iter().find(|ip| ip.is_fragment()) {
+        match fragment.filter(|ip| !ip.is_v6()) {
             Some(ip) => write!(f, " (frag offset {}{})", ip.offset, if ip.more_fragments { "+" } else { "" }),
             None => Ok(()),
         }
@@ -104,32 +101,6 @@ fn ports(transport: &Transport) -> Option<(Option<u16>, Option<u16>)> {
             Some((*src, *dst))
         }
         _ => None,
-    }
-}
-
-impl Display for Icmp {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Icmp::EchoRequest { id, seq } => {
-                write!(f, "ICMP echo request, id {}, seq {seq}", Open(*id))
-            }
-            Icmp::EchoReply { id, seq } => {
-                write!(f, "ICMP echo reply, id {}, seq {seq}", Open(*id))
-            }
-            Icmp::Unreachable { code, mtu, about } => {
-                let dst = about.as_ref().and_then(|packet| packet.outer()).map(|ip| ip.dst);
-                match code {
-                    0 => write!(f, "ICMP net {} unreachable", Open(dst)),
-                    1 => write!(f, "ICMP host {} unreachable", Open(dst)),
-                    3 => write!(f, "ICMP {} port unreachable", Open(dst)),
-                    4 => write!(f, "ICMP {} unreachable - need to frag (mtu {mtu})", Open(dst)),
-                    code => write!(f, "ICMP {} unreachable, code {code}", Open(dst)),
-                }
-            }
-            Icmp::TimeExceeded { code: 0, .. } => f.write_str("ICMP time exceeded in-transit"),
-            Icmp::TimeExceeded { .. } => f.write_str("ICMP ip reassembly time exceeded"),
-            Icmp::Other { kind, code } => write!(f, "ICMP type-#{kind}, code {code}"),
-        }
     }
 }
 

@@ -6,14 +6,26 @@
 
 pub mod build;
 pub mod decode;
+mod decode6;
 mod display;
+mod icmp;
+mod ip;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests6;
 
 use std::net::Ipv4Addr;
+
+pub use icmp::Icmp;
+pub use ip::{Ip, solicited_node};
 
 use crate::plan::Mac;
 
 /// EtherType of IPv4.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// EtherType of ARP.
 pub const ETHERTYPE_ARP: u16 = 0x0806;
 /// IEEE 802 Local Experimental EtherType 1: no protocol stack takes it, so minik's own marks travel under it.
@@ -26,8 +38,18 @@ pub const PROTOCOL_IPIP: u8 = 4;
 pub const PROTOCOL_TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const PROTOCOL_UDP: u8 = 17;
+/// IP protocol number of IPv6 in another packet.
+pub const PROTOCOL_IPV6: u8 = 41;
+/// IP protocol number of IPv6's fragment header.
+pub const PROTOCOL_FRAGMENT: u8 = 44;
+/// IP protocol number of ICMPv6.
+pub const PROTOCOL_ICMPV6: u8 = 58;
 /// Length of an IPv4 header without options, in bytes.
 pub const IP_HEADER: u16 = 20;
+/// Length of an IPv6 header without extension headers, in bytes.
+pub const IPV6_HEADER: u16 = 40;
+/// Length of IPv6's fragment header, in bytes.
+pub const FRAGMENT_HEADER: u16 = 8;
 /// Length of an Ethernet header, in bytes.
 pub const ETHERNET_HEADER: usize = 14;
 /// Length of a UDP header, in bytes.
@@ -85,7 +107,7 @@ pub struct Ethernet {
 pub enum Body {
     /// ARP for IPv4 over Ethernet.
     Arp(Arp),
-    /// IPv4.
+    /// IPv4 or IPv6.
     Ip(Packet),
     /// Another protocol, by its EtherType, with the bytes in which a [`Mark`] may stand.
     Other(u16, Option<Mark>),
@@ -121,7 +143,7 @@ pub enum ArpOperation {
     Other(u16),
 }
 
-/// An IPv4 packet, with as many IP headers as there are around each other.
+/// An IP packet, with as many IP headers as there are around each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet {
     /// The IP headers, outermost first. Never empty in a decoded or predicted packet.
@@ -132,40 +154,10 @@ pub struct Packet {
     pub mark: Option<Mark>,
 }
 
-/// An IPv4 header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ip {
-    /// Source address.
-    pub src: Ipv4Addr,
-    /// Destination address.
-    pub dst: Ipv4Addr,
-    /// Protocol number.
-    pub protocol: u8,
-    /// Time to live.
-    pub ttl: u8,
-    /// Identification; none in a prediction if the kernel chooses it.
-    pub id: Option<u16>,
-    /// Don't fragment.
-    pub dont_fragment: bool,
-    /// More fragments follow.
-    pub more_fragments: bool,
-    /// Where in the datagram this fragment's payload begins, in bytes.
-    pub offset: u16,
-    /// Total length in bytes, this header included.
-    pub length: u16,
-}
-
-impl Ip {
-    /// Whether this is a part of a datagram.
-    pub fn is_fragment(&self) -> bool {
-        self.more_fragments || self.offset > 0
-    }
-}
-
 /// What the innermost IP header carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
-    /// An ICMP message.
+    /// An ICMP message, of IPv6 if the header is.
     Icmp(Icmp),
     /// A UDP datagram. A port is none in a prediction if the kernel chooses it.
     Udp {
@@ -219,55 +211,13 @@ pub enum Inside {
 }
 
 impl Inside {
-    /// The IPv4 packet in it.
+    /// The IP packet in it.
     pub fn packet(&self) -> Option<&Packet> {
         match self {
             Inside::Vxlan { frame, .. } => frame.packet(),
             Inside::Bare(packet) => Some(packet),
         }
     }
-}
-
-/// An ICMP message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Icmp {
-    /// Echo request.
-    EchoRequest {
-        /// Identifier; none in a prediction if the kernel chooses it (masquerade with `--random-fully`).
-        id: Option<u16>,
-        /// Sequence number.
-        seq: u16,
-    },
-    /// Echo reply.
-    EchoReply {
-        /// Identifier.
-        id: Option<u16>,
-        /// Sequence number.
-        seq: u16,
-    },
-    /// Destination unreachable.
-    Unreachable {
-        /// Code: 0 net, 1 host, 3 port, 4 fragmentation needed, 13 prohibited.
-        code: u8,
-        /// MTU of the next hop, with code 4.
-        mtu: u16,
-        /// The packet that it is about, as far as it is quoted.
-        about: Option<Box<Packet>>,
-    },
-    /// Time exceeded.
-    TimeExceeded {
-        /// Code: 0 in transit, 1 in reassembly.
-        code: u8,
-        /// The packet that it is about.
-        about: Option<Box<Packet>>,
-    },
-    /// Another message.
-    Other {
-        /// Type.
-        kind: u8,
-        /// Code.
-        code: u8,
-    },
 }
 
 /// TCP flags that tell what a segment is.
@@ -328,6 +278,11 @@ impl Packet {
         self.layers.first()
     }
 
+    /// Whether its outermost header is IPv6's.
+    pub fn is_v6(&self) -> bool {
+        self.outer().is_some_and(Ip::is_v6)
+    }
+
     /// The header that the sender of the innermost transport wrote.
     pub fn inner(&self) -> Option<&Ip> {
         self.innermost().layers.last()
@@ -355,16 +310,25 @@ impl Packet {
     pub fn any_mark(&self) -> Option<Mark> {
         let packet = self.innermost();
         match &packet.transport {
-            Transport::Icmp(
-                Icmp::Unreachable { about: Some(about), .. } | Icmp::TimeExceeded { about: Some(about), .. },
-            ) => about.any_mark(),
+            Transport::Icmp(icmp) => icmp.about().map_or(packet.mark, Packet::any_mark),
             _ => packet.mark,
         }
     }
 }
 
 impl Frame {
-    /// The IPv4 packet in it.
+    /// Whether neighbours ask or tell by it who has an address: ARP, or neighbour discovery.
+    pub fn is_of_neighbours(&self) -> bool {
+        match &self.body {
+            Body::Arp(_) => true,
+            Body::Ip(Packet { transport: Transport::Icmp(icmp), .. }) => {
+                matches!(icmp, Icmp::Solicitation { .. } | Icmp::Advertisement { .. })
+            }
+            _ => false,
+        }
+    }
+
+    /// The IP packet in it.
     pub fn packet(&self) -> Option<&Packet> {
         match &self.body {
             Body::Ip(packet) => Some(packet),

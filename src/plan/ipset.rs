@@ -15,6 +15,14 @@ pub enum Family {
 }
 
 impl Family {
+    /// Both, IPv4 first.
+    pub const BOTH: [Family; 2] = [Family::Inet, Family::Inet6];
+
+    /// That of an address.
+    pub fn of(address: &std::net::IpAddr) -> Family {
+        if address.is_ipv6() { Family::Inet6 } else { Family::Inet }
+    }
+
     /// As ipset spells it.
     pub fn word(self) -> &'static str {
         match self {

@@ -33,7 +33,7 @@ pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
 pub use netfilter::{IpSet, Table};
 pub use route::{FdbEntry, Neighbour, PolicyRule, Protocol, Route, RouteKind, RouteTable, Scope};
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -272,13 +272,22 @@ impl Namespace {
         })
     }
 
-    /// The first IPv6 address at which others can reach it, as [`address`](Self::address) is the first of IPv4.
+    /// The first IPv6 address at which others can reach it, as [`address`](Self::address) is the first of IPv4; a link-local
+    /// one is not meant.
     pub fn address6(&self) -> Option<Ipv6Addr> {
         let usable = self.addresses().filter(|(link, _)| link.kind != LinkKind::Loopback && !link.kind.is_tunnel());
         usable.map(|(_, address)| address.net).find_map(|net| match net {
-            IpNet::V6(net) => Some(net.addr()),
+            IpNet::V6(net) => Some(net.addr()).filter(|own| !own.is_unicast_link_local()),
             IpNet::V4(_) => None,
         })
+    }
+
+    /// [`address`](Self::address) or [`address6`](Self::address6).
+    pub fn address_in(&self, family: netfilter::Family) -> Option<IpAddr> {
+        match family {
+            netfilter::Family::Inet => self.address().map(IpAddr::V4),
+            netfilter::Family::Inet6 => self.address6().map(IpAddr::V6),
+        }
     }
 
     /// All of this namespace's addresses with the link that has them, in order.

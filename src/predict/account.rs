@@ -1,6 +1,6 @@
 //! One flow's account: what a packet passes, carries and meets in a plan, in the words that a comparison of plans needs.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 
@@ -9,15 +9,15 @@ use crate::error::{Error, Kind, Result};
 use crate::packet::build::{self, Message, Probe};
 use crate::packet::decode::{self, Tunnels};
 use crate::packet::{
-    Body, Direction, ETHERNET_HEADER, Frame, IP_HEADER, Inside, Mark, PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP,
-    PROTOCOL_UDP, Packet, Transport, UDP_HEADER, VXLAN_HEADER,
+    Body, Direction, ETHERNET_HEADER, Frame, Inside, Ip, Mark, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_IPIP,
+    PROTOCOL_TCP, PROTOCOL_UDP, Packet, Transport, UDP_HEADER, VXLAN_HEADER,
 };
 use crate::plan::{Link, LinkKind, Namespace, Plan, Role};
 
-/// Length of a default ping's IP packet, and here of a UDP datagram's, in bytes.
-const PING: u16 = 84;
-/// Length of a SYN with the options that Linux sends, in bytes.
-const SYN: u16 = 60;
+/// What a default ping's IP packet carries, and here a UDP datagram's, in bytes.
+const PING: u16 = 64;
+/// Length of a SYN with the options that Linux sends, in bytes, without the IP header.
+const SYN: u16 = 40;
 /// TTL of what Linux sends.
 const TTL: u8 = 64;
 /// Length of a TCP header without options, and of those of ICMP echo, in bytes.
@@ -30,7 +30,7 @@ pub struct Question<'a> {
     /// The sender's name inside the cluster.
     pub from: &'a str,
     /// Where to.
-    pub to: Ipv4Addr,
+    pub to: IpAddr,
     /// What is said. At a port of UDP or TCP somebody listens.
     pub message: Message,
 }
@@ -55,9 +55,9 @@ pub struct Account {
     /// How it ends: `delivered to default/web`, `dropped in node-1: …`.
     pub end: String,
     /// Source address as the receiver sees it; none if the packet does not arrive.
-    pub source_seen: Option<Ipv4Addr>,
+    pub source_seen: Option<IpAddr>,
     /// Destination address as the receiver sees it.
-    pub destination_seen: Option<Ipv4Addr>,
+    pub destination_seen: Option<IpAddr>,
     /// Time to live on arrival.
     pub ttl_on_arrival: Option<u8>,
     /// Whether an answer comes back to the sender.
@@ -103,7 +103,7 @@ enum Sort {
 pub struct Header {
     /// Its length in bytes.
     pub length: usize,
-    /// What protocol it is of: `Ethernet`, `IP`, `UDP`, `VXLAN`, `ICMP`, `TCP`; `data` is the rest.
+    /// What protocol it is of: `Ethernet`, `IP`, `IPv6`, `UDP`, `VXLAN`, `ICMP`, `ICMPv6`, `TCP`; `data` is the rest.
     pub protocol: &'static str,
     /// What it says.
     pub text: String,
@@ -169,7 +169,8 @@ impl Said {
 /// # Errors
 /// As [`super::predict`], and if the plan does not know the sender.
 pub fn account(plan: &Plan, question: Question) -> Result<Account> {
-    let length = if matches!(question.message, Message::Syn { .. }) { SYN } else { PING };
+    let carried = if matches!(question.message, Message::Syn { .. }) { SYN } else { PING };
+    let length = Ip::header_of(&question.to) + carried;
     let asked = flow(question, length, false)?;
     let (journey, events) = explained(plan, &asked)?;
     let ways = outcomes(plan, &asked)?.len();
@@ -208,11 +209,13 @@ pub fn account(plan: &Plan, question: Question) -> Result<Account> {
 
 fn flow(question: Question, length: u16, dont_fragment: bool) -> Result<Flow> {
     let Question { from, to, message } = question;
-    let src = Ipv4Addr::UNSPECIFIED;
+    let src = if to.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let probe = Probe { src, dst: to, ttl: TTL, id: 0, dont_fragment, length, message, mark: Mark(0) };
     let bytes = build::ip(&probe)?;
     let packet = decode::ip(&bytes, &Tunnels::default());
-    let packet = packet.ok_or_else(|| Error::new(Kind::Check, "a packet of our own is not understood"))?;
+    let mut packet = packet.ok_or_else(|| Error::new(Kind::Check, "a packet of our own is not understood"))?;
+    // IPv6 has no bit for it.
+    packet.layers.iter_mut().for_each(|ip| ip.dont_fragment = dont_fragment);
     Ok(Flow { from: from.to_owned(), origin: Origin::Stack, packet, fragments: None, port: Port::Echo })
 }
 
@@ -234,7 +237,7 @@ fn largest(plan: &Plan, question: Question, least: u16) -> Result<Option<u16>> {
 }
 
 /// The header that the receiver reads.
-fn arrival(request: &Leg) -> Option<crate::packet::Ip> {
+fn arrival(request: &Leg) -> Option<Ip> {
     let End::Delivered { namespace } = &request.end else { return None };
     let last = request.hops.iter().rfind(|hop| hop.turn == Turn::InOrder && hop.namespace == *namespace)?;
     last.frame.packet()?.inner().copied()
@@ -249,7 +252,7 @@ fn ending(leg: &Leg) -> String {
 
 /// The MTU of the interface that has the sender's address.
 fn sender_mtu(ns: &Namespace) -> Option<u32> {
-    let own = ns.address()?;
+    let own = IpAddr::from(ns.address()?);
     let (link, _) = ns.addresses().find(|(_, address)| address.net.addr() == own)?;
     Some(super::settings::mtu(link))
 }
@@ -302,8 +305,9 @@ fn packet_headers(packet: &Packet) -> Vec<Header> {
     let port = |port: Option<u16>| port.map_or("*".to_owned(), |port| port.to_string());
     let own = match &packet.transport {
         Transport::Icmp(icmp) => {
-            let text = icmp.to_string();
-            header(ICMP_HEADER, "ICMP", text.strip_prefix("ICMP ").unwrap_or(&text).to_owned())
+            let text = icmp.words(packet.is_v6()).to_string();
+            let (name, prefix) = if packet.is_v6() { ("ICMPv6", "ICMP6, ") } else { ("ICMP", "ICMP ") };
+            header(ICMP_HEADER, name, text.strip_prefix(prefix).unwrap_or(&text).to_owned())
         }
         Transport::Udp { src, dst } | Transport::Tunnel { src, dst, .. } => {
             header(UDP_HEADER, "UDP", format!("{} > {}", port(*src), port(*dst)))
@@ -326,7 +330,7 @@ fn packet_headers(packet: &Packet) -> Vec<Header> {
             Inside::Bare(packet) => all.extend(packet_headers(packet)),
         },
         _ => {
-            let whole = packet.layers.last().map_or(0, |ip| ip.length.saturating_sub(IP_HEADER));
+            let whole = packet.layers.last().map_or(0, Ip::payload);
             let text = if length == usize::from(TCP_HEADER) { "options" } else { "payload" }.to_owned();
             all.push(Header { length: usize::from(whole).saturating_sub(length), protocol: "data", text });
         }
@@ -334,13 +338,14 @@ fn packet_headers(packet: &Packet) -> Vec<Header> {
     all
 }
 
-fn ip_header(ip: &crate::packet::Ip) -> Header {
-    let crate::packet::Ip { src, dst, ttl, .. } = ip;
+fn ip_header(ip: &Ip) -> Header {
+    let Ip { src, dst, ttl, .. } = ip;
     let carries = match ip.protocol {
         // The next line says it.
-        PROTOCOL_ICMP | PROTOCOL_TCP | PROTOCOL_UDP => String::new(),
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 | PROTOCOL_TCP | PROTOCOL_UDP => String::new(),
         PROTOCOL_IPIP => ", IPIP".to_owned(),
         other => format!(", proto {other}"),
     };
-    Header { length: usize::from(IP_HEADER), protocol: "IP", text: format!("{src} > {dst}, ttl {ttl}{carries}") }
+    let (protocol, life) = if ip.is_v6() { ("IPv6", "hlim") } else { ("IP", "ttl") };
+    Header { length: usize::from(ip.header()), protocol, text: format!("{src} > {dst}, {life} {ttl}{carries}") }
 }

@@ -1,24 +1,30 @@
 //! A whole journey: the packet's own way, then those of what it causes.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use ipnet::IpNet;
 
 use super::neighbour::Place;
 use super::netfilter::Chances;
+use super::told::Told;
 use super::walk::{Carried, Outcome, Split, Walker};
 use super::{End, Event, Flow, Journey, Leg, Origin, Port, Purpose, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{
-    Ethernet, IP_HEADER, Icmp, Ip, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TcpFlags, Transport,
+    Ethernet, IP_HEADER, IPV6_HEADER, Icmp, Ip, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, Packet,
+    TcpFlags, Transport,
 };
 use crate::plan::{Link, Namespace, Plan};
 
-/// The longest quotation in an ICMP error: all of it fits into the 576 bytes of RFC 1812.
+/// The longest quotation in an ICMP error: all of it fits into the 576 bytes of RFC 1812, or IPv6's smallest MTU.
 const QUOTE_MAX: u16 = 576 - IP_HEADER - ICMP_HEADER;
+const QUOTE_MAX_V6: u16 = 1280 - IPV6_HEADER - ICMP_HEADER;
 const ICMP_HEADER: u16 = 8;
+const TCP_HEADER: u16 = 20;
 /// Time to live of what flannel's daemon says itself.
 const FLANNEL_TTL: u8 = 8;
-/// A TCP answer to a SYN without options: its own option (MSS) and nothing else, in bytes.
-const SYN_ACK: u16 = 44;
+/// The TCP header of an answer to a SYN without options: its own option (MSS) and nothing else, in bytes.
+const SYN_ACK: u16 = 24;
 
 /// See [`super::outcomes`]: one of them, as `chances` has it, and what was asked of chance.
 pub fn journey(plan: &Plan, flow: &Flow, chances: Chances) -> Result<(Journey, Chances)> {
@@ -95,10 +101,10 @@ fn close(
     let hops = std::mem::take(&mut walker.hops);
     let (end, next) = match outcome {
         Outcome::Delivered { namespace: name, carried } => {
-            let ttl = settings::default_ttl(namespace(walker.wiring.plan, &name)?);
+            let ttl = settings::default_ttl(namespace(walker.wiring.plan, &name)?, carried.packet.is_v6());
             let answer = (purpose == Purpose::Request).then(|| answer(&carried.packet, flow.port, ttl)).flatten();
             let next = answer.map(|packet| {
-                let is_error = matches!(&packet.transport, Transport::Icmp(Icmp::Unreachable { .. }));
+                let is_error = matches!(&packet.transport, Transport::Icmp(icmp) if icmp.about().is_some());
                 let purpose = if is_error { Purpose::Error } else { Purpose::Answer };
                 Next { namespace: name.clone(), purpose, packet, through: None }
             });
@@ -110,7 +116,10 @@ fn close(
             let error = error.filter(|_| purpose != Purpose::Error);
             let packet = error.and_then(|icmp| match through.as_deref().and_then(|link| ns.link(link)) {
                 Some(link) => from_flannel(icmp, link),
-                None => error_packet(icmp, settings::default_ttl(ns)),
+                None => {
+                    let ttl = settings::default_ttl(ns, icmp.about().is_some_and(Packet::is_v6));
+                    error_packet(icmp, ttl)
+                }
             });
             let next = packet.map(|packet| Next { namespace: name.clone(), purpose: Purpose::Error, packet, through });
             (End::Dropped { namespace: name, reason }, next)
@@ -123,44 +132,34 @@ fn close(
 /// What a Linux host says to a packet that reached it.
 fn answer(packet: &Packet, port: Port, ttl: u8) -> Option<Packet> {
     let asked = packet.outer()?;
+    let icmp_number = if asked.is_v6() { PROTOCOL_ICMPV6 } else { PROTOCOL_ICMP };
     let (transport, protocol, length, dont_fragment) = match (&packet.transport, port) {
         (Transport::Icmp(Icmp::EchoRequest { id, seq }), _) => {
-            (Transport::Icmp(Icmp::EchoReply { id: *id, seq: *seq }), PROTOCOL_ICMP, asked.length, false)
+            (Transport::Icmp(Icmp::EchoReply { id: *id, seq: *seq }), icmp_number, asked.length, false)
         }
         (Transport::Udp { src, dst }, Port::Echo) => {
-            (Transport::Udp { src: *dst, dst: *src }, PROTOCOL_UDP, asked.length, true)
+            (Transport::Udp { src: *dst, dst: *src }, PROTOCOL_UDP, asked.length, !asked.is_v6())
         }
         (Transport::Udp { .. }, Port::Closed) => {
-            return error_packet(Icmp::Unreachable { code: 3, mtu: 0, about: Some(Box::new(packet.clone())) }, ttl)
-                .map(|packet| from_asked(packet, asked));
+            return error_packet(Told::Port.about(packet.clone()), ttl).map(|packet| from_asked(packet, asked));
         }
         (Transport::Tcp { src, dst, seq, .. }, port) => {
             let (flags, own, length) = match port {
-                Port::Closed => (TcpFlags::RST | TcpFlags::ACK, Some(0), 2 * IP_HEADER),
+                Port::Closed => (TcpFlags::RST | TcpFlags::ACK, Some(0), asked.header() + TCP_HEADER),
                 // A SYN of an ordinary program carries options, and Linux takes up what it offers; ours carries a mark.
                 Port::Echo if packet.mark.is_none() => (TcpFlags::SYN | TcpFlags::ACK, None, asked.length),
-                Port::Echo => (TcpFlags::SYN | TcpFlags::ACK, None, SYN_ACK),
+                Port::Echo => (TcpFlags::SYN | TcpFlags::ACK, None, asked.header() + SYN_ACK),
             };
-            let carried = packet.mark.map_or(0, |_| asked.length.saturating_sub(2 * IP_HEADER));
+            let carried = packet.mark.map_or(0, |_| asked.payload().saturating_sub(TCP_HEADER));
             // An open port takes the SYN alone; a reset acknowledges what came with it, too.
             let taken = if port == Port::Closed { u32::from(carried) } else { 0 };
             let ack = seq.map_or(0, |seq| seq.wrapping_add(1).wrapping_add(taken));
             let transport = Transport::Tcp { src: *dst, dst: *src, flags: TcpFlags(flags), seq: own, ack };
-            (transport, PROTOCOL_TCP, length, true)
+            (transport, PROTOCOL_TCP, length, !asked.is_v6())
         }
         _ => return None,
     };
-    let header = Ip {
-        src: asked.dst,
-        dst: asked.src,
-        protocol,
-        ttl,
-        id: None,
-        dont_fragment,
-        more_fragments: false,
-        offset: 0,
-        length,
-    };
+    let header = Ip { dont_fragment, ..Ip::new(asked.dst, asked.src, protocol, ttl, length) };
     let mark = if protocol == PROTOCOL_TCP { None } else { packet.mark };
     Some(Packet { layers: vec![header], transport, mark })
 }
@@ -174,19 +173,13 @@ fn from_asked(mut packet: Packet, asked: &Ip) -> Packet {
 
 /// An ICMP error to the source of the packet that it is about; its own source is left to routing.
 fn error_packet(icmp: Icmp, ttl: u8) -> Option<Packet> {
-    let (Icmp::Unreachable { about, .. } | Icmp::TimeExceeded { about, .. }) = &icmp else { return None };
-    let asked = *about.as_ref()?.outer()?;
-    let header = Ip {
-        src: std::net::Ipv4Addr::UNSPECIFIED,
-        dst: asked.src,
-        protocol: PROTOCOL_ICMP,
-        ttl,
-        id: None,
-        dont_fragment: false,
-        more_fragments: false,
-        offset: 0,
-        length: IP_HEADER + ICMP_HEADER + asked.length.min(QUOTE_MAX),
+    let asked = *icmp.about()?.outer()?;
+    let (src, protocol, quote): (IpAddr, u8, u16) = match asked.is_v6() {
+        false => (Ipv4Addr::UNSPECIFIED.into(), PROTOCOL_ICMP, QUOTE_MAX),
+        true => (Ipv6Addr::UNSPECIFIED.into(), PROTOCOL_ICMPV6, QUOTE_MAX_V6),
     };
+    let length = asked.header() + ICMP_HEADER + asked.length.min(quote);
+    let header = Ip::new(src, asked.src, protocol, ttl, length);
     Some(Packet { layers: vec![header], transport: Transport::Icmp(icmp), mark: None })
 }
 
@@ -199,7 +192,7 @@ fn from_flannel(icmp: Icmp, tun: &Link) -> Option<Packet> {
     });
     let mut packet = error_packet(icmp, FLANNEL_TTL)?;
     if let (Some(ip), Some(own)) = (packet.layers.first_mut(), own) {
-        ip.src = own;
+        ip.src = own.into();
         ip.length = 2 * (IP_HEADER + ICMP_HEADER);
     }
     Some(packet)

@@ -22,7 +22,7 @@ impl<'a> Walker<'a> {
             return Ok(Outcome::dropped(bridge.ns, Reason::Down(bridge.link.name.clone())));
         }
         // What the namespace itself sends has been through its own hooks.
-        let filtered = ingress.is_some() && settings::bridged_through_iptables(bridge.ns);
+        let filtered = ingress.is_some() && settings::bridged_through_iptables(bridge.ns, carried.packet.is_v6());
         let to_bridge = bridge.link.mac == Some(ethernet.dst);
         if filtered {
             let dst = carried.outer()?.dst;

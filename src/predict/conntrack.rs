@@ -1,6 +1,6 @@
 //! Connection tracking and address translation of one namespace.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::packet::{Icmp, Ip, Packet, Transport};
 use crate::plan::netfilter::{CtState, Side};
@@ -9,8 +9,8 @@ use crate::plan::netfilter::{CtState, Side};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tuple {
     protocol: u8,
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
+    src: IpAddr,
+    dst: IpAddr,
     src_port: Option<u16>,
     dst_port: Option<u16>,
 }
@@ -152,14 +152,16 @@ impl Conntrack {
     }
 
     /// Gives the connection another source.
-    pub fn masquerade(&mut self, tracked: Tracked, address: Ipv4Addr, random_port: bool) {
+    pub fn masquerade(&mut self, tracked: Tracked, address: IpAddr, random_port: bool) {
         let Some(connection) = self.of(tracked) else { return };
         *connection.decided(Side::Src) = true;
         connection.reply.dst = address;
         if random_port && connection.reply.dst_port.is_some() {
             connection.reply.dst_port = None;
             // An echo's identifier is one number in both places.
-            if connection.original.protocol == crate::packet::PROTOCOL_ICMP {
+            if connection.original.protocol == crate::packet::PROTOCOL_ICMP
+                || connection.original.protocol == crate::packet::PROTOCOL_ICMPV6
+            {
                 connection.reply.src_port = None;
             }
         }
@@ -167,9 +169,9 @@ impl Conntrack {
 
     /// Gives the connection another destination.
     pub fn redirect(&mut self, tracked: Tracked, to: SocketAddr) {
-        let (Some(connection), IpAddr::V4(address)) = (self.of(tracked), to.ip()) else { return };
+        let Some(connection) = self.of(tracked) else { return };
         *connection.decided(Side::Dst) = true;
-        connection.reply.src = address;
+        connection.reply.src = to.ip();
         connection.reply.src_port = Some(to.port()).filter(|port| *port != 0).or(connection.reply.src_port);
     }
 
@@ -190,16 +192,12 @@ impl Conntrack {
 /// The packet that an ICMP error is about.
 fn error_about(packet: &Packet) -> Option<&Packet> {
     match &packet.transport {
-        Transport::Icmp(Icmp::Unreachable { about, .. } | Icmp::TimeExceeded { about, .. })
-            if packet.layers.len() == 1 =>
-        {
-            about.as_deref()
-        }
+        Transport::Icmp(icmp) if packet.layers.len() == 1 => icmp.about(),
         _ => None,
     }
 }
 
-fn set_source(packet: &mut Packet, address: Ipv4Addr, port: Option<u16>) {
+fn set_source(packet: &mut Packet, address: IpAddr, port: Option<u16>) {
     if let Some(ip) = packet.layers.first_mut() {
         ip.src = address;
     }
@@ -207,25 +205,25 @@ fn set_source(packet: &mut Packet, address: Ipv4Addr, port: Option<u16>) {
         Transport::Udp { src, .. } | Transport::Tcp { src, .. } | Transport::Tunnel { src, .. } => *src = port,
         Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => *id = port,
         // What the error quotes is translated as well, so that its receiver knows the packet again.
-        Transport::Icmp(
-            Icmp::Unreachable { about: Some(about), .. } | Icmp::TimeExceeded { about: Some(about), .. },
-        ) => {
-            set_destination(about, address, port);
+        Transport::Icmp(icmp) => {
+            if let Some(about) = icmp.about_mut() {
+                set_destination(about, address, port);
+            }
         }
         _ => {}
     }
 }
 
-fn set_destination(packet: &mut Packet, address: Ipv4Addr, port: Option<u16>) {
+fn set_destination(packet: &mut Packet, address: IpAddr, port: Option<u16>) {
     let set = |ip: &mut Ip| ip.dst = address;
     packet.layers.first_mut().map(set).unwrap_or_default();
     match &mut packet.transport {
         Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } | Transport::Tunnel { dst, .. } => *dst = port,
         Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => *id = port,
-        Transport::Icmp(
-            Icmp::Unreachable { about: Some(about), .. } | Icmp::TimeExceeded { about: Some(about), .. },
-        ) => {
-            set_source(about, address, port);
+        Transport::Icmp(icmp) => {
+            if let Some(about) = icmp.about_mut() {
+                set_source(about, address, port);
+            }
         }
         _ => {}
     }
@@ -236,17 +234,7 @@ mod tests {
     use super::*;
 
     fn echo(request: bool, src: [u8; 4], dst: [u8; 4], id: Option<u16>) -> Packet {
-        let ip = Ip {
-            src: src.into(),
-            dst: dst.into(),
-            protocol: 1,
-            ttl: 64,
-            id: None,
-            dont_fragment: false,
-            more_fragments: false,
-            offset: 0,
-            length: 84,
-        };
+        let ip = Ip::new(src.into(), dst.into(), 1, 64, 84);
         let icmp = if request { Icmp::EchoRequest { id, seq: 1 } } else { Icmp::EchoReply { id, seq: 1 } };
         Packet { layers: vec![ip], transport: Transport::Icmp(icmp), mark: None }
     }
@@ -332,9 +320,9 @@ mod tests {
         assert_eq!(tracked.state, CtState::Related);
         table.translate(tracked, Side::Dst, &mut told);
         table.translate(tracked, Side::Src, &mut told);
-        assert_eq!(told.layers[0].src, Ipv4Addr::from(NODE));
-        assert_eq!(told.layers[0].dst, Ipv4Addr::from(POD));
-        assert_eq!(error_about(&told).unwrap().layers[0].src, Ipv4Addr::from(POD));
+        assert_eq!(told.layers[0].src, IpAddr::from(NODE));
+        assert_eq!(told.layers[0].dst, IpAddr::from(POD));
+        assert_eq!(error_about(&told).unwrap().layers[0].src, IpAddr::from(POD));
         assert_eq!(table.track(&error(echo(true, POD, OUTSIDE, Some(8)))).state, CtState::Invalid);
     }
 }

@@ -9,7 +9,7 @@ use crate::plan::{Link, Namespace};
 /// Chains that may call each other; ebtables refuses loops, a plan made by hand might have one.
 const DEPTH_MAX: usize = 16;
 
-/// An IPv4 packet in a frame on its way out of a port.
+/// An IP packet in a frame on its way out of a port.
 struct Sent<'a> {
     ns: &'a Namespace,
     port: &'a Link,
@@ -17,7 +17,7 @@ struct Sent<'a> {
     packet: &'a Packet,
 }
 
-/// Whether the rules of a hook (`FORWARD`, `OUTPUT`) drop an IPv4 packet that leaves through a port.
+/// Whether the rules of a hook (`FORWARD`, `OUTPUT`) drop an IP packet that leaves through a port.
 ///
 /// # Errors
 /// If a rule calls a chain that is not there, or chains call each other in a circle.
@@ -54,6 +54,8 @@ impl Sent<'_> {
         };
         rule.source.is_none_or(|mac| mac == self.ethernet.src)
             && rule.out_interface.as_ref().is_none_or(named)
-            && rule.ip_source.is_none_or(|net| source.is_some_and(|source| net.contains(&source)))
+            && rule
+                .ip_source
+                .is_none_or(|net| matches!(source, Some(std::net::IpAddr::V4(source)) if net.contains(&source)))
     }
 }

@@ -2,22 +2,21 @@
 
 use super::neighbour::Place;
 use super::netfilter::{self, Inspected, Verdict};
-use super::route::{self, Path};
+use super::route::Path;
+use super::told::Told;
 use super::walk::{Carried, Walker};
-use super::{Event, Reason};
+use super::{Event, Reason, source};
 use crate::error::{Error, Kind, Result};
+use crate::packet::{Packet, Transport};
 use crate::plan::netfilter::{CtState, Side, TableName};
 use crate::plan::{Link, Namespace, Scope};
-
-/// ICMP code of "destination unreachable": port, which REJECT tells.
-const PORT: u8 = 3;
 
 /// A packet that a hook does not let pass.
 #[derive(Debug)]
 pub(super) struct Stop {
     pub reason: Reason,
-    /// The ICMP code of "destination unreachable" that its source is told.
-    pub told: Option<u8>,
+    /// What its source is told.
+    pub told: Option<Told>,
 }
 
 #[derive(Clone, Copy)]
@@ -95,7 +94,8 @@ impl<'a> Walker<'a> {
         for stage in stages {
             let verdict = match stage {
                 Stage::Track => {
-                    carried.tracked = Some(self.conntrack.entry(&hook.ns.name).or_default().track(&carried.packet));
+                    let table = self.conntrack.entry(&hook.ns.name).or_default();
+                    carried.tracked = (!is_untracked(&carried.packet)).then(|| table.track(&carried.packet));
                     Verdict::Pass
                 }
                 Stage::Nat(side) => self.translate(hook, *side, carried)?,
@@ -103,7 +103,9 @@ impl<'a> Walker<'a> {
             };
             match verdict {
                 Verdict::Drop(place) => return Ok(Some(Stop { reason: Reason::Rule(place), told: None })),
-                Verdict::Reject(place) => return Ok(Some(Stop { reason: Reason::Rule(place), told: Some(PORT) })),
+                Verdict::Reject(place) => {
+                    return Ok(Some(Stop { reason: Reason::Rule(place), told: Some(Told::Port) }));
+                }
                 Verdict::NoSource(link) => return Ok(Some(Stop { reason: Reason::NoSource(link), told: None })),
                 Verdict::Pass => {}
                 Verdict::Masquerade { .. } | Verdict::Dnat { .. } => return Err(misplaced(hook)),
@@ -117,11 +119,12 @@ impl<'a> Walker<'a> {
         let Some(tracked) = carried.tracked else { return Ok(Verdict::Pass) };
         if self.conntrack.entry(&hook.ns.name).or_default().undecided(tracked, side) {
             let verdict = self.evaluate(hook, TableName::Nat, carried)?;
+            let dst = carried.outer()?.dst;
             let table = self.conntrack.entry(&hook.ns.name).or_default();
             match (verdict, side, hook.path) {
                 (Verdict::Pass, ..) => table.leave(tracked, side),
                 (Verdict::Masquerade { random_fully }, Side::Src, Some(path)) => {
-                    match route::source(hook.ns, path.link, path.gateway, Scope::Global) {
+                    match source::choose(hook.ns, path.link, dst, path.gateway, Scope::Global) {
                         Some(address) => table.masquerade(tracked, address, random_fully),
                         None => return Ok(Verdict::NoSource(path.link.name.clone())),
                     }
@@ -146,7 +149,7 @@ impl<'a> Walker<'a> {
             incoming: hook.incoming,
             outgoing: hook.path.map(|path| path.link),
             through_port: carried.through_port,
-            state: state.or((table != TableName::Raw).then_some(CtState::Invalid)),
+            state: state.or((table != TableName::Raw && !is_untracked(&carried.packet)).then_some(CtState::Invalid)),
             is_dnat,
             mark: carried.mark,
             chances: &mut self.chances,
@@ -160,6 +163,11 @@ impl<'a> Walker<'a> {
         }
         Ok(verdict)
     }
+}
+
+/// Connection tracking leaves neighbour discovery alone: it is in no state.
+fn is_untracked(packet: &Packet) -> bool {
+    matches!(&packet.transport, Transport::Icmp(icmp) if packet.is_v6() && icmp.is_of_neighbours())
 }
 
 fn misplaced(hook: Hook) -> Error {

@@ -9,7 +9,6 @@ pub mod account;
 pub mod align;
 
 mod answer;
-mod arp;
 mod bridge;
 mod conntrack;
 mod ebtables;
@@ -20,15 +19,18 @@ mod netfilter;
 mod pieces;
 mod route;
 mod settings;
+mod source;
+mod told;
 mod tunnel;
 mod walk;
+mod who_has;
 mod wire;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 pub use event::{Decided, Event};
 pub use netfilter::{Met, Place};
@@ -165,9 +167,9 @@ pub enum End {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// No route to its destination.
-    NoRoute(Ipv4Addr),
+    NoRoute(IpAddr),
     /// A blackhole route.
-    Blackhole(Ipv4Net),
+    Blackhole(IpNet),
     /// A netfilter rule or policy.
     Rule(Place),
     /// A rule of ebtables, on the way out of a bridge's port.
@@ -175,7 +177,7 @@ pub enum Reason {
     /// Nobody on the link answers for the next hop.
     NoNeighbour {
         /// The next hop.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The link.
         interface: String,
     },
@@ -212,7 +214,7 @@ pub enum Reason {
         interface: String,
     },
     /// No node is known to flannel's daemon for the destination.
-    NoPeer(Ipv4Addr),
+    NoPeer(IpAddr),
     /// No address to send from.
     NoSource(String),
 }
@@ -224,7 +226,10 @@ impl fmt::Display for Reason {
             Reason::Blackhole(net) => write!(f, "blackhole {net}"),
             Reason::Rule(place) => write!(f, "dropped by {place}"),
             Reason::Ebtables(port) => write!(f, "dropped by ebtables on the way out of {port}"),
-            Reason::NoNeighbour { address, interface } => write!(f, "nobody answers ARP for {address} on {interface}"),
+            Reason::NoNeighbour { address, interface } => {
+                let question = if address.is_ipv6() { "neighbour solicitations" } else { "ARP" };
+                write!(f, "nobody answers {question} for {address} on {interface}")
+            }
             Reason::Down(interface) => write!(f, "{interface} is down"),
             Reason::TooLong { interface, mtu } => write!(f, "longer than the MTU {mtu} of {interface}"),
             Reason::TimeExceeded => f.write_str("time to live exceeded"),
@@ -335,10 +340,12 @@ pub fn explained(plan: &Plan, flow: &Flow) -> Result<(Journey, Vec<Event>)> {
     answer::explained(plan, flow)
 }
 
-/// Where an ARP request for `target`, sent as a broadcast out of `interface`, goes, and the answer to it.
+/// Where the question who has `target`, sent to everybody out of `interface`, goes, and the answer to it: ARP for an
+/// IPv4 address, neighbour discovery for an IPv6 address.
 ///
 /// # Errors
-/// If the plan has no such interface, or lacks the other end of a link or an Ethernet address.
-pub fn arp(plan: &Plan, from: &str, interface: &str, sender: Ipv4Addr, target: Ipv4Addr) -> Result<Journey> {
-    arp::journey(plan, from, interface, sender, target)
+/// If the plan has no such interface, lacks the other end of a link or an Ethernet address, or if the two addresses are
+/// not of one family.
+pub fn who_has(plan: &Plan, from: &str, interface: &str, sender: IpAddr, target: IpAddr) -> Result<Journey> {
+    who_has::journey(plan, from, interface, sender, target)
 }

@@ -1,6 +1,6 @@
-//! Who is on the other side of a link: veth peers, bridge ports, macvlan devices, and who answers ARP for an address.
+//! Who is on the other side of a link: veth peers, bridge ports, macvlan devices, and who answers for an address.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::route::{self, Decision};
 use super::settings;
@@ -109,8 +109,8 @@ impl<'a> Wiring<'a> {
     ///
     /// # Errors
     /// If the plan lacks the other end of a link, or an Ethernet address.
-    pub fn resolve(&self, at: Place<'a>, address: Ipv4Addr) -> Result<Option<Mac>> {
-        let known = at.ns.neighbours.iter().find(|n| n.dev == at.link.name && n.address == IpAddr::V4(address));
+    pub fn resolve(&self, at: Place<'a>, address: IpAddr) -> Result<Option<Mac>> {
+        let known = at.ns.neighbours.iter().find(|n| n.dev == at.link.name && n.address == address);
         if let Some(neighbour) = known {
             return Ok(Some(neighbour.mac));
         }
@@ -163,14 +163,18 @@ pub fn ports<'a>(bridge: Place<'a>) -> impl Iterator<Item = Place<'a>> {
     ns.links.iter().filter(is_port).map(move |link| Place { ns, link })
 }
 
-/// Whether a namespace answers ARP for `address` on a link: its own, or by proxy for what it would forward
-/// elsewhere (`arp_process`). `sender` is who asks, where that is known.
-pub fn answers(at: Place, address: Ipv4Addr, sender: Option<Ipv4Addr>) -> bool {
+/// Whether a namespace answers for `address` on a link. ARP: its own, or by proxy for what it would forward elsewhere
+/// (`arp_process`). Neighbour discovery: that link's own alone (`ndisc_recv_ns`); what is proxied there has entries of its
+/// own, which no plan has. `sender` is who asks, where that is known.
+pub fn answers(at: Place, address: IpAddr, sender: Option<IpAddr>) -> bool {
+    if address.is_ipv6() {
+        return route::is_local_on(at.ns, at.link, address);
+    }
     match route::lookup(at.ns, address, sender) {
         Decision::Local => true,
         Decision::Via(path) => {
             settings::proxies_arp(at.ns, at.link)
-                && settings::forwards(at.ns, at.link)
+                && settings::forwards(at.ns, at.link, false)
                 && path.link.name != at.link.name
         }
         Decision::Blackhole(_) | Decision::Unreachable => false,

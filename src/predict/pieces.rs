@@ -5,7 +5,7 @@ use super::neighbour::Place;
 use super::settings;
 use super::walk::{Carried, Split};
 use crate::error::{Error, Kind, Result};
-use crate::packet::{ETHERNET_HEADER, IP_HEADER, Inside, Packet, Transport};
+use crate::packet::{ETHERNET_HEADER, FRAGMENT_HEADER, Inside, Ip, Packet, Transport};
 
 /// What a veth or a bridge port lets through beyond its MTU: the Ethernet header and a VLAN tag, in bytes
 /// (`is_skb_forwardable`).
@@ -17,9 +17,11 @@ pub fn fit(carried: &mut Carried, interface: &str, mtu: u32) -> Result<Option<Re
     if u32::from(longest) <= mtu {
         return Ok(None);
     }
-    let outermost = carried.packet.headers().count().saturating_sub(1);
+    let split = Split::outermost(&carried.packet, mtu);
+    let outermost = split.level;
     match carried.split {
-        _ if carried.outer()?.dont_fragment => {
+        // IPv6's sender has split what it might; what a tunnel makes longer than that is not sent (`ip6_fragment`).
+        _ if carried.outer()?.dont_fragment || carried.outer()?.is_v6() => {
             return Ok(Some(Reason::TooLong { interface: interface.to_owned(), mtu }));
         }
         Some(split) if split.level != outermost => {
@@ -28,8 +30,7 @@ pub fn fit(carried: &mut Carried, interface: &str, mtu: u32) -> Result<Option<Re
         }
         _ => {}
     }
-    let limit = u16::try_from(mtu).unwrap_or(u16::MAX);
-    carried.split = Some(Split { level: outermost, limit });
+    carried.split = Some(split);
     Ok(None)
 }
 
@@ -59,12 +60,17 @@ fn divided(packet: &Packet, split: Split) -> Vec<Packet> {
         let inside = packet.inside().map(|inside| divided(inside, split)).unwrap_or_default();
         return inside.into_iter().map(|piece| around(packet, piece)).collect();
     };
-    let room = (split.limit.saturating_sub(IP_HEADER) / 8 * 8).max(8);
-    let total = header.length.saturating_sub(IP_HEADER);
+    let room = (split.limit.saturating_sub(in_fragment(header)) / 8 * 8).max(8);
+    let total = header.length.saturating_sub(header.header());
     if header.length <= split.limit {
         return vec![packet.clone()];
     }
     (0..total.div_ceil(room)).map(|index| piece(packet, depth, index * room, room, total)).collect()
+}
+
+/// Length of a header in each piece, in bytes: IPv6 has one more for it.
+fn in_fragment(header: &Ip) -> u16 {
+    header.header() + if header.is_v6() { FRAGMENT_HEADER } else { 0 }
 }
 
 fn piece(packet: &Packet, depth: usize, offset: u16, room: u16, total: u16) -> Packet {
@@ -74,8 +80,10 @@ fn piece(packet: &Packet, depth: usize, offset: u16, room: u16, total: u16) -> P
         piece.transport = Transport::Fragment;
         piece.layers.truncate(depth + 1);
     }
-    for (index, ip) in piece.layers.iter_mut().enumerate().take(depth + 1) {
-        ip.length = IP_HEADER * (depth - index + 1) as u16 + carried;
+    let mut length = carried;
+    for (index, ip) in piece.layers.iter_mut().enumerate().take(depth + 1).rev() {
+        length += if index == depth { in_fragment(ip) } else { ip.header() };
+        ip.length = length;
         if index == depth {
             ip.offset = offset;
             ip.more_fragments = offset + carried < total;

@@ -2,27 +2,26 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::Ipv4Net;
+
 use super::neighbour::Place;
 use super::route::{Decision, Path};
+use super::told::Told;
 use super::walk::{Carried, Outcome, Walker};
 use super::{Reason, settings};
 use crate::error::Result;
 use crate::packet::{
-    Body, Direction, ETHERNET_HEADER, Ethernet, Frame, IP_HEADER, Icmp, Inside, Ip, PROTOCOL_ICMP, PROTOCOL_IPIP,
+    Body, Direction, ETHERNET_HEADER, Ethernet, Frame, IP_HEADER, Inside, Ip, PROTOCOL_ICMP, PROTOCOL_IPIP,
     PROTOCOL_UDP, Packet, Transport, UDP_HEADER, VXLAN_HEADER,
 };
 use crate::plan::{Datapath, Link, LinkKind, Namespace, UdpTunnel, Vxlan};
-
-/// ICMP codes of "destination unreachable".
-const NET: u8 = 0;
-const PORT: u8 = 3;
 
 /// The two ends of an outer header.
 #[derive(Clone, Copy)]
 struct Ends {
     /// The source; none is left to routing.
-    src: Option<Ipv4Addr>,
-    dst: Ipv4Addr,
+    src: Option<IpAddr>,
+    dst: IpAddr,
 }
 
 impl<'a> Walker<'a> {
@@ -33,7 +32,9 @@ impl<'a> Walker<'a> {
         let at = Place { ns, link: path.link };
         let inner = *carried.outer()?;
         let (ends, dont_fragment) = match (&path.link.kind, path.gateway) {
-            (LinkKind::IpipPeer { local, remote }, _) => (Ends { src: Some(*local), dst: *remote }, true),
+            (LinkKind::IpipPeer { local, remote }, _) => {
+                (Ends { src: Some((*local).into()), dst: (*remote).into() }, true)
+            }
             (_, Some(gateway)) => (Ends { src: None, dst: gateway }, inner.dont_fragment),
             (_, None) => return Ok(Outcome::dropped(ns, Reason::NoGateway(path.link.name.clone()))),
         };
@@ -53,9 +54,10 @@ impl<'a> Walker<'a> {
     pub(super) fn take_ipip(&mut self, ns: &'a Namespace, mut carried: Carried) -> Result<Outcome> {
         let outer = *carried.outer()?;
         let up = || ns.links.iter().filter(|link| link.up);
-        let ours = (outer.dst, outer.src);
+        let is_ours =
+            |local: Ipv4Addr, remote: Ipv4Addr| (IpAddr::from(local), IpAddr::from(remote)) == (outer.dst, outer.src);
         let peer =
-            up().find(|link| matches!(link.kind, LinkKind::IpipPeer { local, remote } if (local, remote) == ours));
+            up().find(|link| matches!(link.kind, LinkKind::IpipPeer { local, remote } if is_ours(local, remote)));
         let tunnel = peer.or_else(|| up().find(|link| link.kind == LinkKind::Ipip));
         let (Some(link), true) = (tunnel, carried.packet.layers.len() > 1) else {
             return Ok(Outcome::dropped(ns, Reason::NoTunnel));
@@ -86,14 +88,12 @@ impl<'a> Walker<'a> {
     ) -> Result<Outcome> {
         self.see(at, Direction::Out, Some(ethernet), &carried)?;
         let entry = at.ns.fdb.iter().find(|entry| entry.dev == at.link.name && entry.mac == ethernet.dst);
-        let Some(IpAddr::V4(dst)) = entry.map(|entry| entry.dst) else {
+        let Some(dst) = entry.map(|entry| entry.dst) else {
             return Ok(Outcome::dropped(at.ns, Reason::NoFdb { mac: ethernet.dst, interface: at.link.name.clone() }));
         };
         let frame_length = carried.outer()?.length.saturating_add(ETHERNET_HEADER as u16);
-        let length = frame_length.saturating_add(IP_HEADER + UDP_HEADER + VXLAN_HEADER);
-        // An outer header of IPv6 is not walked yet.
-        let IpAddr::V4(local) = vxlan.local else { return Ok(Outcome::dropped(at.ns, Reason::NoTunnel)) };
-        let (path, header) = match self.around(at.ns, at.link, Ends { src: Some(local), dst }, length) {
+        let length = frame_length.saturating_add(Ip::header_of(&dst) + UDP_HEADER + VXLAN_HEADER);
+        let (path, header) = match self.around(at.ns, at.link, Ends { src: Some(vxlan.local), dst }, length) {
             Ok(found) => found,
             Err(reason) => return Ok(Outcome::dropped(at.ns, reason)),
         };
@@ -111,14 +111,15 @@ impl<'a> Walker<'a> {
     pub(super) fn send_udp(&mut self, at: Place<'a>, tunnel: &UdpTunnel, mut carried: Carried) -> Result<Outcome> {
         self.see(at, Direction::Out, None, &carried)?;
         let inner = *carried.outer()?;
-        let Some((_, dst)) = tunnel.peers.iter().find(|(net, _)| net.contains(&inner.dst)) else {
+        let leads = |net: &Ipv4Net| matches!(inner.dst, IpAddr::V4(dst) if net.contains(&dst));
+        let Some((_, dst)) = tunnel.peers.iter().find(|(net, _)| leads(net)) else {
             return Ok(no_peer(at, inner, carried.packet));
         };
         if inner.ttl <= 1 {
             return Ok(Outcome::dropped(at.ns, Reason::TimeExceeded));
         }
         lower_ttl(&mut carried.packet);
-        let ends = Ends { src: Some(tunnel.local), dst: *dst };
+        let ends = Ends { src: Some(tunnel.local.into()), dst: (*dst).into() };
         let length = inner.length.saturating_add(IP_HEADER + UDP_HEADER);
         let (path, mut header) = match self.around(at.ns, at.link, ends, length) {
             Ok(found) => found,
@@ -143,7 +144,7 @@ impl<'a> Walker<'a> {
             let is_open = ns.links.iter().any(|link| link.up && hears(link, outer.dst, *port));
             return Ok(match is_open {
                 true => Outcome::dropped(ns, Reason::NoTunnel),
-                false => Outcome::refused(ns, Reason::NoTunnel, PORT, 0, carried.packet),
+                false => Outcome::refused(ns, Reason::NoTunnel, Told::Port, carried.packet),
             });
         };
         let at = Place { ns, link };
@@ -181,18 +182,8 @@ impl<'a> Walker<'a> {
             _ => return Err(Reason::NoRoute(ends.dst)),
         };
         let src = ends.src.or(path.source).ok_or_else(|| Reason::NoSource(path.link.name.clone()))?;
-        let header = Ip {
-            src,
-            dst: ends.dst,
-            protocol: PROTOCOL_UDP,
-            ttl: settings::default_ttl(ns),
-            id: None,
-            dont_fragment: false,
-            more_fragments: false,
-            offset: 0,
-            length,
-        };
-        Ok((path, header))
+        let ttl = settings::default_ttl(ns, ends.dst.is_ipv6());
+        Ok((path, Ip::new(src, ends.dst, PROTOCOL_UDP, ttl, length)))
     }
 }
 
@@ -209,22 +200,22 @@ fn no_peer(at: Place, inner: Ip, packet: Packet) -> Outcome {
     if inner.protocol == PROTOCOL_ICMP {
         return Outcome::dropped(at.ns, reason);
     }
-    let icmp = Icmp::Unreachable { code: NET, mtu: 0, about: Some(Box::new(packet)) };
-    let namespace = at.ns.name.clone();
-    Outcome::Dropped { namespace, reason, error: Some(icmp), through: Some(at.link.name.clone()) }
+    let (namespace, error) = (at.ns.name.clone(), Some(Told::Net.about(packet)));
+    Outcome::Dropped { namespace, reason, error, through: Some(at.link.name.clone()) }
 }
 
 /// Whether a device has a socket open at this address and port.
-fn hears(link: &Link, address: Ipv4Addr, port: u16) -> bool {
+fn hears(link: &Link, address: IpAddr, port: u16) -> bool {
     match &link.kind {
-        LinkKind::Vxlan(vxlan) => vxlan.port == port,
-        LinkKind::Udp(tunnel) => tunnel.port == port && tunnel.local == address,
+        // A socket of the family of its own end.
+        LinkKind::Vxlan(vxlan) => vxlan.port == port && vxlan.local.is_ipv6() == address.is_ipv6(),
+        LinkKind::Udp(tunnel) => tunnel.port == port && address == tunnel.local,
         _ => false,
     }
 }
 
 /// Whether a device takes what came to this address and port.
-fn takes(link: &Link, address: Ipv4Addr, port: u16, inside: &Inside) -> bool {
+fn takes(link: &Link, address: IpAddr, port: u16, inside: &Inside) -> bool {
     hears(link, address, port)
         && match (&link.kind, inside) {
             (LinkKind::Vxlan(vxlan), Inside::Vxlan { vni, .. }) => vxlan.vni == *vni,

@@ -1,13 +1,14 @@
 //! A packet inside one namespace: output, input and forwarding, in the order of Linux's hooks.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::conntrack::{Conntrack, Tracked};
 use super::hooks::Stop;
 use super::neighbour::{Place, Wiring};
 use super::netfilter::Chances;
 use super::route::{self, Decision, Path};
+use super::told::Told;
 use super::{Event, Hop, Reason, Turn, pieces, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{Icmp, Ip, PROTOCOL_IPIP, Packet, Transport};
@@ -38,6 +39,14 @@ pub(super) struct Split {
     pub level: usize,
     /// The longest fragment in bytes, with its header.
     pub limit: u16,
+}
+
+impl Split {
+    /// That of the outermost header.
+    pub fn outermost(packet: &Packet, mtu: u32) -> Split {
+        let level = packet.headers().count().saturating_sub(1);
+        Split { level, limit: u16::try_from(mtu).unwrap_or(u16::MAX) }
+    }
 }
 
 impl Carried {
@@ -73,14 +82,14 @@ impl Outcome {
     /// What netfilter does to it.
     pub fn stopped(ns: &Namespace, stop: Stop, carried: Carried) -> Outcome {
         match stop.told {
-            Some(code) => Outcome::refused(ns, stop.reason, code, 0, carried.packet),
+            Some(told) => Outcome::refused(ns, stop.reason, told, carried.packet),
             None => Outcome::dropped(ns, stop.reason),
         }
     }
 
-    pub fn refused(ns: &Namespace, reason: Reason, code: u8, mtu: u16, about: Packet) -> Outcome {
-        let error = Icmp::Unreachable { code, mtu, about: Some(Box::new(about)) };
-        Outcome::Dropped { namespace: ns.name.clone(), reason, error: Some(error), through: None }
+    pub fn refused(ns: &Namespace, reason: Reason, told: Told, about: Packet) -> Outcome {
+        let (namespace, error) = (ns.name.clone(), Some(told.about(about)));
+        Outcome::Dropped { namespace, reason, error, through: None }
     }
 }
 
@@ -122,7 +131,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Asks the routing of a namespace for the packet's way, and notes what it says.
-    pub fn look_up(&mut self, ns: &'a Namespace, dst: Ipv4Addr, src: Option<Ipv4Addr>) -> Decision<'a> {
+    pub fn look_up(&mut self, ns: &'a Namespace, dst: IpAddr, src: Option<IpAddr>) -> Decision<'a> {
         if let Some(events) = self.noting() {
             events.push(Event::route(&ns.name, route::named(ns, dst, src)));
         }
@@ -148,6 +157,10 @@ impl<'a> Walker<'a> {
                 if ip.dont_fragment && u32::from(ip.length) > mtu {
                     let reason = Reason::TooLong { interface: path.link.name.clone(), mtu };
                     return Ok(Outcome::dropped(ns, reason));
+                }
+                // Nobody on the way splits IPv6 packets: their sender does (`ip6_append_data`).
+                if ip.is_v6() && carried.split.is_none() && u32::from(ip.length) > mtu {
+                    carried.split = Some(Split::outermost(&carried.packet, mtu));
                 }
                 carried.tracked = None;
                 self.output(ns, path, carried)
@@ -212,10 +225,14 @@ impl<'a> Walker<'a> {
         }
         match decision {
             Decision::Local => self.deliver(at, carried),
-            _ if !settings::forwards(at.ns, at.link) => Ok(Outcome::dropped(at.ns, Reason::NotForwarding)),
+            // IPv6 says so even where it does not forward (`ip6_pkt_drop`).
+            Decision::Unreachable if ip.is_v6() => {
+                Ok(Outcome::refused(at.ns, Reason::NoRoute(ip.dst), Told::Net, carried.packet))
+            }
+            _ if !settings::forwards(at.ns, at.link, ip.is_v6()) => Ok(Outcome::dropped(at.ns, Reason::NotForwarding)),
             Decision::Via(path) => self.forward(at, path, carried),
             Decision::Blackhole(net) => Ok(Outcome::dropped(at.ns, Reason::Blackhole(net))),
-            Decision::Unreachable => Ok(Outcome::refused(at.ns, Reason::NoRoute(ip.dst), 0, 0, carried.packet)),
+            Decision::Unreachable => Ok(Outcome::refused(at.ns, Reason::NoRoute(ip.dst), Told::Net, carried.packet)),
         }
     }
 
@@ -242,10 +259,9 @@ impl<'a> Walker<'a> {
             return Ok(Outcome::Dropped { namespace, reason, error: Some(error), through: None });
         }
         let mtu = settings::mtu(path.link);
-        if ip.dont_fragment && u32::from(pieces::longest(&carried)) > mtu {
+        if (ip.dont_fragment || ip.is_v6()) && u32::from(pieces::longest(&carried)) > mtu {
             let reason = Reason::TooLong { interface: path.link.name.clone(), mtu };
-            let told = u16::try_from(mtu).unwrap_or(u16::MAX);
-            return Ok(Outcome::refused(at.ns, reason, 4, told, carried.packet));
+            return Ok(Outcome::refused(at.ns, reason, Told::TooLong(mtu), carried.packet));
         }
         if let Some(ip) = carried.packet.layers.first_mut() {
             ip.ttl -= 1;
@@ -258,16 +274,16 @@ impl<'a> Walker<'a> {
 }
 
 /// The way to oneself.
-fn loopback(ns: &Namespace, own: Ipv4Addr) -> Result<Path<'_>> {
+fn loopback(ns: &Namespace, own: IpAddr) -> Result<Path<'_>> {
     let link = ns.links.iter().find(|link| link.kind == LinkKind::Loopback);
     let link = link.ok_or_else(|| Error::new(Kind::Check, format!("the plan gives {} no lo", ns.name)))?;
     Ok(Path { link, gateway: None, source: Some(own) })
 }
 
 /// What is wrong with where a packet comes from: the namespace's own addresses do not come from outside, and the
-/// reverse path filter (`fib_validate_source`).
+/// reverse path filter (`fib_validate_source`). IPv6 asks neither.
 fn invalid_source(at: Place, ip: Ip) -> Option<Reason> {
-    if at.link.kind == LinkKind::Loopback {
+    if at.link.kind == LinkKind::Loopback || ip.is_v6() {
         return None;
     }
     let found = route::lookup(at.ns, ip.src, Some(ip.dst));

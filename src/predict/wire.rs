@@ -2,14 +2,12 @@
 
 use super::neighbour::{self, Place};
 use super::route::Path;
+use super::told::Told;
 use super::walk::{Carried, Outcome, Walker};
 use super::{Hop, Reason, Turn, pieces, settings};
 use crate::error::Result;
 use crate::packet::{Body, Direction, ETHERNET_HEADER, Ethernet, Frame};
 use crate::plan::{LinkKind, Mac, Namespace};
-
-/// ICMP code of "destination unreachable": nobody answers for the next hop.
-const HOST: u8 = 1;
 
 impl<'a> Walker<'a> {
     /// Sends a packet to a next hop, as long as the link's MTU allows, in fragments if it must.
@@ -38,7 +36,7 @@ impl<'a> Walker<'a> {
                 };
                 let Some(dst) = self.wiring.resolve(at, address)? else {
                     let reason = Reason::NoNeighbour { address, interface: link.name.clone() };
-                    return Ok(Outcome::refused(ns, reason, HOST, 0, carried.packet));
+                    return Ok(Outcome::refused(ns, reason, Told::Host, carried.packet));
                 };
                 let ethernet = Ethernet { src: settings::mac(ns, link)?, dst, vlan: None };
                 match &link.kind {

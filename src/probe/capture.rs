@@ -17,7 +17,7 @@ use super::{socket, together};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::netns;
 use crate::packet::decode::{self, LinkType, Tunnels};
-use crate::packet::{Direction, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_MARK, Frame};
+use crate::packet::{Direction, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_MARK, Frame};
 use crate::plan::{LinkKind, Namespace};
 
 /// Bytes kept of each frame: all headers, a quotation in an ICMP error, and the mark in the payload.
@@ -191,7 +191,7 @@ fn sighting(namespace: usize, slot: &Slot, tunnels: &Tunnels) -> Sighting {
     }
 }
 
-/// A socket that hears IPv4, ARP and minik's marks on all interfaces of this thread's namespace, both ways.
+/// A socket that hears IP of both families, ARP and minik's marks on all interfaces of this thread's namespace, both ways.
 fn listen(interfaces: BTreeMap<u32, String>) -> io::Result<(OwnedFd, Ring, BTreeMap<u32, String>)> {
     // Protocol 0 hears nothing yet: filter and ring are in place before the bind below opens the door.
     let fd = socket::open(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0)?;
@@ -212,13 +212,14 @@ fn listen(interfaces: BTreeMap<u32, String>) -> io::Result<(OwnedFd, Ring, BTree
 /// Only the protocols of [`listen`], by the protocol that the kernel knows the packet by, so that it holds on
 /// devices without an Ethernet header too. Before Linux 6.8 it knows none, 0, of what a program sends as a whole frame
 /// out of a macvlan device (no `parse_protocol` among `macvlan_hard_header_ops`): there the frame itself says it.
-fn filter() -> [libc::sock_filter; 7] {
+fn filter() -> [libc::sock_filter; 8] {
     let protocol = (libc::SKF_AD_OFF + libc::SKF_AD_PROTOCOL) as u32;
     let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     [
         socket::instruction(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 0, protocol),
-        socket::instruction(equal, 4, 0, u32::from(ETHERTYPE_IPV4)),
-        socket::instruction(equal, 3, 0, 0),
+        socket::instruction(equal, 5, 0, u32::from(ETHERTYPE_IPV4)),
+        socket::instruction(equal, 4, 0, 0),
+        socket::instruction(equal, 3, 0, u32::from(ETHERTYPE_IPV6)),
         socket::instruction(equal, 2, 0, u32::from(ETHERTYPE_ARP)),
         socket::instruction(equal, 1, 0, u32::from(ETHERTYPE_MARK)),
         socket::instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),

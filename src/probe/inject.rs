@@ -1,8 +1,9 @@
 //! Packets of our own making, out of an interface or through a namespace's IP stack.
 
-use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
+use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
 use pnet::datalink::{self, Channel, ChannelType, DataLinkSender, NetworkInterface};
 use pnet::packet::ip::IpNextHeaderProtocol;
 use pnet::packet::ipv4::Ipv4Packet;
@@ -11,6 +12,8 @@ use pnet::transport::{TransportChannelType, TransportSender, transport_channel};
 use super::socket;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::netns;
+use crate::packet::build::Probe;
+use crate::packet::{IPV6_HEADER, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::plan::Namespace;
 
 /// A way out of one interface for whole frames. What is sent here does not pass the namespace's own routes and
@@ -71,11 +74,35 @@ fn channel(interface: &str, index: u32) -> std::io::Result<Box<dyn DataLinkSende
     }
 }
 
+/// What a raw socket is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Door {
+    /// IPv4 with the header of the sender's making.
+    V4,
+    /// One protocol over IPv6. The kernel writes the header: of what comes with one it chooses no source.
+    V6 {
+        /// Its number.
+        protocol: u8,
+    },
+}
+
+impl Door {
+    /// The one for a probe.
+    pub fn of(probe: &Probe) -> Door {
+        if probe.is_v6() { Door::V6 { protocol: probe.protocol() } } else { Door::V4 }
+    }
+}
+
 /// A way into a namespace's own IP output: packets take its routes, its OUTPUT rules and its neighbours, as those
 /// of its own programs do.
 pub struct Stack {
     netns: String,
-    sender: TransportSender,
+    sender: Sender,
+}
+
+enum Sender {
+    V4(TransportSender),
+    V6(OwnedFd),
 }
 
 impl Stack {
@@ -83,19 +110,37 @@ impl Stack {
     ///
     /// # Errors
     /// If the namespace or the socket cannot be opened.
-    pub fn open(ns: &Namespace) -> Result<Stack> {
+    pub fn open(ns: &Namespace, door: Door) -> Result<Stack> {
         let failed = |e: std::io::Error| Error::io(format!("in {}: cannot open a raw socket", ns.netns), e);
-        let sender = netns::inside(netns::open(&ns.netns)?.file(), raw_sender)?.map_err(failed)?;
+        let open = || match door {
+            Door::V4 => raw_sender().map(Sender::V4),
+            Door::V6 { protocol } => raw_sender_v6(protocol).map(Sender::V6),
+        };
+        let sender = netns::inside(netns::open(&ns.netns)?.file(), open)?.map_err(failed)?;
         Ok(Stack { netns: ns.netns.clone(), sender })
     }
 
-    /// Sends an IPv4 packet with its header. An unspecified source is filled in by the kernel.
+    /// Sends an IP packet with its header. An unspecified source is filled in by the kernel; of an IPv6 header it takes
+    /// the hop limit alone.
     ///
     /// # Errors
     /// If the kernel refuses it: no route, a rule of OUTPUT, or longer than the MTU with DF.
-    pub fn send(&mut self, packet: &[u8], dst: Ipv4Addr) -> std::io::Result<()> {
-        let packet = Ipv4Packet::new(packet).ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
-        self.sender.send_to(packet, dst.into()).map(|_| ())
+    pub fn send(&mut self, packet: &[u8], dst: IpAddr) -> std::io::Result<()> {
+        let wrong = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
+        match &mut self.sender {
+            Sender::V4(sender) => {
+                let packet = Ipv4Packet::new(packet).ok_or_else(wrong)?;
+                sender.send_to(packet, dst).map(|_| ())
+            }
+            Sender::V6(socket) => {
+                let (header, message) = packet.split_at_checked(usize::from(IPV6_HEADER)).ok_or_else(wrong)?;
+                let hops = libc::c_int::from(*header.get(7).ok_or_else(wrong)?);
+                socket::set_option(&*socket, libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS, &hops)?;
+                // A raw socket has no ports.
+                let to = SockaddrStorage::from(SocketAddr::new(dst, 0));
+                Ok(sendto(socket.as_raw_fd(), message, &to, MsgFlags::empty()).map(|_| ())?)
+            }
+        }
     }
 
     /// The namespace's name under /run/netns.
@@ -112,4 +157,21 @@ fn raw_sender() -> std::io::Result<TransportSender> {
     let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(sender.socket.fd.as_raw_fd()) };
     socket::set_option(fd, libc::SOL_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE)?;
     Ok(sender)
+}
+
+fn raw_sender_v6(protocol: u8) -> std::io::Result<OwnedFd> {
+    let fd = socket::open(libc::AF_INET6, libc::SOCK_RAW, protocol.into())?;
+    // What comes in for the protocol is nobody's business here.
+    socket::attach_filter(&fd, &mut [socket::instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0)])?;
+    socket::set_option(&fd, libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, &libc::IPV6_PMTUDISC_PROBE)?;
+    // Where the checksum is, which has the source in it. That of ICMPv6 the kernel knows.
+    let checksum: Option<libc::c_int> = match protocol {
+        PROTOCOL_UDP => Some(6),
+        PROTOCOL_TCP => Some(16),
+        _ => None,
+    };
+    if let Some(at) = checksum {
+        socket::set_option(&fd, libc::SOL_IPV6, libc::IPV6_CHECKSUM, &at)?;
+    }
+    Ok(fd)
 }

@@ -5,16 +5,18 @@
 //! are taken in between.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
 use super::{socket, together};
 use crate::error::{Error, Result};
 use crate::kernel::netns;
 use crate::plan::Namespace;
+use crate::plan::netfilter::Family;
 
 /// Requests under way at a time.
 const IN_FLIGHT: usize = 256;
@@ -29,14 +31,19 @@ const ANSWER: usize = 128;
 /// `ICMP_FILTER` of linux/icmp.h, and the level of raw sockets' options.
 const ICMP_FILTER: libc::c_int = 1;
 const SOL_RAW: libc::c_int = 255;
+/// `ICMP6_FILTER` of linux/icmpv6.h.
+const ICMP6_FILTER: libc::c_int = 1;
+/// Types of ICMPv6.
+const ECHO_REQUEST_V6: u8 = 128;
+const ECHO_REPLY_V6: u8 = 129;
 
 /// One end of the matrix.
 #[derive(Debug, Clone, Copy)]
 pub struct End<'a> {
     /// Its namespace.
     pub namespace: &'a Namespace,
-    /// The address at which it is asked.
-    pub address: Ipv4Addr,
+    /// The address at which it is asked, all of one family.
+    pub address: IpAddr,
 }
 
 /// Who answered whom.
@@ -68,7 +75,8 @@ impl Matrix {
 /// # Errors
 /// If a socket cannot be opened or read. A request that cannot be sent counts as one without an answer.
 pub fn matrix(ends: &[End], patience: Duration) -> Result<Matrix> {
-    let sockets: Vec<OwnedFd> = together::each(ends, |end| open(end.namespace)).into_iter().collect::<Result<_>>()?;
+    let sockets: Vec<OwnedFd> =
+        together::each(ends, |end| open(end.namespace, Family::of(&end.address))).into_iter().collect::<Result<_>>()?;
     let mut run = Run::new(ends, &sockets, patience)?;
     run.all().map_err(|e| Error::io("cannot probe all pairs", e))?;
     Ok(Matrix { size: ends.len(), answers: run.answers })
@@ -91,7 +99,7 @@ pub enum Reply {
 /// As [`matrix`].
 pub fn ask(end: &End, patience: Duration) -> Result<Reply> {
     // Two ends with one address and one socket's namespace: the first asks, the second only lends its address.
-    let sockets = [open(end.namespace)?];
+    let sockets = [open(end.namespace, Family::of(&end.address))?];
     let ends = [*end, *end];
     let mut run = Run::new(&ends, &sockets, patience)?;
     let asked = run.send(0).and_then(|_| if run.in_flight > 0 { run.take_ready(patience) } else { Ok(false) });
@@ -103,12 +111,23 @@ pub fn ask(end: &End, patience: Duration) -> Result<Reply> {
     })
 }
 
-/// A raw ICMP socket that takes echo replies alone.
-pub(super) fn open(ns: &Namespace) -> Result<OwnedFd> {
+/// A raw socket of ICMP, or ICMPv6, that takes echo replies alone.
+pub(super) fn open(ns: &Namespace, family: Family) -> Result<OwnedFd> {
     let opened = netns::inside(netns::open(&ns.netns)?.file(), || {
-        let fd = socket::open(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, libc::IPPROTO_ICMP)?;
+        let (domain, protocol) = match family {
+            Family::Inet => (libc::AF_INET, libc::IPPROTO_ICMP),
+            Family::Inet6 => (libc::AF_INET6, libc::IPPROTO_ICMPV6),
+        };
+        let fd = socket::open(domain, libc::SOCK_RAW | libc::SOCK_NONBLOCK, protocol)?;
         // A set bit keeps that type out.
-        socket::set_option(&fd, SOL_RAW, ICMP_FILTER, &!1u32)?;
+        match family {
+            Family::Inet => socket::set_option(&fd, SOL_RAW, ICMP_FILTER, &!1u32)?,
+            Family::Inet6 => {
+                let mut types = [!0u32; 8];
+                types[usize::from(ECHO_REPLY_V6 / 32)] &= !(1 << (ECHO_REPLY_V6 % 32));
+                socket::set_option(&fd, libc::IPPROTO_ICMPV6, ICMP6_FILTER, &types)?;
+            }
+        }
         Ok(fd)
     })?;
     opened.map_err(|e: io::Error| Error::io(format!("in {}: cannot open a raw socket", ns.netns), e))
@@ -169,7 +188,8 @@ impl<'a> Run<'a> {
         let targets: Vec<usize> = (first..count.min(first + BATCH)).map(|step| (from + step) % count).collect();
         self.next[from] = first + targets.len();
         let mut requests: Vec<[u8; REQUEST]> = targets.iter().map(|to| self.request(from, *to)).collect();
-        let mut addresses: Vec<libc::sockaddr_in> = targets.iter().map(|to| address(self.ends[*to].address)).collect();
+        let mut addresses: Vec<SockaddrStorage> =
+            targets.iter().map(|to| SocketAddr::new(self.ends[*to].address, 0).into()).collect();
         let mut parts: Vec<libc::iovec> = requests.iter_mut().map(|request| part(request)).collect();
         let mut messages: Vec<libc::mmsghdr> =
             addresses.iter_mut().zip(&mut parts).map(|(address, part)| message(Some(address), part)).collect();
@@ -200,12 +220,16 @@ impl<'a> Run<'a> {
 
     fn request(&self, from: usize, to: usize) -> [u8; REQUEST] {
         let mut bytes = [0; REQUEST];
-        bytes[0] = 8;
+        let is_v6 = self.ends.get(to).is_some_and(|end| end.address.is_ipv6());
+        bytes[0] = if is_v6 { ECHO_REQUEST_V6 } else { 8 };
         bytes[4..6].copy_from_slice(&self.id.to_be_bytes());
         bytes[8..12].copy_from_slice(&(from as u32).to_be_bytes());
         bytes[12..16].copy_from_slice(&(to as u32).to_be_bytes());
-        let checksum = pnet::util::checksum(&bytes, 1);
-        bytes[2..4].copy_from_slice(&checksum.to_be_bytes());
+        // The kernel knows ICMPv6's, which has the source in it.
+        if !is_v6 {
+            let checksum = pnet::util::checksum(&bytes, 1);
+            bytes[2..4].copy_from_slice(&checksum.to_be_bytes());
+        }
         bytes
     }
 
@@ -264,10 +288,12 @@ impl<'a> Run<'a> {
 
     /// Who asked whom, if this is an answer of this run.
     fn answered(&self, packet: &[u8]) -> Option<(usize, usize)> {
-        let header = usize::from(packet.first()? & 0x0f) * 4;
+        let is_v6 = self.ends.first()?.address.is_ipv6();
+        // Of IPv6 the header is not given.
+        let header = if is_v6 { 0 } else { usize::from(packet.first()? & 0x0f) * 4 };
         let (icmp, _) = packet.get(header..)?.split_first_chunk::<REQUEST>()?;
         let [kind, _, _, _, i0, i1, _, _, f0, f1, f2, f3, t0, t1, t2, t3] = *icmp;
-        let ours = kind == 0 && u16::from_be_bytes([i0, i1]) == self.id;
+        let ours = kind == if is_v6 { ECHO_REPLY_V6 } else { 0 } && u16::from_be_bytes([i0, i1]) == self.id;
         let from = u32::from_be_bytes([f0, f1, f2, f3]) as usize;
         let to = u32::from_be_bytes([t0, t1, t2, t3]) as usize;
         (ours && from < self.ends.len() && to < self.ends.len()).then_some((from, to))
@@ -282,25 +308,16 @@ impl<'a> Run<'a> {
     }
 }
 
-fn address(address: Ipv4Addr) -> libc::sockaddr_in {
-    libc::sockaddr_in {
-        sin_family: libc::AF_INET as u16,
-        sin_port: 0,
-        sin_addr: libc::in_addr { s_addr: u32::from(address).to_be() },
-        sin_zero: [0; 8],
-    }
-}
-
 fn part(bytes: &mut [u8]) -> libc::iovec {
     libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }
 }
 
-fn message(address: Option<&mut libc::sockaddr_in>, part: &mut libc::iovec) -> libc::mmsghdr {
+fn message(address: Option<&mut SockaddrStorage>, part: &mut libc::iovec) -> libc::mmsghdr {
     // SAFETY: all-zero bytes are a valid mmsghdr.
     let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
     if let Some(address) = address {
+        message.msg_hdr.msg_namelen = address.len();
         message.msg_hdr.msg_name = std::ptr::from_mut(address).cast();
-        message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
     }
     message.msg_hdr.msg_iov = part;
     message.msg_hdr.msg_iovlen = 1;

@@ -1,7 +1,7 @@
 //! One question, one answer: does this namespace reach that address, and how fast.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -55,7 +55,7 @@ fn milliseconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<
 ///
 /// # Errors
 /// If the namespace cannot be entered or a socket cannot be made. No answer is no error.
-pub fn pair(from: &Namespace, to: Ipv4Addr, question: Question, patience: Duration) -> Result<Answer> {
+pub fn pair(from: &Namespace, to: IpAddr, question: Question, patience: Duration) -> Result<Answer> {
     let netns = netns::open(&from.netns)?;
     let failed = |e| Error::io(format!("in {}: cannot probe {to}", from.netns), e);
     match question {
@@ -66,7 +66,7 @@ pub fn pair(from: &Namespace, to: Ipv4Addr, question: Question, patience: Durati
 }
 
 /// A matrix with one sender: the receiver is only ever asked.
-fn icmp(from: &Namespace, to: Ipv4Addr, patience: Duration) -> Result<Answer> {
+fn icmp(from: &Namespace, to: IpAddr, patience: Duration) -> Result<Answer> {
     let end = End { namespace: from, address: to };
     Ok(match matrix::ask(&end, patience)? {
         Reply::Answered(rtt) => Answer::Yes { rtt },
@@ -84,7 +84,8 @@ fn tcp(to: SocketAddr, patience: Duration) -> Answer {
 }
 
 fn udp(to: SocketAddr, patience: Duration) -> io::Result<Answer> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let own: IpAddr = if to.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((own, 0))?;
     socket.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
     let start = Instant::now();
     let asked = socket.connect(to).and_then(|()| socket.send(b"minik\n"));

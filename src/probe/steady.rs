@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::matrix;
 use crate::error::{Error, Kind, Result};
 use crate::plan::Namespace;
+use crate::plan::netfilter::Family;
 
 /// Between two requests.
 const INTERVAL: Duration = Duration::from_millis(2);
@@ -45,7 +46,7 @@ impl Steady {
     /// # Errors
     /// If a socket cannot be opened, or no answer comes within `patience`.
     pub fn start(from: &Namespace, to: Ipv4Addr, patience: Duration) -> Result<Steady> {
-        let socket = matrix::open(from)?;
+        let socket = matrix::open(from, Family::Inet)?;
         let (target, ending) = (Arc::new(AtomicU32::new(to.into())), Arc::new(AtomicBool::new(false)));
         let (first, answered) = mpsc::channel();
         let runner = {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::packet::{Body, Direction, Frame, Icmp, Inside, Ip, Packet, Transport};
+use crate::plan::Mac;
 use crate::predict::{Hop, Journey, Leg, Purpose, Turn};
 
 /// ICMP code of "destination unreachable": longer than the MTU, and not to be fragmented.
-const FRAGMENTATION_NEEDED: u8 = 4;
+pub(super) const FRAGMENTATION_NEEDED: u8 = 4;
 
 /// A frame of a check, seen somewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,11 +118,17 @@ pub fn compare(expected: &Journey, seen: &[Seen]) -> Option<Divergence> {
 }
 
 /// Whether the kernel may hold this leg's packet back: of most ICMP errors it sends only a few a second to one
-/// destination (`net.ipv4.icmp_ratelimit`); "fragmentation needed" is exempt (`icmpv4_xrlim_allow`).
+/// destination (`net.ipv4.icmp_ratelimit`); "fragmentation needed" is exempt (`icmpv4_xrlim_allow`), as is IPv6's "packet too big" (`net.ipv6.icmp.ratemask`).
 fn is_limited(leg: &Leg) -> bool {
     let is_exempt = |hop: &Hop| {
         let transport = hop.frame.packet().map(|packet| &packet.transport);
-        matches!(transport, Some(Transport::Icmp(Icmp::Unreachable { code: FRAGMENTATION_NEEDED, .. })))
+        match transport {
+            Some(Transport::Icmp(Icmp::Unreachable { code: FRAGMENTATION_NEEDED, about, .. })) => {
+                about.as_ref().is_none_or(|about| !about.is_v6())
+            }
+            Some(Transport::Icmp(Icmp::TooBig { .. })) => true,
+            _ => false,
+        }
     };
     leg.purpose == Purpose::Error && !leg.hops.iter().any(is_exempt)
 }
@@ -263,6 +270,7 @@ fn body(expected: &Body, seen: &Body) -> Option<Difference> {
 fn kind(body: &Body) -> &'static str {
     match body {
         Body::Arp(_) => "ARP",
+        Body::Ip(packet) if packet.is_v6() => "IPv6",
         Body::Ip(_) => "IPv4",
         Body::Other(..) => "another protocol",
         Body::Malformed => "malformed",
@@ -282,7 +290,7 @@ fn below(name: &str, expected: &Packet, seen: &Packet) -> Option<Difference> {
     let layers = expected.layers.iter().zip(&seen.layers).enumerate();
     let mut layers = layers.map(|(index, two)| (if index == 0 { name } else { "inner " }, two));
     let headers = layers.find_map(|(name, (expected, seen))| header(name, expected, seen));
-    headers.or_else(|| transport(&expected.transport, &seen.transport))
+    headers.or_else(|| transport(&expected.transport, &seen.transport, seen.is_v6()))
 }
 
 fn header(name: &str, expected: &Ip, seen: &Ip) -> Option<Difference> {
@@ -290,7 +298,8 @@ fn header(name: &str, expected: &Ip, seen: &Ip) -> Option<Difference> {
     differ(&field("source"), expected.src, seen.src)
         .or_else(|| differ(&field("destination"), expected.dst, seen.dst))
         .or_else(|| differ(&field("protocol"), expected.protocol, seen.protocol))
-        .or_else(|| differ(&field("TTL"), expected.ttl, seen.ttl))
+        .or_else(|| differ(&field(if seen.is_v6() { "hop limit" } else { "TTL" }), expected.ttl, seen.ttl))
+        .or_else(|| differ_known(&field("flow label"), expected.label, seen.label))
         .or_else(|| differ(&field("DF"), expected.dont_fragment, seen.dont_fragment))
         .or_else(|| differ(&field("MF"), expected.more_fragments, seen.more_fragments))
         .or_else(|| differ(&field("fragment offset"), expected.offset, seen.offset))
@@ -298,9 +307,9 @@ fn header(name: &str, expected: &Ip, seen: &Ip) -> Option<Difference> {
         .or_else(|| differ_known(&field("IP id"), expected.id, seen.id))
 }
 
-fn transport(expected: &Transport, seen: &Transport) -> Option<Difference> {
+fn transport(expected: &Transport, seen: &Transport, is_v6: bool) -> Option<Difference> {
     match (expected, seen) {
-        (Transport::Icmp(expected), Transport::Icmp(seen)) => icmp(expected, seen),
+        (Transport::Icmp(expected), Transport::Icmp(seen)) => icmp(expected, seen, is_v6),
         (Transport::Udp { src: a, dst: b }, Transport::Udp { src, dst }) => {
             differ_known("source port", *a, *src).or_else(|| differ_known("destination port", *b, *dst))
         }
@@ -352,138 +361,35 @@ fn word(transport: &Transport) -> &'static str {
     }
 }
 
-fn icmp(expected: &Icmp, seen: &Icmp) -> Option<Difference> {
-    use Icmp::{EchoReply, EchoRequest, Unreachable};
+fn icmp(expected: &Icmp, seen: &Icmp, is_v6: bool) -> Option<Difference> {
+    use Icmp::{Advertisement, EchoReply, EchoRequest, Solicitation, TooBig, Unreachable};
+    let quoted = |expected: &Icmp, seen: &Icmp| {
+        let outer = |icmp: &Icmp| icmp.about().and_then(|packet| packet.outer().copied());
+        outer(expected).zip(outer(seen)).and_then(|(expected, seen)| header("quoted ", &expected, &seen))
+    };
     match (expected, seen) {
         (EchoRequest { id: a, seq: b }, EchoRequest { id, seq })
         | (EchoReply { id: a, seq: b }, EchoReply { id, seq }) => {
             differ_known("ICMP id", *a, *id).or_else(|| differ("ICMP seq", *b, *seq))
         }
-        (Unreachable { code: a, mtu: b, about: c }, Unreachable { code, mtu, about }) => {
-            differ("ICMP code", *a, *code).or_else(|| differ("next-hop MTU", *b, *mtu)).or_else(|| {
-                let outer = |about: &Option<Box<Packet>>| about.as_ref().and_then(|packet| packet.outer().copied());
-                outer(c).zip(outer(about)).and_then(|(expected, seen)| header("quoted ", &expected, &seen))
-            })
+        (Unreachable { code: a, mtu: b, .. }, Unreachable { code, mtu, .. }) => differ("ICMP code", *a, *code)
+            .or_else(|| differ("next-hop MTU", *b, *mtu))
+            .or_else(|| quoted(expected, seen)),
+        (TooBig { mtu: a, .. }, TooBig { mtu, .. }) => {
+            differ("next-hop MTU", *a, *mtu).or_else(|| quoted(expected, seen))
         }
-        (expected, seen) => differ("ICMP message", expected.to_string(), seen.to_string())
+        (Solicitation { target: a, source_mac: b }, Solicitation { target, source_mac })
+        | (
+            Advertisement { target: a, target_mac: b, solicited: true },
+            Advertisement { target, target_mac: source_mac, solicited: true },
+        ) => {
+            let none = Mac([0; 6]);
+            differ("target", *a, *target).or_else(|| differ("told MAC", b.unwrap_or(none), source_mac.unwrap_or(none)))
+        }
+        (expected, seen) => differ("ICMP message", expected.words(is_v6).to_string(), seen.words(is_v6).to_string())
             .filter(|_| std::mem::discriminant(expected) != std::mem::discriminant(seen)),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::predict::End;
-
-    fn frame(ttl: u8, offset: u16) -> Frame {
-        let ip = Ip {
-            src: [10, 0, 0, 1].into(),
-            dst: [10, 0, 0, 2].into(),
-            protocol: 1,
-            ttl,
-            id: Some(1),
-            dont_fragment: false,
-            more_fragments: false,
-            offset,
-            length: 84,
-        };
-        let icmp = Transport::Icmp(Icmp::EchoRequest { id: Some(1), seq: 1 });
-        let body = Body::Ip(Packet { layers: vec![ip], transport: icmp, mark: None });
-        Frame { ethernet: None, body, length: 84 }
-    }
-
-    fn journey(names: &[&str]) -> Journey {
-        let hop = |name: &&str| Hop {
-            namespace: "n".into(),
-            interface: name.to_string(),
-            direction: Direction::In,
-            frame: frame(64, 0),
-            turn: if name.starts_with('+') { Turn::Aside } else { Turn::InOrder },
-        };
-        let end = End::Delivered { namespace: "n".into() };
-        Journey { legs: vec![Leg { purpose: Purpose::Request, hops: names.iter().map(hop).collect(), end }] }
-    }
-
-    fn seen(names: &[&str]) -> Vec<Seen> {
-        let one = |(time, name): (usize, &&str)| Seen {
-            namespace: "n".into(),
-            interface: name.to_string(),
-            direction: Direction::In,
-            time: time as i64,
-            purpose: Purpose::Request,
-            frame: frame(64, 0),
-        };
-        names.iter().enumerate().map(one).collect()
-    }
-
-    fn text(expected: &[&str], found: &[&str]) -> String {
-        compare(&journey(expected), &seen(found)).map(|d| d.to_string()).unwrap_or_default()
-    }
-
-    #[test]
-    fn the_first_divergence_is_named() {
-        assert_eq!(text(&["a", "b"], &["a", "b"]), "");
-        assert_eq!(text(&["a", "b"], &["a"]), "n/b in: the request not seen; last seen n/a in");
-        assert_eq!(text(&["a", "b"], &[]), "n/a in: the request not seen; never sent");
-        assert!(
-            text(&["a", "b"], &["a", "x"])
-                .starts_with("n/b in: the request not seen; last seen n/a in; seen instead n/x in")
-        );
-        assert!(text(&["a", "b"], &["a", "x", "b"]).starts_with("n/x in: seen where nothing should be"));
-        assert!(text(&["a", "b"], &["a", "b", "x"]).starts_with("n/x in: seen where nothing should be"));
-        assert!(text(&["a", "b"], &["a", "b", "b"]).starts_with("n/b in: seen where nothing should be"));
-        assert!(text(&["a", "b"], &["b", "a"]).starts_with("n/b in: seen where nothing should be"));
-        assert!(text(&[], &["a"]).starts_with("n/a in: seen where nothing should be"));
-    }
-
-    #[test]
-    fn a_copy_may_be_seen_at_any_time_but_must_be_seen() {
-        for order in [["a", "+", "b"], ["+", "a", "b"], ["a", "b", "+"]] {
-            assert_eq!(text(&["a", "+", "b"], &order), "");
-        }
-        assert_eq!(text(&["a", "+", "b"], &["a", "b"]), "n/+ in: the request not seen; never sent");
-        assert!(text(&["a", "+", "b"], &["a", "b", "+", "+"]).starts_with("n/+ in: seen where nothing should be"));
-        assert!(text(&["a", "+", "b"], &["a", "+"]).starts_with("n/b in: the request not seen; last seen n/a in"));
-    }
-
-    #[test]
-    fn a_field_is_named_with_both_values() {
-        let mut found = seen(&["a", "b"]);
-        found[1].frame = frame(61, 0);
-        let divergence = compare(&journey(&["a", "b"]), &found).unwrap();
-        assert_eq!(divergence.to_string(), "n/b in: TTL 61 seen, 64 expected");
-        found[1].frame = Frame { length: 85, ..frame(64, 0) };
-        assert_eq!(compare(&journey(&["a", "b"]), &found).unwrap().to_string(), "n/b in: length 85 seen, 84 expected");
-    }
-
-    #[test]
-    fn an_error_that_the_kernel_limits_may_be_absent_but_not_wrong() {
-        let error = |code| {
-            let mut expected = journey(&["a", "b"]);
-            let mut leg = expected.legs[0].clone();
-            leg.purpose = Purpose::Error;
-            for hop in &mut leg.hops {
-                if let Body::Ip(packet) = &mut hop.frame.body {
-                    packet.transport = Transport::Icmp(Icmp::Unreachable { code, mtu: 0, about: None });
-                }
-            }
-            expected.legs.push(leg);
-            expected
-        };
-        assert_eq!(compare(&error(0), &seen(&["a", "b"])), None);
-        assert!(compare(&error(FRAGMENTATION_NEEDED), &seen(&["a", "b"])).is_some());
-        let mut found = seen(&["a", "b", "a"]);
-        found[2].purpose = Purpose::Error;
-        assert!(compare(&error(0), &found).is_some());
-    }
-
-    #[test]
-    fn an_answer_or_a_fragment_that_nobody_predicted_is_extra() {
-        let mut found = seen(&["a", "b", "b"]);
-        found[2].purpose = Purpose::Error;
-        assert!(matches!(compare(&journey(&["a", "b"]), &found), Some(Divergence::Extra { .. })));
-        let mut found = seen(&["a", "b", "b"]);
-        found[2].frame = frame(64, 1456);
-        assert!(matches!(compare(&journey(&["a", "b"]), &found), Some(Divergence::Extra { .. })));
-    }
-}
+mod tests;

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt};
 
 use super::checks::{Act, Check};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::netns;
-use crate::packet::Mark;
 use crate::packet::build::{Message, Probe};
+use crate::packet::{Ip, Mark, UDP_HEADER};
 use crate::plan::{Namespace, Plan};
 use crate::probe::capture::Capture;
-use crate::probe::inject::{Stack, Wire};
+use crate::probe::inject::{Door, Stack, Wire};
 use crate::probe::together;
 
 /// The longest datagram that is sent back, in bytes.
@@ -25,12 +25,15 @@ const DATAGRAM: usize = 2048;
 #[derive(Default)]
 pub struct Endpoints {
     wires: BTreeMap<(String, String), Wire>,
-    stacks: BTreeMap<String, Stack>,
+    stacks: BTreeMap<(String, Door), Stack>,
     /// UDP ports that send back what they get.
-    echoes: BTreeMap<(String, u16), UdpSocket>,
+    echoes: BTreeMap<(String, PortOf), UdpSocket>,
     /// Ports that are held and never read or listened on: a probe's own port, and a port that must be closed.
-    held: BTreeMap<(String, u16), std::os::fd::OwnedFd>,
+    held: BTreeMap<(String, PortOf), OwnedFd>,
 }
+
+/// A port of IPv6 if it says so, else of IPv4.
+type PortOf = (bool, u16);
 
 impl Endpoints {
     /// Opens what `checks` need.
@@ -49,8 +52,9 @@ impl Endpoints {
                     }
                 }
                 Act::Stack { probe, .. } => {
-                    if let Entry::Vacant(free) = endpoints.stacks.entry(from.name.clone()) {
-                        free.insert(Stack::open(from)?);
+                    let door = Door::of(probe);
+                    if let Entry::Vacant(free) = endpoints.stacks.entry((from.name.clone(), door)) {
+                        free.insert(Stack::open(from, door)?);
                     }
                     endpoints.ports(from, namespace(plan, &check.to)?, probe)?;
                 }
@@ -77,26 +81,23 @@ impl Endpoints {
     }
 
     fn ports(&mut self, from: &Namespace, to: &Namespace, probe: &Probe) -> Result<()> {
+        let v6 = probe.is_v6();
         match probe.message {
             Message::Echo { .. } => Ok(()),
             Message::Udp { src, dst } => {
-                if let Entry::Vacant(free) = self.echoes.entry((to.name.clone(), dst)) {
-                    free.insert(inside(to, dst, || udp(dst))?);
+                if let Entry::Vacant(free) = self.echoes.entry((to.name.clone(), (v6, dst))) {
+                    free.insert(inside(to, dst, || udp((v6, dst)))?);
                 }
-                self.hold(from, src, || udp(src).map(Into::into))
+                self.hold(from, (v6, src), || udp((v6, src)).map(Into::into))
             }
-            Message::Syn { dst, .. } => self.hold(to, dst, || closed_tcp(dst)),
+            // Taken, and it does not listen: whoever connects to it gets a reset, and nobody else can take it.
+            Message::Syn { dst, .. } => self.hold(to, (v6, dst), || bound(SockType::Stream, (v6, dst))),
         }
     }
 
-    fn hold(
-        &mut self,
-        ns: &Namespace,
-        port: u16,
-        open: impl FnOnce() -> io::Result<std::os::fd::OwnedFd> + Send,
-    ) -> Result<()> {
+    fn hold(&mut self, ns: &Namespace, port: PortOf, open: impl FnOnce() -> io::Result<OwnedFd> + Send) -> Result<()> {
         if let Entry::Vacant(free) = self.held.entry((ns.name.clone(), port)) {
-            free.insert(inside(ns, port, open)?);
+            free.insert(inside(ns, port.1, open)?);
         }
         Ok(())
     }
@@ -113,7 +114,7 @@ impl Endpoints {
                     wire.ok_or_else(|| Error::new(Kind::Io, format!("no way out of {}/{interface}", check.from)))?;
                 frames.iter().try_for_each(|frame| wire.send(frame))
             }
-            Act::Stack { packet, probe } => self.by_stack(&check.from, packet, probe.dst),
+            Act::Stack { packet, probe } => self.by_stack(&check.from, packet, probe),
             Act::Refused { .. } => Ok(()),
         }
     }
@@ -122,9 +123,9 @@ impl Endpoints {
     ///
     /// # Errors
     /// What the kernel says, if it refuses it.
-    pub fn by_stack(&mut self, from: &str, packet: &[u8], dst: Ipv4Addr) -> Result<()> {
-        let stack =
-            self.stacks.get_mut(from).ok_or_else(|| Error::new(Kind::Io, format!("no raw socket in {from}")))?;
+    pub fn by_stack(&mut self, from: &str, packet: &[u8], probe: &Probe) -> Result<()> {
+        let (stack, dst) = (self.stacks.get_mut(&(from.to_owned(), Door::of(probe))), probe.dst);
+        let stack = stack.ok_or_else(|| Error::new(Kind::Io, format!("no raw socket in {from}")))?;
         stack.send(packet, dst).map_err(|e| Error::io(format!("in {from}: the kernel refuses to send to {dst}"), e))
     }
 
@@ -139,7 +140,7 @@ impl Endpoints {
     /// If a port cannot be read. An answer that cannot be sent shows in the capture as missing.
     pub fn echo(&self) -> Result<()> {
         let mut buffer = [0; DATAGRAM];
-        for ((name, port), socket) in &self.echoes {
+        for ((name, (_, port)), socket) in &self.echoes {
             loop {
                 match socket.recv_from(&mut buffer) {
                     Ok((length, peer)) => self.answer(socket, buffer.get(..length).unwrap_or(&[]), peer),
@@ -174,18 +175,28 @@ fn inside<T: Send>(ns: &Namespace, port: u16, open: impl FnOnce() -> io::Result<
     opened.map_err(|e| Error::io(format!("in {}: cannot take port {port} for a check", ns.netns), e))
 }
 
-fn udp(port: u16) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+fn udp(port: PortOf) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::from(bound(SockType::Datagram, port)?);
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// A TCP port that is taken and does not listen: whoever connects to it gets a reset, and nobody else can take it.
-fn closed_tcp(port: u16) -> io::Result<std::os::fd::OwnedFd> {
-    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    bind(fd.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?;
+/// A socket that has a port at all addresses of one family.
+fn bound(kind: SockType, (v6, port): PortOf) -> io::Result<OwnedFd> {
+    let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    if v6 {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+    }
+    if kind == SockType::Stream {
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(anybody(v6), port)))?;
     Ok(fd)
+}
+
+fn anybody(v6: bool) -> IpAddr {
+    if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
 }
 
 /// What a kernel said to a datagram that is longer than its MTU and must not be fragmented.
@@ -203,17 +214,17 @@ pub enum Refusal {
 ///
 /// # Errors
 /// If the socket cannot be made.
-pub fn too_long(ns: &Namespace, dst: Ipv4Addr, length: u16, mark: Mark) -> Result<Refusal> {
-    let mut payload = vec![0; usize::from(length.saturating_sub(28))];
+pub fn too_long(ns: &Namespace, dst: IpAddr, length: u16, mark: Mark) -> Result<Refusal> {
+    let mut payload = vec![0; usize::from(length.saturating_sub(Ip::header_of(&dst) + UDP_HEADER))];
     mark.fill(&mut payload);
     let work = || -> io::Result<Refusal> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        crate::probe::set_option(&socket, libc::SOL_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_DO)?;
+        let socket = UdpSocket::bind((anybody(dst.is_ipv6()), 0))?;
+        let mtu = must_not_split(&socket, dst.is_ipv6())?;
         socket.connect((dst, 9))?;
         match socket.send(&payload) {
             Ok(_) => Ok(Refusal::Sent),
             Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) => {
-                let mtu: i32 = crate::probe::option(&socket, libc::SOL_IP, libc::IP_MTU, 0)?;
+                let mtu: i32 = crate::probe::option(&socket, mtu.0, mtu.1, 0)?;
                 Ok(Refusal::TooLong(u32::try_from(mtu).unwrap_or(0)))
             }
             Err(e) => Ok(Refusal::Otherwise(e.to_string())),
@@ -221,4 +232,18 @@ pub fn too_long(ns: &Namespace, dst: Ipv4Addr, length: u16, mark: Mark) -> Resul
     };
     let result = netns::inside(netns::open(&ns.netns)?.file(), work)?;
     Ok(result.unwrap_or_else(|e| Refusal::Otherwise(e.to_string())))
+}
+
+/// Forbids the kernel to fragment what a socket sends; gives level and name of the option that tells the MTU.
+fn must_not_split(socket: &UdpSocket, v6: bool) -> io::Result<(libc::c_int, libc::c_int)> {
+    let (level, discover, always, mtu) = match v6 {
+        false => (libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO, libc::IP_MTU),
+        true => (libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO, libc::IPV6_MTU),
+    };
+    crate::probe::set_option(socket, level, discover, &always)?;
+    if v6 {
+        // Discovery alone says "too big" only after having sent.
+        crate::probe::set_option(socket, level, libc::IPV6_DONTFRAG, &1)?;
+    }
+    Ok((level, mtu))
 }

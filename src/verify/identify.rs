@@ -1,7 +1,7 @@
 //! Which check, and which leg of it, a captured frame belongs to. PURE.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::checks::{Act, Check, SENTINEL};
 use crate::packet::build::{Message, Probe};
@@ -15,11 +15,11 @@ pub struct Identify {
     ports: BTreeMap<Mark, u16>,
     /// Which check a TCP segment answers, by what it acknowledges.
     acknowledged: BTreeMap<u32, Mark>,
-    /// Which check an ARP answer belongs to, by who asked for what.
-    asked: BTreeMap<(Ipv4Addr, Ipv4Addr), Mark>,
+    /// Which check an answer of a neighbour belongs to, by who asked for what.
+    asked: BTreeMap<(IpAddr, IpAddr), Mark>,
     marks: std::collections::BTreeSet<Mark>,
     /// Later fragments may be too short for a mark; they are known by their first one.
-    fragments: BTreeMap<(Ipv4Addr, Ipv4Addr, Option<u16>), (Mark, Purpose)>,
+    fragments: BTreeMap<(IpAddr, IpAddr, Option<u32>), (Mark, Purpose)>,
 }
 
 impl Identify {
@@ -32,10 +32,8 @@ impl Identify {
             match &check.act {
                 Act::Wire { probe: Some(probe), .. } | Act::Stack { probe, .. } => known.learn(check.mark, probe),
                 Act::Wire { probe: None, .. } => {
-                    known.asked.extend(check.expected.hops().find_map(|hop| match &hop.frame.body {
-                        Body::Arp(arp) => Some(((arp.sender, arp.target), check.mark)),
-                        _ => None,
-                    }));
+                    let question = check.expected.hops().find_map(|hop| question(&hop.frame));
+                    known.asked.extend(question.map(|question| (question, check.mark)));
                 }
                 Act::Refused { .. } => {}
             }
@@ -51,7 +49,8 @@ impl Identify {
             }
             Message::Syn { dst, seq, .. } => {
                 self.ports.insert(mark, dst);
-                let data = u32::from(probe.length.saturating_sub(40));
+                let headers = crate::packet::Ip::header_of(&probe.dst) + probe.message.header();
+                let data = u32::from(probe.length.saturating_sub(headers));
                 // A reset acknowledges the data too, an accepting port the SYN alone.
                 self.acknowledged.insert(seq.wrapping_add(1), mark);
                 self.acknowledged.insert(seq.wrapping_add(1 + data), mark);
@@ -76,7 +75,9 @@ impl Identify {
             ArpOperation::Request => {
                 arp.mark.filter(|mark| self.marks.contains(mark)).map(|mark| (mark, Purpose::Request))
             }
-            ArpOperation::Reply => self.asked.get(&(arp.target, arp.sender)).map(|mark| (*mark, Purpose::Answer)),
+            ArpOperation::Reply => {
+                self.asked.get(&(arp.target.into(), arp.sender.into())).map(|mark| (*mark, Purpose::Answer))
+            }
             ArpOperation::Other(_) => None,
         }
     }
@@ -84,6 +85,10 @@ impl Identify {
     fn of_packet(&mut self, packet: &Packet) -> Option<(Mark, Purpose)> {
         let fragment = packet.headers().find(|ip| ip.is_fragment()).map(|ip| (ip.src, ip.dst, ip.id));
         let packet = packet.innermost();
+        if let Transport::Icmp(Icmp::Advertisement { target, .. }) = packet.transport {
+            let asked = packet.outer().and_then(|ip| self.asked.get(&(ip.dst, target.into())));
+            return asked.map(|mark| (*mark, Purpose::Answer));
+        }
         if packet.transport == Transport::Fragment {
             return self.fragments.get(&fragment?).copied();
         }
@@ -101,7 +106,7 @@ impl Identify {
 
     fn purpose(&self, mark: Mark, transport: &Transport) -> Purpose {
         match transport {
-            Transport::Icmp(Icmp::EchoRequest { .. }) => Purpose::Request,
+            Transport::Icmp(Icmp::EchoRequest { .. } | Icmp::Solicitation { .. }) => Purpose::Request,
             Transport::Icmp(Icmp::EchoReply { .. }) => Purpose::Answer,
             Transport::Icmp(_) => Purpose::Error,
             Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } if *dst != self.ports.get(&mark).copied() => {
@@ -109,5 +114,16 @@ impl Identify {
             }
             _ => Purpose::Request,
         }
+    }
+}
+
+/// Who asks who has what.
+fn question(frame: &Frame) -> Option<(IpAddr, IpAddr)> {
+    match &frame.body {
+        Body::Arp(arp) => Some((arp.sender.into(), arp.target.into())),
+        Body::Ip(Packet { layers, transport: Transport::Icmp(Icmp::Solicitation { target, .. }), .. }) => {
+            Some((layers.first()?.src, (*target).into()))
+        }
+        _ => None,
     }
 }

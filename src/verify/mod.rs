@@ -14,6 +14,7 @@ mod cause;
 mod checks;
 mod compare;
 mod endpoints;
+mod flows;
 mod identify;
 mod order;
 mod others;
@@ -23,8 +24,9 @@ mod services;
 
 use std::time::Duration;
 
-pub use checks::{Act, Check, checks, is_answered};
+pub use checks::{Act, Check, checks};
 pub use compare::{Divergence, Seen, compare};
+pub use flows::is_answered;
 pub use report::{CheckReport, Report, Summary, Verdict, junit};
 pub use services::{Protocol, ServicePath, run as run_services};
 

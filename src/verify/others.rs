@@ -1,31 +1,30 @@
-//! ARP answers of a check, told from those that others got at the same place. PURE.
+//! Neighbours' answers to a check, told from those that others got at the same place. PURE.
 
 use super::compare::{Seen, is_at};
-use crate::packet::Body;
 use crate::predict::{Journey, Purpose};
 
-/// The kernel, and another run, ask by ARP too, and the answers look the same: this one repeats that one.
+/// The kernel, and another run, ask who has an address, too, and the answers look the same: this one repeats that one.
 pub(super) fn is_again(before: &Seen, seen: &Seen) -> bool {
-    matches!(seen.frame.body, Body::Arp(_))
+    seen.frame.is_of_neighbours()
         && (&before.namespace, &before.interface, before.direction, before.purpose)
             == (&seen.namespace, &seen.interface, seen.direction, seen.purpose)
 }
 
-/// Without the ARP answers to others, which look like ours: of those at one place on the predicted way, the one that
+/// Without the answers to others, which look like ours: of those at one place on the predicted way, the one that
 /// comes in its turn counts. Answers beside that way stay: they are where nothing should be. `seen` is in order of time.
 pub(super) fn without_others_answers(expected: &Journey, seen: Vec<Seen>) -> Vec<Seen> {
-    let is_arp_answer = |seen: &Seen| matches!(seen.frame.body, Body::Arp(_)) && seen.purpose == Purpose::Answer;
+    let is_answer = |seen: &Seen| seen.frame.is_of_neighbours() && seen.purpose == Purpose::Answer;
     let asked = seen.iter().position(|seen| seen.purpose == Purpose::Request).unwrap_or_default();
     let mut ours = Vec::new();
     let mut from = asked;
     for hop in expected.legs.iter().filter(|leg| leg.purpose == Purpose::Answer).flat_map(|leg| &leg.hops) {
-        let in_turn = (from..seen.len()).find(|&at| is_arp_answer(&seen[at]) && is_at(hop, &seen[at]));
+        let in_turn = (from..seen.len()).find(|&at| is_answer(&seen[at]) && is_at(hop, &seen[at]));
         let Some(at) = in_turn else { continue };
         ours.push(at);
         from = at + 1;
     }
     let is_anothers = |at: usize| {
-        is_arp_answer(&seen[at]) && !ours.contains(&at) && ours.iter().any(|&our| is_again(&seen[our], &seen[at]))
+        is_answer(&seen[at]) && !ours.contains(&at) && ours.iter().any(|&our| is_again(&seen[our], &seen[at]))
     };
     let keep: Vec<bool> = (0..seen.len()).map(|at| !is_anothers(at)).collect();
     seen.into_iter().zip(keep).filter_map(|(seen, keep)| keep.then_some(seen)).collect()
@@ -34,6 +33,7 @@ pub(super) fn without_others_answers(expected: &Journey, seen: Vec<Seen>) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::Body;
     use crate::packet::{Arp, ArpOperation, Direction, Frame};
     use crate::plan::Mac;
     use crate::predict::{End, Hop, Leg, Turn};

@@ -192,7 +192,7 @@ impl<'a> Run<'a> {
         self.sightings(wanted.mark) >= wanted.certain + wanted.perhaps.iter().filter(came).count()
     }
 
-    /// How many sightings there are of a check's packets, ARP answers at one place counted once.
+    /// How many sightings there are of a check's packets, neighbours' answers at one place counted once.
     fn sightings(&self, mark: Mark) -> usize {
         let seen = self.seen.get(&mark).map_or(&[][..], Vec::as_slice);
         (0..seen.len()).filter(|&at| !seen[..at].iter().any(|before| is_again(before, &seen[at]))).count()

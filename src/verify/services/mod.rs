@@ -10,7 +10,7 @@ mod chance;
 mod connect;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use super::Options;
@@ -18,7 +18,7 @@ use super::compare::{Seen, compare};
 use super::report::{CheckReport, Verdict};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{features, netns};
-use crate::packet::{Direction, Frame, Icmp, Mark, PROTOCOL_TCP, Packet, TcpFlags, Transport};
+use crate::packet::{Direction, Frame, Mark, PROTOCOL_TCP, Packet, TcpFlags, Transport};
 use crate::plan::Plan;
 use crate::predict::{self, End, Flow, Journey, Origin, Port, Purpose};
 use crate::probe::capture::Capture;
@@ -88,7 +88,7 @@ pub fn run(plan: &Plan, paths: &[ServicePath], options: &Options) -> Result<Vec<
 }
 
 /// Where a request can end: a namespace, and the address and port that it has there.
-type Target = (String, Ipv4Addr, Option<u16>);
+type Target = (String, IpAddr, Option<u16>);
 
 struct Lab<'a> {
     plan: &'a Plan,
@@ -255,12 +255,9 @@ fn is_at(seen: &Seen, (namespace, address, port): &Target) -> bool {
 fn purpose(first: &Packet, frame: &Frame) -> Option<Purpose> {
     let packet = frame.packet()?.innermost();
     match (&first.transport, &packet.transport) {
-        (Transport::Tcp { .. } | Transport::Udp { .. }, Transport::Icmp(icmp)) => match icmp {
-            Icmp::Unreachable { about: Some(about), .. } | Icmp::TimeExceeded { about: Some(about), .. } => {
-                same_request(first, about.innermost()).then_some(Purpose::Error)
-            }
-            _ => None,
-        },
+        (Transport::Tcp { .. } | Transport::Udp { .. }, Transport::Icmp(icmp)) => {
+            same_request(first, icmp.about()?.innermost()).then_some(Purpose::Error)
+        }
         (Transport::Tcp { seq: Some(seq), .. }, Transport::Tcp { flags, ack, .. }) => {
             let takes = *ack == seq.wrapping_add(1)
                 && matches!(flags.0 & !TcpFlags::PSH, SYN_ACK | RST_ACK)

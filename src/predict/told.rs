@@ -1,0 +1,36 @@
+//! What the source of a packet is told when it is not sent on, in the numbers of each family.
+
+use crate::packet::{Icmp, Packet};
+
+/// IPv6's smallest MTU: none below it is told (RFC 8201, 4).
+const MTU_MIN_V6: u32 = 1280;
+
+/// Why a destination is not reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// No route.
+    Net,
+    /// Nobody answers for the next hop.
+    Host,
+    /// Nobody takes it there, or a rule says so.
+    Port,
+    /// Longer than this MTU in bytes, and not to be fragmented.
+    TooLong(u32),
+}
+
+impl Told {
+    /// The ICMP message, in the family of the packet that it is about.
+    pub fn about(self, packet: Packet) -> Icmp {
+        let is_v6 = packet.is_v6();
+        let about = Some(Box::new(packet));
+        let code = match (self, is_v6) {
+            (Told::Net, _) => 0,
+            (Told::Host, false) => 1,
+            (Told::Host, true) | (Told::Port, false) => 3,
+            (Told::Port, true) | (Told::TooLong(_), false) => 4,
+            (Told::TooLong(mtu), true) => return Icmp::TooBig { mtu: mtu.max(MTU_MIN_V6), about },
+        };
+        let mtu = if let Told::TooLong(mtu) = self { u16::try_from(mtu).unwrap_or(u16::MAX) } else { 0 };
+        Icmp::Unreachable { code, mtu, about }
+    }
+}
