@@ -20,9 +20,17 @@ use crate::topology::{Cluster, EndpointSlice, HostPorts, Node, Pod, ProxyConfig,
 /// # Errors
 /// As [`cni::plan`]; `Unsupported` for a proxy mode that cannot be put into a node.
 pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
+    plan_while(cluster, datapath, as_said)
+}
+
+/// The plan of a cluster in a moment at which its pods are in these states.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_while(cluster: &Cluster, datapath: Datapath, state: impl Fn(&Pod) -> PodState) -> Result<Plan> {
     let mut plan = cni::plan(cluster, datapath)?;
     if let Some(config) = &cluster.proxy {
-        let slices = endpoints(cluster, &plan);
+        let slices = endpoints_while(cluster, &plan, state);
         for node in &cluster.nodes {
             let found = plan.namespaces.iter_mut().find(|ns| ns.role == Role::Node && ns.name == node.name);
             add_proxy(cluster, config, node, &slices, found.ok_or_else(|| no_node(node))?)?;
@@ -35,7 +43,16 @@ pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
 
 /// The endpoints of every Service: those written by hand, and the pods that selectors find.
 pub fn endpoints(cluster: &Cluster, plan: &Plan) -> Vec<EndpointSlice> {
-    let found = proxy::selected(cluster, plan, |pod| PodState { ready: pod.ready, terminating: false });
+    endpoints_while(cluster, plan, as_said)
+}
+
+/// How a pod is when nothing changes.
+fn as_said(pod: &Pod) -> PodState {
+    PodState { ready: pod.ready, terminating: false }
+}
+
+fn endpoints_while(cluster: &Cluster, plan: &Plan, state: impl Fn(&Pod) -> PodState) -> Vec<EndpointSlice> {
+    let found = proxy::selected(cluster, plan, state);
     cluster.slices.iter().cloned().chain(found).collect()
 }
 
@@ -67,9 +84,13 @@ fn add_proxy(
     let family = Family::V4;
     kubelet::overlay(config.minor, family, 1 << config.masquerade_bit, config.random_fully).onto(ns, family);
     ns.keepers.push(kubelet::keeper());
+    let view = View::new(config, &host, family, &cluster.services, slices);
+    if config.mode != ProxyMode::None {
+        ns.forwards = proxy::forwards(&view);
+        ns.health = Some(proxy::health(&view));
+    }
     match config.mode {
         ProxyMode::Iptables => {
-            let view = View::new(config, &host, family, &cluster.services, slices);
             iptables::overlay(&view).onto(ns, family);
             ns.keepers.extend(iptables::keepers(config.minor));
         }
@@ -113,6 +134,7 @@ fn publish_ports(cluster: &Cluster, plan: &mut Plan) -> Result<()> {
         }
         let found = plan.namespaces.iter_mut().find(|ns| ns.role == Role::Node && ns.name == node.name);
         let ns = found.ok_or_else(|| no_node(node))?;
+        ns.forwards.extend(proxy::published(&published));
         match kind {
             HostPorts::Portmap(network) => {
                 hostport::portmap(&cluster.name, network, &published).onto(ns, Family::V4);

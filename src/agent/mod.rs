@@ -14,6 +14,7 @@ mod apps;
 mod control;
 mod daemons;
 mod heal;
+mod health;
 mod household;
 mod launch;
 mod leased;

@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::dns::Records;
+use crate::plan::Health;
 
 /// Everything that the agent of one cluster serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,9 +21,21 @@ pub struct Orders {
     /// The nodes' daemons that it runs.
     #[serde(default)]
     pub daemons: Vec<Daemon>,
+    /// The nodes whose kube-proxies answer by HTTP.
+    #[serde(default)]
+    pub nodes: Vec<NodeOrders>,
     /// What the cluster's DNS servers answer from, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<Records>,
+}
+
+/// What answers on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeOrders {
+    /// Name of its namespace under /run/netns.
+    pub netns: String,
+    /// What its kube-proxy answers.
+    pub health: Health,
 }
 
 /// A program of a node's that makes the node's routes.

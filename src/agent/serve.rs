@@ -17,6 +17,7 @@ use super::account::Account;
 use super::control::{self, Request, Status};
 use super::daemons::Daemons;
 use super::heal::{Healer, Recall};
+use super::health::Health;
 use super::household::Household;
 use super::launch::Answer;
 use super::orders::Orders;
@@ -102,6 +103,8 @@ fn take_up(cluster: &str, recall: Recall, line: &str, runtime: &Runtime) -> Resu
     let _inside = runtime.enter();
     let control = bind_control(cluster)?;
     let tunnels = Tunnels::start(&orders.tunnels)?;
+    let mut health = Health::new();
+    runtime.block_on(health.follow(&orders.nodes))?;
     let mut household = Household::new(cluster, runtime.handle().clone());
     runtime.block_on(household.follow(orders.pods, orders.names))?;
     let account = Account::default();
@@ -110,7 +113,7 @@ fn take_up(cluster: &str, recall: Recall, line: &str, runtime: &Runtime) -> Resu
     let healer = Healer::start(cluster, recall, account.clone())?;
     let started = Instant::now();
     let cluster = cluster.to_owned();
-    let agent = Agent { cluster, started, control, household, tunnels, daemons, account, _healer: healer };
+    let agent = Agent { cluster, started, control, health, household, tunnels, daemons, account, _healer: healer };
     log::line(format_args!("serves {} pods and {} tunnels", agent.household.count(), orders.tunnels.len()));
     Ok(agent)
 }
@@ -144,6 +147,7 @@ struct Agent {
     cluster: String,
     started: Instant,
     control: UnixListener,
+    health: Health,
     household: Household,
     tunnels: Tunnels,
     daemons: Daemons,
@@ -191,6 +195,7 @@ impl Agent {
         let orders: Orders = serde_json::from_slice(&text)
             .map_err(|e| Error::new(Kind::Io, "cannot read the agent's orders").because(e))?;
         self.tunnels.follow(&orders.tunnels)?;
+        self.health.follow(&orders.nodes).await?;
         self.household.follow(orders.pods, orders.names).await?;
         self.daemons.follow(&orders.daemons)?;
         log::line(format_args!("now serves {} pods and {} tunnels", self.household.count(), orders.tunnels.len()));

@@ -4,10 +4,12 @@
 //! differs between the two plans is changed in the kernel, the agent follows, and then the new record is written. If a
 //! step fails the cluster is changed back.
 
+use super::stages::{self, Stages};
 use super::{orders, print, session};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Lock, Phase, Record};
 use crate::kernel::{change, features, process, restore};
+use crate::plan::Plan;
 use crate::topology::Edit;
 use crate::{agent, cni};
 
@@ -44,6 +46,20 @@ pub(super) fn open(cluster: &str) -> Result<Live> {
     Ok(Live { session, _lock: lock })
 }
 
+/// Goes from one plan to the other by the stages between them.
+fn pass(stages: &Stages, before: &Session, next: &Session) -> Result<()> {
+    let mut at = &before.plan;
+    for plan in [&stages.withdrawn, &stages.unready].into_iter().flatten() {
+        change::change(at, plan)?;
+        at = plan;
+    }
+    if stages.unready.is_some() {
+        // The new pods answer before anybody is sent to them.
+        agent::follow(&orders::orders(&next.cluster, at))?;
+    }
+    change::change(at, &next.plan)
+}
+
 impl Live {
     /// The record with these edits made as well.
     pub(super) fn edited(&self, edits: impl IntoIterator<Item = Edit>) -> Record {
@@ -62,11 +78,15 @@ impl Live {
         restore::require_tools(&next.plan)?;
         features::require_parts(&next.plan)?;
         let before = &self.session;
+        let stages = stages::between(before, &next)?;
         let attempt = Some(Box::new(next.record.clone()));
         state::store(&Record { attempt, ..before.record.clone() })?;
-        if let Err(error) = change::change(&before.plan, &next.plan) {
+        if let Err(error) = pass(&stages, before, &next) {
             // It was taken back, if it could be; only then is nothing left to do for the next change.
-            if change::recover(&next.plan, &before.plan).is_ok() {
+            let mut passed =
+                [Some(&next.plan), stages.unready.as_ref(), stages.withdrawn.as_ref()].into_iter().flatten();
+            let back = passed.try_for_each(|plan| change::recover(plan, &before.plan));
+            if back.and_then(|()| agent::follow(&orders::orders(&before.cluster, &before.plan))).is_ok() {
                 state::store(&before.record)?;
             }
             return Err(error);

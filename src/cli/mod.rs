@@ -32,6 +32,7 @@ mod rules;
 mod service_paths;
 mod session;
 mod shell;
+mod stages;
 mod status;
 mod switch;
 mod target;

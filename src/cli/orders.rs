@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::agent::orders::{App, ContainerOrders, Daemon, Datagrams, Orders, PodOrders, Port, Transport, Tunnel, Work};
+use crate::agent::orders::{
+    App, ContainerOrders, Daemon, Datagrams, NodeOrders, Orders, PodOrders, Port, Transport, Tunnel, Work,
+};
 use crate::compose;
 use crate::dns::Records;
 use crate::kernel::{bird, state};
@@ -22,7 +24,9 @@ pub fn orders(cluster: &Cluster, plan: &Plan) -> Orders {
     let is_server = |container: &ContainerOrders| matches!(container.work, Work::App { app: App::Dns, .. });
     let serves = pods.iter().any(|pod| pod.containers.iter().any(is_server));
     let names = serves.then(|| Records::of(cluster, &compose::endpoints(cluster, plan)));
-    Orders { cluster: plan.cluster.clone(), pods, tunnels: tunnels(plan), daemons, names }
+    let node = |ns: &Namespace| Some(NodeOrders { netns: ns.netns.clone(), health: ns.health.clone()? });
+    let nodes = plan.nodes().filter_map(node).collect();
+    Orders { cluster: plan.cluster.clone(), pods, tunnels: tunnels(plan), daemons, nodes, names }
 }
 
 fn pod_orders(pod: &Pod, cluster: &str, ns: &Namespace) -> PodOrders {

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod bird;
 pub mod change;
+pub mod conntrack;
 pub mod devices;
 pub mod drift;
 pub mod etc;
@@ -20,6 +21,7 @@ pub mod netns;
 pub mod place;
 pub mod process;
 pub mod qdisc;
+mod raw_netlink;
 pub mod read;
 pub mod remove;
 pub mod restore;

@@ -12,6 +12,8 @@ pub mod ebtables;
 mod etc;
 pub mod facts;
 mod file;
+pub mod forwarding;
+mod health;
 mod ipset;
 pub mod keeper;
 mod kernel;
@@ -27,6 +29,8 @@ pub use address::{Address, Mac};
 pub use daemon::Bird;
 pub use etc::{Resolver, etc_files};
 pub use file::File;
+pub use forwarding::Forwarding;
+pub use health::{Health, HealthCheck};
 pub use keeper::{Keeper, Keeps};
 pub use kernel::Kernel;
 pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
@@ -124,6 +128,12 @@ pub struct Namespace {
     /// Files of daemons and plugins that its programs see at their paths, in the order in which they are written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<File>,
+    /// What it forwards whose connections must be forgotten when that changes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forwards: Vec<Forwarding>,
+    /// The HTTP servers of its kube-proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// What a namespace stands for.
@@ -237,6 +247,8 @@ impl Namespace {
             bird: None,
             keepers: Vec::new(),
             files: Vec::new(),
+            forwards: Vec::new(),
+            health: None,
         }
     }
 

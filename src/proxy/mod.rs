@@ -10,6 +10,7 @@
 //! Source: kubernetes pkg/proxy/{iptables,ipvs,nftables}/proxier.go and pkg/proxy/topology.go of 1.20.0 to 1.30.3,
 //! pkg/kubelet/kubelet_network_linux.go; compared with what the real programs write (tests/kube-proxy/).
 
+mod aside;
 mod endpoints;
 pub mod hostport;
 pub mod iptables;
@@ -21,6 +22,7 @@ mod rules;
 mod selected;
 mod view;
 
+pub use aside::{forwards, health, published};
 pub use endpoints::{Reachable, Target};
 pub use overlay::{Jump, Overlay, Place};
 pub use selected::{PodState, selected};

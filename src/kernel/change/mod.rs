@@ -169,7 +169,9 @@ fn steps(to: &Plan, touched: &[Touched<'_>], care: Care) -> Result<()> {
             settle::reach(site, before, live, care == Care::All).map_err(|e| e.within(&site.namespace.name))?;
         }
     }
-    rules::load(&maker.sites, &lives.iter().map(|(name, (before, _))| (*name, *before)).collect(), care == Care::All)?;
+    let before = lives.iter().map(|(name, (before, _))| (*name, *before)).collect();
+    rules::load(&maker.sites, &before, care == Care::All)?;
+    rules::forget(&maker.sites, &before)?;
     let check = |site: &mut Site<'_>| match lives.get(site.namespace.name.as_str()) {
         Some((before, live)) => settle::again(site, before, live, care == Care::All),
         None => Ok(()),

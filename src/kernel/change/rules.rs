@@ -5,10 +5,11 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::error::Result;
+use crate::kernel::conntrack;
 use crate::kernel::maker::Site;
 use crate::kernel::netns;
 use crate::kernel::restore::{self, Input};
-use crate::plan::{Namespace, difference, ebtables, line};
+use crate::plan::{Namespace, difference, ebtables, forwarding, line};
 
 /// Most restores at a time, as in [`crate::kernel::apply`].
 const LOADERS_MAX: usize = 16;
@@ -39,6 +40,19 @@ pub(super) fn load(sites: &[Site<'_>], before: &BTreeMap<&str, &Namespace>, all:
         };
         threads.into_iter().map(join).fold(Ok(()), Result::and)
     })
+}
+
+/// Ends what connection tracking would send on to where nobody is any more, once the rules are changed.
+pub(super) fn forget(sites: &[Site<'_>], before: &BTreeMap<&str, &Namespace>) -> Result<()> {
+    for site in sites {
+        let Some(before) = before.get(site.namespace.name.as_str()) else { continue };
+        let stale = forwarding::stale(&before.forwards, &site.namespace.forwards);
+        if !stale.is_empty() {
+            let forgotten = netns::inside(&site.fresh.fd, || conntrack::forget(&stale))?;
+            forgotten.map_err(|e| e.within(&site.namespace.name))?;
+        }
+    }
+    Ok(())
 }
 
 /// What leads from one plan of a namespace to another.

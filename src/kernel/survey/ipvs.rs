@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use netlink_sys::protocols::NETLINK_GENERIC;
 
 use super::Outcome;
-use super::raw_netlink::{ACK, Raw, attribute, message, nested, text, value};
+use crate::kernel::raw_netlink::{ACK, Raw, attribute, message, nested, text, value};
 
 /// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_FAMILY_NAME`, `CTRL_ATTR_FAMILY_ID` (linux/genetlink.h).
 const CONTROL: u16 = 16;

@@ -12,7 +12,6 @@ mod cure;
 mod devices;
 mod ipvs;
 mod nfnetlink;
-mod raw_netlink;
 mod rights;
 mod tools;
 mod tun_cure;

@@ -9,8 +9,8 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use super::Outcome;
 use super::catalogue::Netfilter;
 use super::devices;
-use super::raw_netlink::{ACK, CREATE, DUMP, Raw, attribute, message, nested, text};
 use crate::kernel::netlink::Rtnetlink;
+use crate::kernel::raw_netlink::{ACK, CREATE, DUMP, Raw, attribute, message, nested, text};
 
 /// `NFNL_SUBSYS_NFTABLES`, `NFNL_SUBSYS_CTNETLINK`, `NFNLGRP_NFTRACE` (linux/netfilter/nfnetlink.h).
 const NFTABLES: u16 = 10;

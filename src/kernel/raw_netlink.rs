@@ -1,4 +1,5 @@
-//! Netlink beyond rtnetlink: messages as bytes, for the few requests by which netfilter and IPVS are tried.
+//! Netlink beyond rtnetlink: messages as bytes, for connection tracking, and for the few requests by which netfilter and IPVS are
+//! tried.
 
 use std::io::{Error, Result};
 use std::time::{Duration, Instant};

@@ -1,0 +1,30 @@
+//! What a node's kube-proxy answers to load balancers by HTTP. PURE.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// The HTTP servers of a node's kube-proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Minor version of Kubernetes 1.x, on which the answers depend.
+    pub minor: u8,
+    /// The node's addresses that answer for Services; none in particular is all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Ipv4Addr>,
+    /// The Services that load balancers ask after.
+    pub checks: Vec<HealthCheck>,
+}
+
+/// A Service with `externalTrafficPolicy: Local`: whether this node is worth its traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// The Service's Kubernetes namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub name: String,
+    /// The node's port that answers (`healthCheckNodePort`).
+    pub port: u16,
+    /// How many ready endpoints this node has.
+    pub local: usize,
+}

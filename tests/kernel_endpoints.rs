@@ -1,0 +1,391 @@
+//! Services whose endpoints change while somebody uses them: what clients and load balancers see, judged by curl, socat
+//! and conntrack.
+//!
+//! Needs root; without it, or without one of the programs, every test is counted as ignored, with the reason in its name,
+//! unless MINIK_REQUIRE is set.
+
+#![allow(clippy::disallowed_methods, reason = "a test starts what it checks, and ends where that fails")]
+
+mod kernel;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Failed};
+use serde_json::Value;
+
+const MINIK: &str = env!("CARGO_BIN_EXE_minik");
+
+/// Pods that answer with their names by TCP and UDP, and their Services.
+const OBJECTS: &str = "
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 4
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: c, image: k8s.gcr.io/serve_hostname}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.7.1
+  selector: {app: web}
+  ports:
+  - {name: http, port: 80, targetPort: 9376, nodePort: 30080}
+  - {name: udp, port: 90, protocol: UDP, targetPort: 9376, nodePort: 30090}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: near}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.7.2
+  externalTrafficPolicy: Local
+  healthCheckNodePort: 30900
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 9376, nodePort: 30081}]
+";
+
+/// A cluster with these Services. Removed when dropped.
+struct Cluster {
+    name: String,
+}
+
+impl Cluster {
+    fn up(mode: &str, tag: &str, version: &str) -> Result<Cluster, Failed> {
+        let cluster = Cluster { name: format!("svcep{}{tag}", std::process::id()) };
+        let file = tempfile::NamedTempFile::with_suffix(".yaml")?;
+        let text = String::from_utf8(Command::new(MINIK).args(["show", mode]).output()?.stdout)?;
+        let text = text.replacen("\nspec:\n", &format!("\nspec:\n  proxy: {{version: \"{version}\"}}\n"), 1);
+        std::fs::write(file.path(), text + OBJECTS)?;
+        cluster.prints(&["up", &file.path().display().to_string()]).map(|_| cluster)
+    }
+
+    fn minik(&self, arguments: &[&str]) -> Result<Output, Failed> {
+        Ok(Command::new(MINIK).args(["-c", &self.name]).args(arguments).output()?)
+    }
+
+    fn prints(&self, arguments: &[&str]) -> Result<String, Failed> {
+        let output = self.minik(arguments)?;
+        if !output.status.success() {
+            return Err(said(&arguments.join(" "), &output));
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn netns(&self, ns: &str) -> String {
+        minik::names::netns(&self.name, ns)
+    }
+
+    /// What a command line in one of its namespaces prints.
+    fn run(&self, ns: &str, line: &str) -> Result<String, Failed> {
+        let output = Command::new("ip").args(["netns", "exec", &self.netns(ns), "sh", "-ec", line]).output()?;
+        if output.status.success() { Ok(String::from_utf8(output.stdout)?) } else { Err(said(line, &output)) }
+    }
+
+    /// Names of the pods of `web`, and their nodes.
+    fn pods(&self) -> Result<Vec<(String, String)>, Failed> {
+        let list: Value = serde_json::from_str(&self.prints(&["get", "pods", "-o", "json"])?)?;
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let all = list["items"].as_array().ok_or("no items")?;
+        let pods = all.iter().map(|pod| (word(&pod["metadata"]["name"]), word(&pod["spec"]["nodeName"])));
+        Ok(pods.filter(|(name, _)| name.starts_with("web-")).collect())
+    }
+
+    /// The pod that answers a datagram of the client's from this port of its own.
+    fn asks_by_udp(&self, own: u16, to: &str) -> Result<String, Failed> {
+        let line = format!("printf hello | socat -t 0.5 - UDP4:{to},sourceport={own},reuseaddr");
+        Ok(self.run("client", &line)?.trim().to_owned())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        match self.minik(&["down"]) {
+            Ok(down) if down.status.success() => {}
+            Ok(down) => eprintln!("{}", said("down", &down).message().unwrap_or_default()),
+            Err(error) => eprintln!("cannot remove {}: {}", self.name, error.message().unwrap_or_default()),
+        }
+    }
+}
+
+fn said(what: &str, output: &Output) -> Failed {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    format!("{what}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr)).into()
+}
+
+/// A connection of a client that stays open from one request to the next.
+struct Conversation {
+    socat: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Conversation {
+    fn open(cluster: &Cluster, to: &str) -> Result<Conversation, Failed> {
+        let mut socat = Command::new("ip")
+            .args(["netns", "exec", &cluster.netns("client"), "socat", "-T", "60", "-", &format!("TCP4:{to}")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let to = socat.stdin.take().ok_or("no stdin")?;
+        let from = BufReader::new(socat.stdout.take().ok_or("no stdout")?);
+        Ok(Conversation { socat, to, from })
+    }
+
+    /// Asks once and gives the pod's name.
+    fn ask(&mut self) -> Result<String, Failed> {
+        self.to.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        loop {
+            let mut line = String::new();
+            if self.from.read_line(&mut line)? == 0 {
+                return Err("the connection has ended".into());
+            }
+            if line.starts_with("web-") {
+                return Ok(line.trim().to_owned());
+            }
+        }
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.socat.kill();
+        let _ = self.socat.wait();
+    }
+}
+
+/// A client's datagrams from one port go to one pod, until that fails its readiness; its connections stay there.
+fn datagrams_move_and_connections_stay(version: &'static str) -> Result<(), Failed> {
+    let cluster = Cluster::up("calico-bgp", &format!("udp{}", version.replace('.', "")), version)?;
+    let ways = [(40001, "10.1.10.9:30090"), (40002, "10.1.10.10:30090")];
+    for (own, way) in ways {
+        let first = cluster.asks_by_udp(own, way)?;
+        if first != cluster.asks_by_udp(own, way)? {
+            return Err(format!("{way}: another pod for the same flow").into());
+        }
+        // Rules alone do not move it: that is why entries have to be removed.
+        let chain = "C=$(iptables -t nat -S | grep -- '-A KUBE-SVC.*web:udp' | head -1 | cut -d' ' -f2)";
+        let pods = cluster.pods()?;
+        let other = &pods.iter().find(|(pod, _)| *pod != first).ok_or("no other pod")?.0;
+        let address = cluster.prints(&["get", "pod", other, "-o", "json"])?;
+        let address: Value = serde_json::from_str(&address)?;
+        let address = address["status"]["podIP"].as_str().ok_or("no address")?;
+        let node = if way.starts_with("10.1.10.9:") { "node-1" } else { "node-2" };
+        cluster.run(node, &format!("{chain}; iptables -t nat -I $C -p udp -j DNAT --to-destination {address}:9376"))?;
+        let moved = cluster.asks_by_udp(own, way)?;
+        cluster.run(node, &format!("{chain}; iptables -t nat -D $C -p udp -j DNAT --to-destination {address}:9376"))?;
+        if moved != first {
+            return Err(format!("{way}: a rule moved the flow from {first} to {moved}: this test shows nothing").into());
+        }
+        let mut talk = loop {
+            let mut talk = Conversation::open(&cluster, "10.1.10.9:30080")?;
+            if talk.ask()? == first {
+                break talk;
+            }
+        };
+        cluster.prints(&["ready", "--not", &first])?;
+        let entries = cluster.run(node, "conntrack -L -p udp --dport 30090 2>/dev/null || true")?;
+        if entries.contains(&format!("sport={own}")) {
+            return Err(format!("{way}: still there:\n{entries}").into());
+        }
+        let second = cluster.asks_by_udp(own, way)?;
+        if second == first || !second.starts_with("web-") {
+            return Err(format!("{way}: {first} is not ready, and {second:?} answers").into());
+        }
+        if talk.ask()? != first {
+            return Err(format!("{way}: the connection to {first} went elsewhere").into());
+        }
+        cluster.prints(&["ready", &first])?;
+        if cluster.asks_by_udp(own, way)? != second {
+            return Err(format!("{way}: an endpoint more moved the flow").into());
+        }
+    }
+    Ok(())
+}
+
+/// Code and body of a page, as curl gets it; the code is 000 if nobody answers.
+fn page(cluster: &Cluster, from: &str, url: &str) -> Result<(String, String, String), Failed> {
+    let line = format!("curl -s -m 5 -D - -o /tmp/{0}.body -w '%{{http_code}}' {url} || true", cluster.name);
+    let text = cluster.run(from, &format!("rm -f /tmp/{0}.body; {line}", cluster.name))?;
+    let body = std::fs::read_to_string(format!("/tmp/{}.body", cluster.name)).unwrap_or_default();
+    let _ = std::fs::remove_file(format!("/tmp/{}.body", cluster.name));
+    let (headers, code) = text.split_at(text.len().saturating_sub(3));
+    Ok((code.to_owned(), headers.to_lowercase(), body))
+}
+
+/// Load balancers ask nodes after a Service, and go by what they say.
+fn load_balancers_are_answered(version: &'static str) -> Result<(), Failed> {
+    let cluster = Cluster::up("flannel-host-gw", &format!("hc{}", version.replace('.', "")), version)?;
+    let newest = version == "1.30";
+    let nodes = [("node-1", "10.1.10.9"), ("node-2", "10.1.10.10")];
+    let expect = |local: [usize; 2]| -> Result<(), Failed> {
+        for ((node, address), local) in nodes.iter().zip(local) {
+            let (code, headers, body) = page(&cluster, "client", &format!("http://{address}:30900/any"))?;
+            let wanted = if local > 0 { "200" } else { "503" };
+            let object: Value = serde_json::from_str(&body).unwrap_or_default();
+            let service = &object["service"];
+            let right = code == wanted
+                && (service["namespace"] == "default" && service["name"] == "near")
+                && object["localEndpoints"] == local
+                && object["serviceProxyHealthy"].as_bool() == newest.then_some(true)
+                && headers.contains("content-type: application/json")
+                && headers.contains("x-content-type-options: nosniff")
+                && headers.contains(&format!("x-load-balancing-endpoint-weight: {local}")) == newest;
+            if !right {
+                return Err(format!("{node}, {local} endpoints: {code}\n{headers}{body}").into());
+            }
+            let (own, _, body) = page(&cluster, "client", &format!("http://{address}:10256/healthz"))?;
+            if own != "200" || !body.contains("lastUpdated") || body.contains("nodeEligible") != newest {
+                return Err(format!("{node}: kube-proxy says {own} {body}").into());
+            }
+        }
+        Ok(())
+    };
+    expect([2, 2])?;
+    let on = |node: &str| -> Result<Vec<String>, Failed> {
+        Ok(cluster.pods()?.into_iter().filter(|(_, on)| on == node).map(|(pod, _)| pod).collect())
+    };
+    let there = on("node-2")?;
+    cluster.prints(&["ready", "--not", &there[0]])?;
+    expect([2, 1])?;
+    cluster.prints(&["ready", "--not", &there[1]])?;
+    expect([2, 0])?;
+    let (refused, ..) = page(&cluster, "client", "http://10.1.10.10:30081/")?;
+    if refused != "000" {
+        return Err(format!("node-2 has no endpoint, and answers {refused}").into());
+    }
+    cluster.prints(&["agent", "restart"])?;
+    expect([2, 0])?;
+    cluster.prints(&["ready", &there[0], &there[1]])?;
+    cluster.prints(&["scale", "deploy/web", "--replicas", "5"])?;
+    let (one, two) = (on("node-1")?.len(), on("node-2")?.len());
+    expect([one, two])?;
+    cluster.prints(&["delete", "svc", "near"])?;
+    let (gone, ..) = page(&cluster, "client", "http://10.1.10.9:30900/")?;
+    if gone == "000" { Ok(()) } else { Err(format!("the Service is gone, and its health check answers {gone}").into()) }
+}
+
+/// Requests that follow each other until dropped, and what came of them.
+struct Load {
+    shell: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Load {
+    fn start(cluster: &Cluster, from: &str, url: &str) -> Result<Load, Failed> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().display();
+        let line = format!(
+            "while [ ! -e {path}/stop ]; do curl -s -m 5 {url} >>{path}/log || echo \"failed: $?\" >>{path}/log; done"
+        );
+        let shell = Command::new("ip").args(["netns", "exec", &cluster.netns(from), "sh", "-c", &line]).spawn()?;
+        let load = Load { shell, directory };
+        load.goes_on(20)?;
+        Ok(load)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits for so many more requests, and gives them.
+    fn goes_on(&self, more: usize) -> Result<Vec<String>, Failed> {
+        let (before, deadline) = (self.lines().len(), Instant::now() + kernel::patience(Duration::from_secs(30)));
+        loop {
+            let lines = self.lines();
+            if lines.len() >= before + more {
+                return Ok(lines[before..].to_vec());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{} of {more} requests within the deadline", lines.len() - before).into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // Its loop ends with the file, and the directory after it.
+        let _ = std::fs::write(self.directory.path().join("stop"), "");
+        let _ = self.shell.wait();
+    }
+}
+
+/// Pods come, fail, go, and a node goes, while somebody asks without a pause: no request is lost, and a connection to a
+/// pod that stays goes on.
+fn nothing_is_lost_under_load(mode: &'static str) -> Result<(), Failed> {
+    let cluster = Cluster::up(mode, &format!("load{}", mode.len()), "1.30")?;
+    let (stays, _) = cluster.pods()?.into_iter().next().ok_or("no pods")?;
+    let mut talk = loop {
+        let mut talk = Conversation::open(&cluster, "10.1.10.9:30080")?;
+        if talk.ask()? == stays {
+            break talk;
+        }
+    };
+    let loads = [
+        Load::start(&cluster, "client", "http://10.1.10.9:30080")?,
+        Load::start(&cluster, &format!("default/{stays}"), "http://10.96.7.1")?,
+    ];
+    let failing = cluster.pods()?.pop().ok_or("no pods")?.0;
+    let steps: &[&[&str]] = &[
+        &["scale", "deploy/web", "--replicas", "9"],
+        &["ready", "--not", &failing],
+        &["scale", "deploy/web", "--replicas", "2"],
+        &["scale", "deploy/web", "--replicas", "6"],
+        &["delete", "svc", "near"],
+        &["delete", "node", "node-2"],
+        &["scale", "deploy/web", "--replicas", "1"],
+    ];
+    for step in steps {
+        cluster.prints(step)?;
+        let now: Vec<String> = cluster.pods()?.into_iter().map(|(pod, _)| pod).collect();
+        for load in &loads {
+            let after = load.goes_on(15)?;
+            let lost: Vec<String> = load.lines().into_iter().filter(|line| !line.starts_with("web-")).collect();
+            if !lost.is_empty() {
+                return Err(format!("{step:?}: {} of {} requests: {}", lost.len(), load.lines().len(), lost[0]).into());
+            }
+            // The first may have been under way while it changed.
+            if let Some(wrong) = after[1..].iter().find(|pod| !now.contains(pod)) {
+                return Err(format!("{step:?}: {wrong} answers, and there are {now:?}").into());
+            }
+        }
+        if talk.ask()? != stays {
+            return Err(format!("{step:?}: the connection to {stays} went elsewhere").into());
+        }
+    }
+    Ok(())
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let lacking = || {
+        let lacks = |tool: &&&str| Command::new(tool).arg("--version").output().is_err();
+        ["curl", "socat", "conntrack"].iter().find(lacks).map(|tool| format!("no {tool}"))
+    };
+    let missing = kernel::not_root().or_else(lacking);
+    let mut trials = Vec::new();
+    for version in ["1.20", "1.30"] {
+        let title = format!("{version}: datagrams move with endpoints, connections stay");
+        trials.push(kernel::trial(title, missing.clone(), move || datagrams_move_and_connections_stay(version)));
+        let title = format!("{version}: load balancers are answered");
+        trials.push(kernel::trial(title, missing.clone(), move || load_balancers_are_answered(version)));
+    }
+    for mode in ["calico-ipip", "flannel-vxlan"] {
+        let title = format!("{mode}: nothing is lost under load");
+        trials.push(kernel::trial(title, missing.clone(), move || nothing_is_lost_under_load(mode)));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
