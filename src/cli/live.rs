@@ -9,7 +9,6 @@ use super::{orders, print, session};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Lock, Phase, Record};
 use crate::kernel::{change, features, process, restore};
-use crate::plan::Plan;
 use crate::topology::Edit;
 use crate::{agent, cni};
 

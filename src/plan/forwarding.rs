@@ -116,8 +116,8 @@ mod tests {
         }
     }
 
-    fn words(before: &[Forwarding], after: &[Forwarding]) -> Vec<String> {
-        stale(before, after).iter().map(Entries::to_string).collect()
+    fn words<const B: usize, const A: usize>(before: [&Forwarding; B], after: [&Forwarding; A]) -> Vec<String> {
+        stale(&before.map(Clone::clone), &after.map(Clone::clone)).iter().map(Entries::to_string).collect()
     }
 
     const OLD: Forgets = Forgets { new_port: true, first_endpoint: false };
@@ -127,33 +127,33 @@ mod tests {
     fn an_endpoint_that_goes_is_forgotten_for_every_way_to_it() {
         let (two, one) = (dns(&["10.0.0.1:53", "10.0.0.2:53"], NEW), dns(&["10.0.0.2:53"], NEW));
         assert_eq!(
-            words(&[two.clone()], &[one.clone()]),
+            words([&two], [&one]),
             [
                 "-p udp --dport 30053 --dst-nat 10.0.0.1",
                 "-p udp --orig-dst 10.1.10.77 --dst-nat 10.0.0.1",
                 "-p udp --orig-dst 10.96.0.10 --dst-nat 10.0.0.1",
             ]
         );
-        assert_eq!(words(&[one], &[two.clone()]), Vec::<String>::new(), "an endpoint more");
-        assert_eq!(words(&[two.clone()], &[two]), Vec::<String>::new(), "nothing changed");
+        assert_eq!(words([&one], [&two]), Vec::<String>::new(), "an endpoint more");
+        assert_eq!(words([&two], [&two]), Vec::<String>::new(), "nothing changed");
     }
 
     #[test]
     fn a_first_endpoint_ends_what_led_nowhere() {
         let (none, one) = (|forgets| dns(&[], forgets), |forgets| dns(&["10.0.0.2:53"], forgets));
         let addresses = ["-p udp --orig-dst 10.1.10.77", "-p udp --orig-dst 10.96.0.10"];
-        assert_eq!(words(&[none(OLD)], &[one(OLD)]), addresses);
-        assert_eq!(words(&[none(NEW)], &[one(NEW)])[0], "-p udp --dport 30053");
-        assert_eq!(words(&[], &[none(OLD)]), ["-p udp --dport 30053"], "the port is bound");
-        assert_eq!(words(&[], &[none(NEW)]), Vec::<String>::new());
+        assert_eq!(words([&none(OLD)], [&one(OLD)]), addresses);
+        assert_eq!(words([&none(NEW)], [&one(NEW)])[0], "-p udp --dport 30053");
+        assert_eq!(words([], [&none(OLD)]), ["-p udp --dport 30053"], "the port is bound");
+        assert_eq!(words([], [&none(NEW)]), Vec::<String>::new());
     }
 
     #[test]
     fn of_a_service_that_goes_only_the_cluster_address_is_forgotten() {
-        assert_eq!(words(&[dns(&["10.0.0.2:53"], NEW)], &[]), ["-p udp --orig-dst 10.96.0.10"]);
+        assert_eq!(words([&dns(&["10.0.0.2:53"], NEW)], []), ["-p udp --orig-dst 10.96.0.10"]);
         let sctp = Forwarding { protocol: 132, ..dns(&["10.0.0.2:53"], OLD) };
-        assert_eq!(words(&[sctp.clone()], &[]), Vec::<String>::new());
+        assert_eq!(words([&sctp], []), Vec::<String>::new());
         let none = Forwarding { endpoints: Vec::new(), ..sctp.clone() };
-        assert_eq!(words(&[sctp], &[none])[0], "-p 132 --dport 30053 --dst-nat 10.0.0.2");
+        assert_eq!(words([&sctp], [&none])[0], "-p 132 --dport 30053 --dst-nat 10.0.0.2");
     }
 }
