@@ -9,6 +9,7 @@
 mod kernel;
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::UdpSocket;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -102,8 +103,33 @@ impl Cluster {
 
     /// The pod that answers a datagram of the client's from this port of its own.
     fn asks_by_udp(&self, own: u16, to: &str) -> Result<String, Failed> {
-        let line = format!("printf hello | socat -t 0.5 - UDP4:{to},sourceport={own},reuseaddr");
-        Ok(self.run("client", &line)?.trim().to_owned())
+        let netns = std::fs::File::open(format!("/run/netns/{}", self.netns("client")))?;
+        let ask = || -> std::io::Result<String> {
+            let socket = UdpSocket::bind(("0.0.0.0", own))?;
+            socket.set_read_timeout(Some(kernel::patience(Duration::from_secs(5))))?;
+            socket.connect(to)?;
+            socket.send(b"hello")?;
+            let mut answer = [0; 512];
+            let length = socket.recv(&mut answer)?;
+            Ok(String::from_utf8_lossy(&answer[..length]).trim().to_owned())
+        };
+        let asked = minik::kernel::netns::inside(&netns, ask).map_err(|e| e.to_string())?;
+        asked.map_err(|e| format!("{to} from port {own}: {e}{}", overflows()).into())
+    }
+}
+
+/// What else can lose packets: the table of neighbours is one for the whole machine, and others fill it, too.
+fn overflows() -> String {
+    let text = std::fs::read_to_string("/proc/net/stat/arp_cache").unwrap_or_default();
+    let full = text
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().last())
+        .any(|count| u64::from_str_radix(count, 16).is_ok_and(|count| count > 0));
+    if full {
+        "\n(the machine's table of neighbours has been full: net.ipv4.neigh.default.gc_thresh3)".into()
+    } else {
+        String::new()
     }
 }
 
@@ -355,7 +381,8 @@ fn nothing_is_lost_under_load(mode: &'static str) -> Result<(), Failed> {
             let after = load.goes_on(15)?;
             let lost: Vec<String> = load.lines().into_iter().filter(|line| !line.starts_with("web-")).collect();
             if !lost.is_empty() {
-                return Err(format!("{step:?}: {} of {} requests: {}", lost.len(), load.lines().len(), lost[0]).into());
+                let all = load.lines().len();
+                return Err(format!("{step:?}: {} of {all} requests: {}{}", lost.len(), lost[0], overflows()).into());
             }
             // The first may have been under way while it changed.
             if let Some(wrong) = after[1..].iter().find(|pod| !now.contains(pod)) {
