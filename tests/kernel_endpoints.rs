@@ -8,15 +8,16 @@
 
 mod kernel;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, Failed};
+use kernel::lab::Cluster;
+use kernel::{Outcome, checked, words};
+use libtest_mimic::Arguments;
 use serde_json::Value;
-
-const MINIK: &str = env!("CARGO_BIN_EXE_minik");
 
 /// Pods that answer with their names by TCP and UDP, and their Services.
 const OBJECTS: &str = "
@@ -55,67 +56,37 @@ spec:
   ports: [{port: 80, targetPort: 9376, nodePort: 30081}]
 ";
 
-/// A cluster with these Services. Removed when dropped.
-struct Cluster {
-    name: String,
+/// A cluster with these Services, healed as for users.
+fn up(mode: &str, tag: &str, version: &str) -> Result<Cluster, String> {
+    let cluster = Cluster::named(tag).healing();
+    let text = cluster.minik(&["show", mode])?;
+    let text = text.replacen("\nspec:\n", &format!("\nspec:\n  proxy: {{version: \"{version}\"}}\n"), 1);
+    checked("minik up -", &cluster.fed(&["up", "-"], &(text + OBJECTS))?).map(|_| cluster)
 }
 
-impl Cluster {
-    fn up(mode: &str, tag: &str, version: &str) -> Result<Cluster, Failed> {
-        let cluster = Cluster { name: format!("svcep{}{tag}", std::process::id()) };
-        let file = tempfile::NamedTempFile::with_suffix(".yaml")?;
-        let text = String::from_utf8(Command::new(MINIK).args(["show", mode]).output()?.stdout)?;
-        let text = text.replacen("\nspec:\n", &format!("\nspec:\n  proxy: {{version: \"{version}\"}}\n"), 1);
-        std::fs::write(file.path(), text + OBJECTS)?;
-        cluster.prints(&["up", &file.path().display().to_string()]).map(|_| cluster)
-    }
+/// Names of the pods of `web`, and their nodes.
+fn pods(cluster: &Cluster) -> Result<Vec<(String, String)>, String> {
+    let list: Value = serde_json::from_str(&cluster.minik(&["get", "pods", "-o", "json"])?).map_err(words)?;
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = list["items"].as_array().ok_or("no items")?;
+    let pods = all.iter().map(|pod| (word(&pod["metadata"]["name"]), word(&pod["spec"]["nodeName"])));
+    Ok(pods.filter(|(name, _)| name.starts_with("web-")).collect())
+}
 
-    fn minik(&self, arguments: &[&str]) -> Result<Output, Failed> {
-        Ok(Command::new(MINIK).args(["-c", &self.name]).args(arguments).output()?)
-    }
-
-    fn prints(&self, arguments: &[&str]) -> Result<String, Failed> {
-        let output = self.minik(arguments)?;
-        if !output.status.success() {
-            return Err(said(&arguments.join(" "), &output));
-        }
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    fn netns(&self, ns: &str) -> String {
-        minik::names::netns(&self.name, ns)
-    }
-
-    /// What a command line in one of its namespaces prints.
-    fn run(&self, ns: &str, line: &str) -> Result<String, Failed> {
-        let output = Command::new("ip").args(["netns", "exec", &self.netns(ns), "sh", "-ec", line]).output()?;
-        if output.status.success() { Ok(String::from_utf8(output.stdout)?) } else { Err(said(line, &output)) }
-    }
-
-    /// Names of the pods of `web`, and their nodes.
-    fn pods(&self) -> Result<Vec<(String, String)>, Failed> {
-        let list: Value = serde_json::from_str(&self.prints(&["get", "pods", "-o", "json"])?)?;
-        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let all = list["items"].as_array().ok_or("no items")?;
-        let pods = all.iter().map(|pod| (word(&pod["metadata"]["name"]), word(&pod["spec"]["nodeName"])));
-        Ok(pods.filter(|(name, _)| name.starts_with("web-")).collect())
-    }
-
-    /// The pod that answers a datagram of the client's from this port of its own.
-    fn asks_by_udp(&self, own: u16, to: &str) -> Result<String, Failed> {
-        let netns = std::fs::File::open(format!("/run/netns/{}", self.netns("client")))?;
-        let ask = || -> std::io::Result<String> {
-            let socket = UdpSocket::bind(("0.0.0.0", own))?;
-            socket.set_read_timeout(Some(kernel::patience(Duration::from_secs(5))))?;
-            socket.connect(to)?;
-            socket.send(b"hello")?;
-            let mut answer = [0; 512];
-            let length = socket.recv(&mut answer)?;
-            Ok(String::from_utf8_lossy(&answer[..length]).trim().to_owned())
-        };
-        let asked = minik::kernel::netns::inside(&netns, ask).map_err(|e| e.to_string())?;
-        asked.map_err(|e| format!("{to} from port {own}: {e}{}", overflows()).into())
-    }
+/// The pod that answers a datagram of the client's from this port of its own.
+fn asks_by_udp(cluster: &Cluster, own: u16, to: &str) -> Result<String, String> {
+    let netns = File::open(format!("/run/netns/{}", cluster.netns("client"))).map_err(words)?;
+    let ask = || -> std::io::Result<String> {
+        let socket = UdpSocket::bind(("0.0.0.0", own))?;
+        socket.set_read_timeout(Some(kernel::patience(Duration::from_secs(5))))?;
+        socket.connect(to)?;
+        socket.send(b"hello")?;
+        let mut answer = [0; 512];
+        let length = socket.recv(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer[..length]).trim().to_owned())
+    };
+    let asked = minik::kernel::netns::inside(&netns, ask).map_err(words)?;
+    asked.map_err(|e| format!("{to} from port {own}: {e}{}", overflows()))
 }
 
 /// What else can lose packets: the table of neighbours is one for the whole machine, and others fill it, too.
@@ -156,24 +127,25 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn open(cluster: &Cluster, to: &str) -> Result<Conversation, Failed> {
+    fn open(cluster: &Cluster, to: &str) -> Result<Conversation, String> {
         let mut socat = Command::new("ip")
             .args(["netns", "exec", &cluster.netns("client"), "socat", "-T", "60", "-", &format!("TCP4:{to}")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .spawn()?;
+            .spawn()
+            .map_err(words)?;
         let to = socat.stdin.take().ok_or("no stdin")?;
         let from = BufReader::new(socat.stdout.take().ok_or("no stdout")?);
         Ok(Conversation { socat, to, from })
     }
 
     /// Asks once and gives the pod's name.
-    fn ask(&mut self) -> Result<String, Failed> {
-        self.to.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    fn ask(&mut self) -> Result<String, String> {
+        self.to.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").map_err(words)?;
         loop {
             let mut line = String::new();
-            if self.from.read_line(&mut line)? == 0 {
-                return Err("the connection has ended".into());
+            if self.from.read_line(&mut line).map_err(words)? == 0 {
+                return Err("the connection has ended");
             }
             if line.starts_with("web-") {
                 return Ok(line.trim().to_owned());
@@ -191,27 +163,29 @@ impl Drop for Conversation {
 }
 
 /// A client's datagrams from one port go to one pod, until that fails its readiness; its connections stay there.
-fn datagrams_move_and_connections_stay(version: &'static str) -> Result<(), Failed> {
-    let cluster = Cluster::up("calico-bgp", &format!("udp{}", version.replace('.', "")), version)?;
+fn datagrams_move_and_connections_stay(version: &'static str) -> Outcome {
+    let cluster = up("calico-bgp", &format!("udp{}", version.replace('.', "")), version)?;
     let ways = [(40001, "10.1.10.9:30090"), (40002, "10.1.10.10:30090")];
     for (own, way) in ways {
-        let first = cluster.asks_by_udp(own, way)?;
-        if first != cluster.asks_by_udp(own, way)? {
-            return Err(format!("{way}: another pod for the same flow").into());
+        let first = asks_by_udp(&cluster, own, way)?;
+        if first != asks_by_udp(&cluster, own, way)? {
+            return Err(format!("{way}: another pod for the same flow"));
         }
         // Rules alone do not move it: that is why entries have to be removed.
         let chain = "C=$(iptables -t nat -S | grep -- '-A KUBE-SVC.*web:udp' | head -1 | cut -d' ' -f2)";
-        let pods = cluster.pods()?;
-        let other = &pods.iter().find(|(pod, _)| *pod != first).ok_or("no other pod")?.0;
-        let address = cluster.prints(&["get", "pod", other, "-o", "json"])?;
-        let address: Value = serde_json::from_str(&address)?;
+        let all = pods(&cluster)?;
+        let other = &all.iter().find(|(pod, _)| *pod != first).ok_or("no other pod")?.0;
+        let address = cluster.minik(&["get", "pod", other, "-o", "json"])?;
+        let address: Value = serde_json::from_str(&address).map_err(words)?;
         let address = address["status"]["podIP"].as_str().ok_or("no address")?;
         let node = if way.starts_with("10.1.10.9:") { "node-1" } else { "node-2" };
-        cluster.run(node, &format!("{chain}; iptables -t nat -I $C -p udp -j DNAT --to-destination {address}:9376"))?;
-        let moved = cluster.asks_by_udp(own, way)?;
-        cluster.run(node, &format!("{chain}; iptables -t nat -D $C -p udp -j DNAT --to-destination {address}:9376"))?;
+        cluster
+            .exec(node, &format!("{chain}; iptables -t nat -I $C -p udp -j DNAT --to-destination {address}:9376"))?;
+        let moved = asks_by_udp(&cluster, own, way)?;
+        cluster
+            .exec(node, &format!("{chain}; iptables -t nat -D $C -p udp -j DNAT --to-destination {address}:9376"))?;
         if moved != first {
-            return Err(format!("{way}: a rule moved the flow from {first} to {moved}: this test shows nothing").into());
+            return Err(format!("{way}: a rule moved the flow from {first} to {moved}: this test shows nothing"));
         }
         let mut talk = loop {
             let mut talk = Conversation::open(&cluster, "10.1.10.9:30080")?;
@@ -219,30 +193,30 @@ fn datagrams_move_and_connections_stay(version: &'static str) -> Result<(), Fail
                 break talk;
             }
         };
-        cluster.prints(&["ready", "--not", &first])?;
-        let entries = cluster.run(node, "conntrack -L -p udp --dport 30090 2>/dev/null || true")?;
+        cluster.minik(&["ready", "--not", &first])?;
+        let entries = cluster.exec(node, "conntrack -L -p udp --dport 30090 2>/dev/null || true")?;
         if entries.contains(&format!("sport={own}")) {
-            return Err(format!("{way}: still there:\n{entries}").into());
+            return Err(format!("{way}: still there:\n{entries}"));
         }
-        let second = cluster.asks_by_udp(own, way)?;
+        let second = asks_by_udp(&cluster, own, way)?;
         if second == first || !second.starts_with("web-") {
-            return Err(format!("{way}: {first} is not ready, and {second:?} answers").into());
+            return Err(format!("{way}: {first} is not ready, and {second:?} answers"));
         }
         if talk.ask()? != first {
-            return Err(format!("{way}: the connection to {first} went elsewhere").into());
+            return Err(format!("{way}: the connection to {first} went elsewhere"));
         }
-        cluster.prints(&["ready", &first])?;
-        if cluster.asks_by_udp(own, way)? != second {
-            return Err(format!("{way}: an endpoint more moved the flow").into());
+        cluster.minik(&["ready", &first])?;
+        if asks_by_udp(&cluster, own, way)? != second {
+            return Err(format!("{way}: an endpoint more moved the flow"));
         }
     }
     Ok(())
 }
 
 /// Code and body of a page, as curl gets it; the code is 000 if nobody answers.
-fn page(cluster: &Cluster, from: &str, url: &str) -> Result<(String, String, String), Failed> {
+fn page(cluster: &Cluster, from: &str, url: &str) -> Result<(String, String, String), String> {
     let line = format!("curl -s -m 5 -D - -o /tmp/{0}.body -w '%{{http_code}}' {url} || true", cluster.name);
-    let text = cluster.run(from, &format!("rm -f /tmp/{0}.body; {line}", cluster.name))?;
+    let text = cluster.exec(from, &format!("rm -f /tmp/{0}.body; {line}", cluster.name))?;
     let body = std::fs::read_to_string(format!("/tmp/{}.body", cluster.name)).unwrap_or_default();
     let _ = std::fs::remove_file(format!("/tmp/{}.body", cluster.name));
     let (headers, code) = text.split_at(text.len().saturating_sub(3));
@@ -250,11 +224,11 @@ fn page(cluster: &Cluster, from: &str, url: &str) -> Result<(String, String, Str
 }
 
 /// Load balancers ask nodes after a Service, and go by what they say.
-fn load_balancers_are_answered(version: &'static str) -> Result<(), Failed> {
-    let cluster = Cluster::up("flannel-host-gw", &format!("hc{}", version.replace('.', "")), version)?;
+fn load_balancers_are_answered(version: &'static str) -> Outcome {
+    let cluster = up("flannel-host-gw", &format!("hc{}", version.replace('.', "")), version)?;
     let newest = version == "1.30";
     let nodes = [("node-1", "10.1.10.9"), ("node-2", "10.1.10.10")];
-    let expect = |local: [usize; 2]| -> Result<(), Failed> {
+    let expect = |local: [usize; 2]| -> Outcome {
         for ((node, address), local) in nodes.iter().zip(local) {
             let (code, headers, body) = page(&cluster, "client", &format!("http://{address}:30900/any"))?;
             let wanted = if local > 0 { "200" } else { "503" };
@@ -268,37 +242,37 @@ fn load_balancers_are_answered(version: &'static str) -> Result<(), Failed> {
                 && headers.contains("x-content-type-options: nosniff")
                 && headers.contains(&format!("x-load-balancing-endpoint-weight: {local}")) == newest;
             if !right {
-                return Err(format!("{node}, {local} endpoints: {code}\n{headers}{body}").into());
+                return Err(format!("{node}, {local} endpoints: {code}\n{headers}{body}"));
             }
             let (own, _, body) = page(&cluster, "client", &format!("http://{address}:10256/healthz"))?;
             if own != "200" || !body.contains("lastUpdated") || body.contains("nodeEligible") != newest {
-                return Err(format!("{node}: kube-proxy says {own} {body}").into());
+                return Err(format!("{node}: kube-proxy says {own} {body}"));
             }
         }
         Ok(())
     };
     expect([2, 2])?;
-    let on = |node: &str| -> Result<Vec<String>, Failed> {
-        Ok(cluster.pods()?.into_iter().filter(|(_, on)| on == node).map(|(pod, _)| pod).collect())
+    let on = |node: &str| -> Result<Vec<String>, String> {
+        Ok(pods(&cluster)?.into_iter().filter(|(_, on)| on == node).map(|(pod, _)| pod).collect())
     };
     let there = on("node-2")?;
-    cluster.prints(&["ready", "--not", &there[0]])?;
+    cluster.minik(&["ready", "--not", &there[0]])?;
     expect([2, 1])?;
-    cluster.prints(&["ready", "--not", &there[1]])?;
+    cluster.minik(&["ready", "--not", &there[1]])?;
     expect([2, 0])?;
     let (refused, ..) = page(&cluster, "client", "http://10.1.10.10:30081/")?;
     if refused != "000" {
-        return Err(format!("node-2 has no endpoint, and answers {refused}").into());
+        return Err(format!("node-2 has no endpoint, and answers {refused}"));
     }
-    cluster.prints(&["agent", "restart"])?;
+    cluster.minik(&["agent", "restart"])?;
     expect([2, 0])?;
-    cluster.prints(&["ready", &there[0], &there[1]])?;
-    cluster.prints(&["scale", "deploy/web", "--replicas", "5"])?;
+    cluster.minik(&["ready", &there[0], &there[1]])?;
+    cluster.minik(&["scale", "deploy/web", "--replicas", "5"])?;
     let (one, two) = (on("node-1")?.len(), on("node-2")?.len());
     expect([one, two])?;
-    cluster.prints(&["delete", "svc", "near"])?;
+    cluster.minik(&["delete", "svc", "near"])?;
     let (gone, ..) = page(&cluster, "client", "http://10.1.10.9:30900/")?;
-    if gone == "000" { Ok(()) } else { Err(format!("the Service is gone, and its health check answers {gone}").into()) }
+    if gone == "000" { Ok(()) } else { Err(format!("the Service is gone, and its health check answers {gone}")) }
 }
 
 /// Requests that follow each other until dropped, and what came of them.
@@ -308,13 +282,16 @@ struct Load {
 }
 
 impl Load {
-    fn start(cluster: &Cluster, from: &str, url: &str) -> Result<Load, Failed> {
-        let directory = tempfile::tempdir()?;
+    fn start(cluster: &Cluster, from: &str, url: &str) -> Result<Load, String> {
+        let directory = tempfile::tempdir().map_err(words)?;
         let path = directory.path().display();
         let line = format!(
             "while [ ! -e {path}/stop ]; do curl -s -m 5 {url} >>{path}/log || echo \"failed: $?\" >>{path}/log; done"
         );
-        let shell = Command::new("ip").args(["netns", "exec", &cluster.netns(from), "sh", "-c", &line]).spawn()?;
+        let shell = Command::new("ip")
+            .args(["netns", "exec", &cluster.netns(from), "sh", "-c", &line])
+            .spawn()
+            .map_err(words)?;
         let load = Load { shell, directory };
         load.goes_on(20)?;
         Ok(load)
@@ -326,7 +303,7 @@ impl Load {
     }
 
     /// Waits for so many more requests, and gives them.
-    fn goes_on(&self, more: usize) -> Result<Vec<String>, Failed> {
+    fn goes_on(&self, more: usize) -> Result<Vec<String>, String> {
         let (before, deadline) = (self.lines().len(), Instant::now() + kernel::patience(Duration::from_secs(30)));
         loop {
             let lines = self.lines();
@@ -334,7 +311,7 @@ impl Load {
                 return Ok(lines[before..].to_vec());
             }
             if Instant::now() > deadline {
-                return Err(format!("{} of {more} requests within the deadline", lines.len() - before).into());
+                return Err(format!("{} of {more} requests within the deadline", lines.len() - before));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -351,9 +328,9 @@ impl Drop for Load {
 
 /// Pods come, fail, go, and a node goes, while somebody asks without a pause: no request is lost, and a connection to a
 /// pod that stays goes on.
-fn nothing_is_lost_under_load(mode: &'static str) -> Result<(), Failed> {
-    let cluster = Cluster::up(mode, &format!("load{}", mode.len()), "1.30")?;
-    let (stays, _) = cluster.pods()?.into_iter().next().ok_or("no pods")?;
+fn nothing_is_lost_under_load(mode: &'static str) -> Outcome {
+    let cluster = up(mode, &format!("load{}", mode.len()), "1.30")?;
+    let (stays, _) = pods(&cluster)?.into_iter().next().ok_or("no pods")?;
     let mut talk = loop {
         let mut talk = Conversation::open(&cluster, "10.1.10.9:30080")?;
         if talk.ask()? == stays {
@@ -364,7 +341,7 @@ fn nothing_is_lost_under_load(mode: &'static str) -> Result<(), Failed> {
         Load::start(&cluster, "client", "http://10.1.10.9:30080")?,
         Load::start(&cluster, &format!("default/{stays}"), "http://10.96.7.1")?,
     ];
-    let failing = cluster.pods()?.pop().ok_or("no pods")?.0;
+    let failing = pods(&cluster)?.pop().ok_or("no pods")?.0;
     let steps: &[&[&str]] = &[
         &["scale", "deploy/web", "--replicas", "9"],
         &["ready", "--not", &failing],
@@ -375,22 +352,22 @@ fn nothing_is_lost_under_load(mode: &'static str) -> Result<(), Failed> {
         &["scale", "deploy/web", "--replicas", "1"],
     ];
     for step in steps {
-        cluster.prints(step)?;
-        let now: Vec<String> = cluster.pods()?.into_iter().map(|(pod, _)| pod).collect();
+        cluster.minik(step)?;
+        let now: Vec<String> = pods(&cluster)?.into_iter().map(|(pod, _)| pod).collect();
         for load in &loads {
             let after = load.goes_on(15)?;
             let lost: Vec<String> = load.lines().into_iter().filter(|line| !line.starts_with("web-")).collect();
             if !lost.is_empty() {
                 let all = load.lines().len();
-                return Err(format!("{step:?}: {} of {all} requests: {}{}", lost.len(), lost[0], overflows()).into());
+                return Err(format!("{step:?}: {} of {all} requests: {}{}", lost.len(), lost[0], overflows()));
             }
             // The first may have been under way while it changed.
             if let Some(wrong) = after[1..].iter().find(|pod| !now.contains(pod)) {
-                return Err(format!("{step:?}: {wrong} answers, and there are {now:?}").into());
+                return Err(format!("{step:?}: {wrong} answers, and there are {now:?}"));
             }
         }
         if talk.ask()? != stays {
-            return Err(format!("{step:?}: the connection to {stays} went elsewhere").into());
+            return Err(format!("{step:?}: the connection to {stays} went elsewhere"));
         }
     }
     Ok(())
@@ -398,21 +375,17 @@ fn nothing_is_lost_under_load(mode: &'static str) -> Result<(), Failed> {
 
 fn main() {
     let arguments = Arguments::from_args();
-    let lacking = || {
-        let lacks = |tool: &&&str| Command::new(tool).arg("--version").output().is_err();
-        ["curl", "socat", "conntrack"].iter().find(lacks).map(|tool| format!("no {tool}"))
-    };
-    let missing = kernel::not_root().or_else(lacking);
+    let missing = kernel::not_root().or_else(|| kernel::lacking(&["curl", "socat", "conntrack"]));
     let mut trials = Vec::new();
     for version in ["1.20", "1.30"] {
         let title = format!("{version}: datagrams move with endpoints, connections stay");
-        trials.push(kernel::trial(title, missing.clone(), move || datagrams_move_and_connections_stay(version)));
+        trials.push(kernel::trial(title, missing.clone(), move || Ok(datagrams_move_and_connections_stay(version)?)));
         let title = format!("{version}: load balancers are answered");
-        trials.push(kernel::trial(title, missing.clone(), move || load_balancers_are_answered(version)));
+        trials.push(kernel::trial(title, missing.clone(), move || Ok(load_balancers_are_answered(version)?)));
     }
     for mode in ["calico-ipip", "flannel-vxlan"] {
         let title = format!("{mode}: nothing is lost under load");
-        trials.push(kernel::trial(title, missing.clone(), move || nothing_is_lost_under_load(mode)));
+        trials.push(kernel::trial(title, missing.clone(), move || Ok(nothing_is_lost_under_load(mode)?)));
     }
     libtest_mimic::run(&arguments, trials).exit();
 }

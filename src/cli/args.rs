@@ -197,7 +197,7 @@ pub enum Command {
     Doctor,
     /// List the built-in topologies.
     #[command(after_help = "Example: minik topologies")]
-    Topologies,
+    Topologies(TopologiesArgs),
     /// Print a built-in topology's file.
     #[command(after_help = "Example: minik show calico-ipip > my.yaml && minik up my.yaml")]
     Show(ShowArgs),
@@ -337,10 +337,18 @@ pub enum PlanForm {
     Shell,
 }
 
+/// The arguments of `topologies`.
+#[derive(Debug, Args)]
+pub struct TopologiesArgs {
+    /// List the built-in manifests, which `apply -f`, `up` and `show` take by their names.
+    #[arg(long, env = "MINIK_MANIFESTS")]
+    pub manifests: bool,
+}
+
 /// The arguments of `show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The topology.
+    /// The topology, or the manifest.
     #[arg(value_name = "NAME")]
     pub name: String,
 }

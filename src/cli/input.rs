@@ -1,13 +1,13 @@
-//! Reading what a topology argument names: a built-in topology, a file, or the standard input.
+//! Reading what an argument for a topology or manifest names: a built-in one, a file, or the standard input.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
-use crate::topology::{SOURCE_BYTES_MAX, Source, builtin};
+use crate::topology::{SOURCE_BYTES_MAX, Source, builtin, examples};
 
-/// The text behind a topology argument: `-` is the standard input, a built-in's name the built-in, everything
+/// The text behind such an argument: `-` is the standard input, a built-in's name the built-in, everything
 /// else a file. A file of a built-in's name needs a path: `./calico-ipip`.
 ///
 /// # Errors
@@ -17,6 +17,9 @@ pub fn read(argument: &str) -> Result<Source> {
     if argument == "-" {
         let bytes = bounded(io::stdin()).map_err(|e| Error::io("cannot read the standard input", e))?;
         return Source::from_bytes("<stdin>", small_enough("<stdin>", bytes)?);
+    }
+    if let Some(example) = examples::find(argument) {
+        return Ok(example.source());
     }
     let builtin = builtin::find(argument);
     if let Ok(builtin) = builtin {

@@ -93,7 +93,7 @@ fn dispatch(command: &Command, globals: &Globals) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(args, globals),
         Command::Probe(args) => probe::run(args, globals),
         Command::Doctor => doctor::run(globals),
-        Command::Topologies => topologies::list(globals),
+        Command::Topologies(args) => topologies::list(args, globals),
         Command::Show(args) => topologies::show(args),
         Command::Schema => topologies::schema(),
         Command::Completions(args) => completions::run(args),

@@ -4,16 +4,27 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::args::{Globals, ShowArgs};
+use super::args::{Globals, ShowArgs, TopologiesArgs};
 use super::print::{self, Listing, Row, column};
 use crate::error::Result;
-use crate::topology::{self, builtin};
+use crate::topology::{self, builtin, examples};
 
-/// Lists the built-in topologies.
+/// Lists the built-in topologies, or the manifests.
 ///
 /// # Errors
 /// If the list cannot be written.
-pub fn list(globals: &Globals) -> Result<ExitCode> {
+pub fn list(args: &TopologiesArgs, globals: &Globals) -> Result<ExitCode> {
+    if args.manifests {
+        let rows = examples::ALL.iter().map(|example| Row {
+            namespace: None,
+            name: example.name.to_owned(),
+            cells: vec![example.name.to_owned(), example.description.to_owned()],
+            object: json!({ "name": example.name, "file": example.file, "description": example.description }),
+        });
+        let columns = vec![column("NAME"), column("DESCRIPTION")];
+        let listing = Listing { kind: "manifest", columns, rows: rows.collect(), like_calicoctl: false };
+        return print::text(&listing.render(globals.output, false, false)?).map(|()| ExitCode::SUCCESS);
+    }
     let rows = builtin::ALL.iter().map(|builtin| Row {
         namespace: None,
         name: builtin.name.to_owned(),
@@ -25,12 +36,16 @@ pub fn list(globals: &Globals) -> Result<ExitCode> {
     print::text(&listing.render(globals.output, false, false)?).map(|()| ExitCode::SUCCESS)
 }
 
-/// Prints the file of a built-in topology.
+/// Prints the file of a built-in topology or manifest.
 ///
 /// # Errors
 /// If there is none of that name.
 pub fn show(args: &ShowArgs) -> Result<ExitCode> {
-    print::text(builtin::find(&args.name)?.text).map(|()| ExitCode::SUCCESS)
+    let text = match examples::find(&args.name) {
+        Some(example) => example.text,
+        None => builtin::find(&args.name)?.text,
+    };
+    print::text(text).map(|()| ExitCode::SUCCESS)
 }
 
 /// Prints the JSON Schema of topology files.

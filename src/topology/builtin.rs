@@ -1,7 +1,8 @@
-//! The topologies that are part of the binary: the files of topologies/, each the name of its mode.
+//! The topologies that are part of the binary: the files of topologies/, each the name of its mode. The manifests beside
+//! them are in [`examples`].
 
 use super::complaint::{nearest, quote};
-use super::{Mode, Source};
+use super::{Mode, Source, examples};
 use crate::error::{Error, Kind, Result};
 
 /// A topology that is part of the binary.
@@ -126,7 +127,8 @@ pub fn find(name: &str) -> Result<&'static Builtin> {
     ALL.iter().find(|builtin| builtin.name == name).ok_or_else(|| {
         let names: Vec<&str> = ALL.iter().map(|builtin| builtin.name).collect();
         let error = Error::new(Kind::Usage, format!("there is no built-in topology {}", quote(name)));
-        match nearest(name, names.iter().copied()) {
+        let manifests = examples::ALL.iter().map(|example| example.name);
+        match nearest(name, names.iter().copied().chain(manifests)) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
             None => error.hint(format!("choose one of {}, or give a file's path", names.join(", "))),
         }

@@ -12,6 +12,7 @@ mod documents;
 mod edits;
 mod embedded;
 mod endpoint_slices;
+pub mod examples;
 mod fields;
 mod flannel;
 mod ip_pool;
