@@ -104,21 +104,6 @@ fn overflows() -> String {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        match self.minik(&["down"]) {
-            Ok(down) if down.status.success() => {}
-            Ok(down) => eprintln!("{}", said("down", &down).message().unwrap_or_default()),
-            Err(error) => eprintln!("cannot remove {}: {}", self.name, error.message().unwrap_or_default()),
-        }
-    }
-}
-
-fn said(what: &str, output: &Output) -> Failed {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{what}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr)).into()
-}
-
 /// A connection of a client that stays open from one request to the next.
 struct Conversation {
     socat: Child,
@@ -145,7 +130,7 @@ impl Conversation {
         loop {
             let mut line = String::new();
             if self.from.read_line(&mut line).map_err(words)? == 0 {
-                return Err("the connection has ended");
+                return Err("the connection has ended".to_owned());
             }
             if line.starts_with("web-") {
                 return Ok(line.trim().to_owned());
