@@ -29,6 +29,8 @@ pub(super) struct HostLocal {
     leases: Vec<Lease>,
     /// The address that a new pod got last.
     last: Option<Ipv4Addr>,
+    /// The address that a pod got last before this plan, which may be gone.
+    before: Option<Ipv4Addr>,
     /// The addresses in use, those first that pods of a live cluster have; none before the first pod asks.
     taken: Option<BTreeSet<Ipv4Addr>>,
 }
@@ -53,7 +55,16 @@ impl HostLocal {
         }
         let last = Ipv4Addr::from(u32::from(subnet.broadcast()) - 1);
         let gateway = gateway(subnet).addr();
-        Ok(HostLocal { network, subnet, gateway, range: (gateway, last), leases: Vec::new(), last: None, taken: None })
+        Ok(HostLocal {
+            network,
+            subnet,
+            gateway,
+            range: (gateway, last),
+            leases: Vec::new(),
+            last: None,
+            before: None,
+            taken: None,
+        })
     }
 
     /// A pool of a part of a subnet in which others are too: of the hosts of `range`, with the subnet's own gateway.
@@ -61,7 +72,7 @@ impl HostLocal {
         let mut hosts = range.hosts();
         let first = hosts.next().unwrap_or(range.addr());
         let range = (first, hosts.last().unwrap_or(first));
-        HostLocal { network, subnet, gateway, range, leases: Vec::new(), last: None, taken: None }
+        HostLocal { network, subnet, gateway, range, leases: Vec::new(), last: None, before: None, taken: None }
     }
 
     /// `rangeStart` and `rangeEnd`.
@@ -79,6 +90,7 @@ impl HostLocal {
     /// # Errors
     /// `Topology` if there is none left, in the plugin's words.
     pub(super) fn allocate(&mut self, cluster: &Cluster, pod: &Pod, interface: &'static str) -> Result<Ipv4Net> {
+        self.before = self.before.or_else(|| cluster.memory.last_reserved.get(&pod.node).copied());
         let address = match self.kept_by(cluster, pod) {
             Some(address) => address,
             None => {
@@ -133,7 +145,9 @@ impl HostLocal {
     /// The files of the pool: one for each address (container and interface in two lines, without an end to the last),
     /// the address that was handed out last, and the lock. None before the first pod.
     pub(super) fn files(&self) -> Vec<File> {
-        let Some(last) = self.last.or_else(|| self.leases.last().map(|lease| lease.address)) else { return Vec::new() };
+        let newest = self.leases.last().map(|lease| lease.address);
+        let known = self.before.filter(|address| self.has(*address));
+        let Some(last) = newest.and(self.last.or(known).or(newest)) else { return Vec::new() };
         let path = |name: &str| format!("{DIRECTORY}/{}/{name}", self.network);
         let lease = |lease: &Lease| {
             File::new(path(&lease.address.to_string()), format!("{}\r\n{}", lease.container, lease.interface))
