@@ -46,7 +46,7 @@ impl Lab {
         self.no_drift()
     }
 
-    /// The index of every link of every namespace.
+    /// The index of every link of every namespace, those left out that modules such as ipip put there.
     fn indexes(&self) -> Result<BTreeMap<String, String>, String> {
         let mut all = BTreeMap::new();
         for ns in &self.plan.namespaces {
@@ -54,6 +54,9 @@ impl Lab {
                 let mut parts = line.splitn(3, ": ");
                 let (index, link) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
                 let link = link.split('@').next().unwrap_or_default();
+                if ns.link(link).is_none() {
+                    continue;
+                }
                 all.insert(format!("{} {link}", ns.name), index.to_owned());
             }
         }

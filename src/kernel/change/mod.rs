@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
 use super::maker::{Maker, Site};
 use super::netlink::{Batch, Rtnetlink};
@@ -257,20 +257,30 @@ fn remove_links(kept: &mut [Kept<'_>]) -> Result<()> {
     })
 }
 
-/// Removes all links of a namespace that go, in one call. One may have gone with its other end.
+/// Removes all links of a namespace that go, in one call. One may have gone with its other end. The ipip module's own
+/// device cannot be removed, and the kernel does not say so: it is left as the module makes it, down and in no group.
 fn remove_doomed(one: &mut Kept<'_>) -> Result<()> {
     const GONE: &[i32] = &[libc::ENODEV];
     let mut batch = Batch::default();
+    let mut unhurt = Batch::default();
     for link in one.live.links.iter().filter(|link| one.doomed.contains(&link.name)) {
         let mut message = LinkMessage::default();
         message.header.index = link.index;
         message.attributes.push(LinkAttribute::Group(DOOMED));
         batch.push_tolerant(Message::SetLink(message), 0, format!("remove link {}", link.name), GONE);
+        if one.before.link(&link.name).is_some_and(|before| before.kind == LinkKind::Ipip) {
+            let mut message = LinkMessage::default();
+            message.header.index = link.index;
+            message.header.change_mask = LinkFlags::Up;
+            message.attributes.push(LinkAttribute::Group(0));
+            unhurt.push_tolerant(Message::SetLink(message), 0, format!("set link {} down", link.name), GONE);
+        }
     }
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::Group(DOOMED));
     batch.push_tolerant(Message::DelLink(message), 0, "remove links", GONE);
-    one.fresh.rtnetlink.send(batch)
+    one.fresh.rtnetlink.send(batch)?;
+    one.fresh.rtnetlink.send(unhurt)
 }
 
 fn remove_namespaces(cluster: &str, gone: &[&Namespace]) -> Result<()> {
