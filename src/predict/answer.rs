@@ -8,7 +8,7 @@ use super::neighbour::Place;
 use super::netfilter::Chances;
 use super::told::Told;
 use super::walk::{Carried, Outcome, Split, Walker};
-use super::{End, Event, Flow, Journey, Leg, Origin, Port, Purpose, settings};
+use super::{End, Event, Flow, Journey, Leg, Origin, Port, Purpose, Reason, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{
     Ethernet, IP_HEADER, IPV6_HEADER, Icmp, Ip, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, Packet,
@@ -100,6 +100,12 @@ fn close(
 ) -> Result<Option<Next>> {
     let hops = std::mem::take(&mut walker.hops);
     let (end, next) = match outcome {
+        Outcome::Delivered { namespace: name, carried }
+            if purpose == Purpose::Answer && is_a_strangers(&carried, flow) =>
+        {
+            let from = carried.outer()?.src;
+            (End::Dropped { namespace: name, reason: Reason::NotAsked(from) }, None)
+        }
         Outcome::Delivered { namespace: name, carried } => {
             let ttl = settings::default_ttl(namespace(walker.wiring.plan, &name)?, carried.packet.is_v6());
             let answer = (purpose == Purpose::Request).then(|| answer(&carried.packet, flow.port, ttl)).flatten();
@@ -127,6 +133,13 @@ fn close(
     };
     legs.push(Leg { purpose, hops, end });
     Ok(next)
+}
+
+/// Whether an answer of UDP or TCP comes from another address than was asked: it is for no socket of the asker's. So ends
+/// what nobody translates back.
+fn is_a_strangers(answer: &Carried, flow: &Flow) -> bool {
+    let addressed = matches!(answer.packet.transport, Transport::Udp { .. } | Transport::Tcp { .. });
+    addressed && answer.packet.outer().map(|ip| ip.src) != flow.packet.outer().map(|ip| ip.dst)
 }
 
 /// What a Linux host says to a packet that reached it.

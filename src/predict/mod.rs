@@ -217,6 +217,8 @@ pub enum Reason {
     NoPeer(IpAddr),
     /// No address to send from.
     NoSource(String),
+    /// An answer from an address that was not asked.
+    NotAsked(IpAddr),
 }
 
 impl fmt::Display for Reason {
@@ -242,6 +244,9 @@ impl fmt::Display for Reason {
             Reason::NoTunnel => f.write_str("no tunnel device takes it"),
             Reason::NoFdb { mac, interface } => write!(f, "no FDB entry for {mac} on {interface}"),
             Reason::NoPeer(address) => write!(f, "no node is known for {address}"),
+            Reason::NotAsked(from) => {
+                write!(f, "an answer from {from}, which was not asked: nobody has translated it back")
+            }
             Reason::NoSource(interface) => write!(f, "no source address for {interface}"),
         }
     }
