@@ -7,7 +7,7 @@ use minik::kernel::{apply, drift, host, remove, state};
 use minik::plan::Plan;
 use minik::plan::facts::Drift;
 
-use super::{Outcome, shell, words};
+use super::{Outcome, shell, until, words};
 
 /// A cluster of these namespaces that is removed when the test ends, however it ends.
 pub struct Lab {
@@ -38,6 +38,11 @@ impl Lab {
     /// Runs a shell command in one of its namespaces.
     pub fn exec(&self, what: &str, command: &str) -> Result<String, String> {
         shell(&format!("ip netns exec {} {command}", minik::names::netns(&self.plan.cluster, what)))
+    }
+
+    /// Waits until what a command prints in a namespace holds `part`: a kernel may tell later what it knows already.
+    pub fn shows(&self, what: &str, command: &str, part: &str) -> Outcome {
+        until(&format!("{part} in {command}"), || self.exec(what, command).is_ok_and(|text| text.contains(part)))
     }
 
     /// Fails if the kernel differs from the plan.
