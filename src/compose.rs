@@ -11,8 +11,9 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::cni;
 use crate::dns;
 use crate::error::{Error, Kind, Result};
+use crate::plan::nft::NftTable;
 use crate::plan::{Datapath, Namespace, Plan, Role, RouteKind, Sysctl};
-use crate::proxy::{self, Family, Host, PodState, View, hostport, iptables, kubelet};
+use crate::proxy::{self, Family, Host, PodState, View, hostport, iptables, kubelet, nftables};
 use crate::topology::{Cluster, EndpointSlice, HostPorts, Node, Pod, ProxyConfig, ProxyMode, ServiceProtocol};
 
 /// The plan of a cluster.
@@ -94,8 +95,14 @@ fn add_proxy(
             iptables::overlay(&view).onto(ns, family);
             ns.keepers.extend(iptables::keepers(config.minor));
         }
+        ProxyMode::Nftables => {
+            let view = View::new(config, &host, family, &cluster.services, slices);
+            let table = nftables::table(&view);
+            refuse_contradiction(&table)?;
+            ns.nft.push(table);
+        }
         ProxyMode::None => {}
-        ProxyMode::Ipvs | ProxyMode::Nftables => {
+        ProxyMode::Ipvs => {
             let message =
                 format!("this version of minik cannot put kube-proxy's {} mode into a node", config.mode.name());
             return Err(Error::new(Kind::Unsupported, message).hint("write `proxy: {mode: iptables}`"));
@@ -106,6 +113,14 @@ fn add_proxy(
         ns.sysctls.push(Sysctl::new("net.ipv4.conf.all.route_localnet", "1"));
     }
     Ok(())
+}
+
+/// What nft refuses, and with it all of the table: kube-proxy then says so in its log, again and again, and nothing works.
+fn refuse_contradiction(table: &NftTable) -> Result<()> {
+    let Some((map, key)) = table.contradiction() else { return Ok(()) };
+    let what = format!("two Services have `{key}` (the map {map}), and nft refuses kube-proxy's table for it");
+    Err(Error::new(Kind::Topology, what)
+        .hint("give one of them another address or port; the iptables mode takes the first"))
 }
 
 /// A node as its kube-proxy sees it.

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use minik::plan::restore;
+use minik::plan::{nft, restore};
 use minik::proxy::{Family, Host, View, nftables};
 use minik::topology::{ProxyConfig, Source, parse_services};
 use proxy_cases::{case, config, differences, dumps, written};
@@ -117,7 +117,7 @@ fn ipv6(minor: u8) -> Result<(), Failed> {
     if !wrong.is_empty() {
         return Err(wrong.join("\n").into());
     }
-    netns.run(&["nft", "-f", "-"], &nftables::ruleset(&view).script())?;
+    netns.run(&["nft", "-f", "-"], &nft::text::script(&[nftables::table(&view)]))?;
     let listed = netns.run(&["nft", "list", "map", "ip6", "kube-proxy", "service-ips"], "")?;
     if !listed.contains("fd00:10:96::20 . tcp . 80 : goto service-") {
         return Err(listed.into());
@@ -126,14 +126,18 @@ fn ipv6(minor: u8) -> Result<(), Failed> {
 }
 
 /// What nft lists of our table is what it listed of kube-proxy's; the order of chains and elements is random.
-fn nft(minor: u8, path: &Path, dump: &Path) -> Result<(), Failed> {
+fn nftables_case(minor: u8, path: &Path, dump: &Path) -> Result<(), Failed> {
     let netns = Netns::new(&format!("nft-{minor}-{}", stem(path)))?;
     let case = case(path);
     let config = config(&case, minor);
     for (family, name) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
         let view = View::new(&config, &case.host, family, &case.objects.services, &case.objects.slices);
-        netns.run(&["nft", "-f", "-"], &nftables::ruleset(&view).script())?;
+        let table = nftables::table(&view);
+        netns.run(&["nft", "-f", "-"], &nft::text::script(std::slice::from_ref(&table)))?;
         let ours = netns.run(&["nft", "list", "table", name, "kube-proxy"], "")?;
+        if nft::facts::of_listing(&ours) != nft::facts::of_tables(&[table]) {
+            return Err(format!("{ours}\nis not what was loaded").into());
+        }
         let all = std::fs::read_to_string(dump)?;
         let start = all.find(&format!("table {name} kube-proxy {{")).ok_or("the dump has no such table")?;
         let end = all[start..].find("\n}\n").ok_or("the dump ends early")?;
@@ -185,7 +189,7 @@ fn main() {
     }
     for (minor, path, dump) in dumps("nft") {
         let name = format!("nft 1.{minor} {}", stem(&path));
-        trials.push(kernel::trial(name, missing("nft"), move || nft(minor, &path, &dump)));
+        trials.push(kernel::trial(name, missing("nft"), move || nftables_case(minor, &path, &dump)));
     }
     for minor in ProxyConfig::MINORS {
         let missing = missing("ip6tables-nft-restore").or_else(|| missing("nft"));

@@ -9,13 +9,14 @@
 
 mod proxy_cases;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 
 use minik::compose;
+use minik::packet::build::Message;
 use minik::plan::netfilter::{TableName, Target};
-use minik::plan::{Datapath, restore};
+use minik::plan::{Datapath, nft, restore};
+use minik::predict::account;
 use minik::proxy::{Family, Host, View, iptables, nftables};
 use minik::topology::{Overrides, ProxyConfig, ServiceObjects, Source, parse, parse_services};
 use proxy_cases::{case, config, differences, dumps, written};
@@ -141,66 +142,80 @@ fn endpoints_are_the_pods_that_a_selector_finds() {
     assert!(text.contains(host_port), "{text}");
 }
 
-/// The objects of a table after commands of nft: chains with their rules in order, sets and maps with their elements.
-type NftState = BTreeMap<String, Vec<String>>;
-
-/// Interprets what is fed to nft; `family` is `ip` or `ip6`.
-fn nft_state(input: &str, family: &str) -> NftState {
-    let mut state = NftState::new();
-    let mut elements: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for line in input.lines() {
-        let mut words = line.splitn(6, ' ');
-        let (Some(verb), Some(what), Some(of), Some(table)) = (words.next(), words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
-        let name = words.next().unwrap_or_default();
-        let rest = words.next().unwrap_or_default().trim().to_owned();
-        if of != family || table != "kube-proxy" || rest == "{ comment \"test\" ; }" {
-            continue;
-        }
-        let key = format!("{what} {name}");
-        match (verb, what) {
-            ("add", "table") | ("delete", "table") => {}
-            ("add", "rule") => state.get_mut(&format!("chain {name}")).expect(line).push(rest),
-            ("add", "element") => elements.entry(name.to_owned()).or_default().push(rest),
-            ("add", _) => drop(state.entry(key).or_insert_with(|| vec![rest])),
-            ("delete", _) => drop(state.remove(&key)),
-            ("flush", "chain") => state.get_mut(&key).expect(line).truncate(1),
-            ("flush", _) => drop(elements.remove(name)),
-            other => panic!("{other:?} in {line}"),
-        }
-    }
-    for (name, mut found) in elements {
-        found.sort();
-        found.dedup();
-        let key = ["set", "map"].map(|kind| format!("{kind} {name}")).into_iter().find(|key| state.contains_key(key));
-        state.get_mut(&key.expect("a set or map")).unwrap().extend(found);
-    }
-    state
-}
-
 #[test]
 fn nftables_are_those_of_kube_proxy() {
-    let (mut wrong, dumps) = (Vec::new(), dumps("nft-input"));
+    let (mut wrong, dumps) = (Vec::new(), dumps("nft"));
     assert!(!dumps.is_empty(), "no dump was found");
     for (minor, path, dump) in &dumps {
         let (case, expected) = (case(path), fs::read_to_string(dump).unwrap());
         let config = config(&case, *minor);
-        for (family, name) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
-            let view = View::new(&config, &case.host, family, &case.objects.services, &case.objects.slices);
-            let found = nft_state(&nftables::ruleset(&view).script(), name);
-            let expected = nft_state(&expected, name);
-            for key in expected.keys().chain(found.keys()) {
-                if expected.get(key) != found.get(key) {
-                    let (a, b) = (expected.get(key), found.get(key));
-                    wrong.push(format!("{}: {name} {key}:\n  - {a:?}\n  + {b:?}", dump.display()));
-                }
-            }
-        }
+        let of = |family| View::new(&config, &case.host, family, &case.objects.services, &case.objects.slices);
+        let tables = [Family::V4, Family::V6].map(|family| nftables::table(&of(family)));
+        let (found, expected) = (nft::facts::of_tables(&tables), nft::facts::of_listing(&expected));
+        assert!(expected.len() > 20, "{}", dump.display());
+        let lines = expected.difference(&found).map(|fact| format!("  - {fact}"));
+        wrong.extend(lines.chain(found.difference(&expected).map(|fact| format!("  + {fact}"))));
     }
     assert!(wrong.is_empty(), "{} differences\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// Where packets of a pod, the node and a client outside end by a plan, all ways of chance together.
+fn ends(plan: &minik::plan::Plan) -> Vec<(String, Vec<String>)> {
+    let mut all = Vec::new();
+    let pod = "default/web";
+    for (from, to) in
+        [(pod, "10.96.7.1"), ("node-1", "10.96.7.1"), (pod, "10.96.7.3"), (pod, "10.1.10.77"), ("node-2", "10.1.10.9")]
+    {
+        let port = if to == "10.1.10.9" { 30080 } else { 80 };
+        let tcp = Message::Syn { src: 40000, dst: port, seq: 1 };
+        let question = account::Question { from, to: to.parse().unwrap(), message: tcp };
+        let account = account::account(plan, question).unwrap_or_else(|e| panic!("{from} {to}: {e}"));
+        let seen =
+            [account.source_seen, account.destination_seen].map(|ip| ip.map_or_else(String::new, |ip| ip.to_string()));
+        all.push((format!("{from} to {to}"), vec![account.end, account.ways.to_string(), seen.join(" ")]));
+    }
+    all
+}
+
+#[test]
+fn packets_go_the_same_ways_by_both_modes() {
+    let [iptables, nftables] = ["iptables", "nftables"].map(|mode| {
+        let mut cluster = cluster("calico-ipip", "1.30");
+        let more = parse_services(&[Source::new("more.yaml", MORE)]).unwrap_or_else(|e| panic!("{e}"));
+        cluster.services = more.services;
+        cluster.proxy.as_mut().unwrap().mode =
+            minik::topology::ProxyMode::ALL.into_iter().find(|known| known.name() == mode).unwrap();
+        ends(&compose::plan(&cluster, Datapath::Kernel).unwrap())
+    });
+    let without_reason = |(flow, end): &(String, Vec<String>)| {
+        let end = end.iter().map(|words| words.split(" by ").next().unwrap_or_default().to_owned());
+        (flow.clone(), end.collect::<Vec<_>>())
+    };
+    assert_eq!(
+        nftables.iter().map(without_reason).collect::<Vec<_>>(),
+        iptables.iter().map(without_reason).collect::<Vec<_>>()
+    );
+    let refused = &nftables[2].1[0];
+    assert!(refused.ends_with("dropped by ip kube-proxy/reject-chain rule 1"), "{refused}");
+    assert_eq!(nftables[0].1[1], "2");
+}
+
+/// A Service by every address, and one without endpoints.
+const MORE: &str = "apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: NodePort
+  clusterIP: 10.96.7.1
+  selector: {app: web}
+  externalIPs: [10.1.10.77]
+  ports: [{port: 80, targetPort: http, nodePort: 30080}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: nobody}
+spec: {clusterIP: 10.96.7.3, selector: {app: nothing}, ports: [{port: 80}]}
+";
 
 /// Five thousand Services with three endpoints each.
 #[test]
@@ -234,7 +249,7 @@ fn thousands_of_services_take_no_time_to_speak_of() {
     iptables::overlay(&view).into_tables(&mut tables);
     let rules: usize = tables.iter().flat_map(|table| &table.chains).map(|chain| chain.rules.len()).sum();
     assert_eq!(rules, 5000 * (2 + 3 + 3 * 2) + 23);
-    assert_eq!(nftables::ruleset(&view).chains.len(), 5000 * 4 + 16);
+    assert_eq!(nftables::table(&view).chains.len(), 5000 * 4 + 16);
     // Half a second in a debug build on an idle machine; quadratic work would be minutes.
     assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
     println!("took {:?}", begin.elapsed());

@@ -71,7 +71,7 @@ pub struct RulesArgs {
 /// The commands of `rules`.
 #[derive(Debug, Subcommand)]
 pub enum RulesCommand {
-    /// Print what iptables-save, ip6tables-save and ipset save print of nodes, without counters.
+    /// Print what iptables-save, ip6tables-save, ipset save and nft list print of nodes, without counters.
     #[command(after_help = "Example: minik rules save node-1 > before")]
     Save {
         /// A node; all of them without it.

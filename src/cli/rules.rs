@@ -11,7 +11,7 @@ use super::live_args::{RulesArgs, RulesCommand};
 use super::{print, session};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{drift, state};
-use crate::plan::{Namespace, Plan, restore};
+use crate::plan::{Namespace, Plan, nft, restore};
 use crate::topology::nearest;
 
 /// Runs `minik rules`.
@@ -114,7 +114,9 @@ fn listed(node: Option<&Namespace>) -> BTreeMap<String, String> {
     let v4 = node.tables.iter().map(|table| (table.name.as_str().to_owned(), restore::table(table)));
     let v6 = node.tables6.iter().map(|table| (format!("ip6 {}", table.name.as_str()), restore::table(table)));
     let sets = (!node.sets.is_empty()).then(|| ("ipset".to_owned(), restore::ipset_restore(&node.sets)));
-    v4.chain(v6).chain(sets).collect()
+    let nft =
+        node.nft.iter().map(|table| (format!("nft {}", nft::text::place(table)), nft::difference::commands(table)));
+    v4.chain(v6).chain(nft).chain(sets).collect()
 }
 
 /// The lines of `all` that `others` has not, or not so often.

@@ -11,7 +11,10 @@ use super::{files, remove, restore as restore_tool};
 use crate::error::{Error, Kind, Result};
 use crate::names;
 use crate::plan::facts::{self, Drift};
-use crate::plan::{Link, LinkKind, Namespace, Plan, aside, ebtables, line, restore};
+use crate::plan::{Link, LinkKind, Namespace, Plan, aside, ebtables, line, nft, restore};
+
+/// The tables that iptables, arptables and ebtables make where they work by nf_tables.
+const IPTABLES_TABLES: [&str; 6] = ["raw", "mangle", "nat", "filter", "security", "broute"];
 
 /// Every difference between the plan and the kernel, namespace by namespace in the plan's order.
 ///
@@ -81,6 +84,7 @@ fn planned_rules(ns: &Namespace) -> BTreeSet<String> {
     }
     facts.extend(facts::set_facts(&restore::ipset_restore(&ns.sets)));
     facts.extend(line::facts(ns));
+    facts.extend(nft::facts::of_tables(&ns.nft));
     facts
 }
 
@@ -100,22 +104,53 @@ fn loaded(ns: &Namespace) -> Result<BTreeSet<String>> {
     if line::loses(ns) {
         facts.extend(line::facts_of(&dump("nft", &["list", "ruleset", "netdev"])?));
     }
+    if !ns.nft.is_empty() {
+        for (table, is_planned) in nft_tables(ns)? {
+            match is_planned {
+                true => facts.extend(nft::facts::of_listing(&list_table(&table)?)),
+                false => drop(facts.insert(format!("nft table {table}"))),
+            }
+        }
+    }
     Ok(facts)
 }
 
-/// What iptables-save, ip6tables-save and `ipset save` print of a namespace, by the command's name; counters are zero.
+/// The tables of nftables that are there, each with whether the plan has it; those of iptables and its like by nf_tables
+/// are not among them.
+fn nft_tables(ns: &Namespace) -> Result<Vec<(String, bool)>> {
+    let planned: BTreeSet<String> = ns.nft.iter().map(nft::text::place).collect();
+    let list = dump("nft", &["list", "tables"])?;
+    let names = list.lines().filter_map(|line| line.strip_prefix("table "));
+    // What loses a line's packets is of the family netdev, and read by itself.
+    let others = |place: &str| {
+        place.split_once(' ').is_some_and(|(family, name)| family == "netdev" || IPTABLES_TABLES.contains(&name))
+    };
+    Ok(names.filter(|name| !others(name)).map(|name| (name.to_owned(), planned.contains(name))).collect())
+}
+
+/// What `nft list table` prints of a table, of which it is known that it is there.
+fn list_table(place: &str) -> Result<String> {
+    let words: Vec<&str> = ["list", "table"].into_iter().chain(place.split(' ')).collect();
+    dump("nft", &words)
+}
+
+/// What iptables-save, ip6tables-save, `ipset save` and `nft list` print of a namespace, by the command's name; counters are zero.
 ///
 /// # Errors
 /// If the namespace is not there, or a tool is missing or fails.
-pub fn saved(ns: &Namespace) -> Result<Vec<(&'static str, String)>> {
+pub fn saved(ns: &Namespace) -> Result<Vec<(String, String)>> {
     let handle = netns::open(&ns.netns)?;
     netns::inside(handle.file(), || {
-        let mut all = vec![("iptables-save", restore::normalised(&dump("iptables-save", &[])?))];
+        let rules = |tool: &str| Ok::<_, Error>((tool.to_owned(), restore::normalised(&dump(tool, &[])?)));
+        let mut all = vec![rules("iptables-save")?];
         if !ns.tables6.is_empty() {
-            all.push(("ip6tables-save", restore::normalised(&dump("ip6tables-save", &[])?)));
+            all.push(rules("ip6tables-save")?);
         }
         if !ns.sets.is_empty() {
-            all.push(("ipset save", dump("ipset", &["save"])?));
+            all.push(("ipset save".to_owned(), dump("ipset", &["save"])?));
+        }
+        for (table, _) in if ns.nft.is_empty() { Vec::new() } else { nft_tables(ns)? } {
+            all.push((format!("nft list table {table}"), list_table(&table)?));
         }
         Ok(all)
     })?

@@ -8,7 +8,7 @@ use super::netlink::Batch;
 use super::restore::{self, Input};
 use super::{files, netns, read};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Link, LinkKind, Namespace, Plan, Table, difference, ebtables, facts, restore as text};
+use crate::plan::{Link, LinkKind, Namespace, Plan, Table, difference, ebtables, facts, nft, restore as text};
 
 /// Makes these facts of a namespace true again: those that [`super::drift`] finds missing. A fact that is not of the
 /// plan, or that is true already, is left alone; what is there beside the plan stays.
@@ -92,6 +92,11 @@ fn rules(ns: &Namespace, missing: &BTreeSet<String>) -> Vec<Input> {
     {
         let input: String = tables.iter().map(|table| chains(table, family, missing)).collect();
         inputs.push((argv, input));
+    }
+    for table in &ns.nft {
+        let spoiled = nft::facts::objects(table, missing);
+        let input = if spoiled.is_empty() { String::new() } else { nft::difference::reload(table, &spoiled) };
+        inputs.push((restore::NFT, input));
     }
     if missing.iter().any(|fact| fact.contains(": eb ") || fact.starts_with("policy of eb ")) {
         inputs.push((&["ebtables-restore"], ebtables::ebtables_restore(&ns.ebtables)));

@@ -1,5 +1,5 @@
 //! Loads a namespace's ipsets and rules by the restore tools, on stdin: one `ipset restore`, and one restore for each of
-//! iptables, ip6tables and ebtables.
+//! iptables, ip6tables and ebtables, one file for nft.
 
 #![expect(clippy::disallowed_methods, reason = "the door for the restore tools")]
 
@@ -10,14 +10,14 @@ use std::process::{Command, Stdio};
 
 use super::netns;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Namespace, Plan, ebtables, line, restore};
+use crate::plan::{Namespace, Plan, ebtables, line, nft, restore};
 
 /// What a namespace has for one of the tools: the tool with its arguments, and its input.
 pub(super) type Input = (&'static [&'static str], String);
 
 /// What the tools are to be given for a namespace, in that order; nothing for a tool that has nothing to do.
 pub(super) fn inputs(namespace: &Namespace) -> Vec<Input> {
-    let Namespace { sets, tables, tables6, ebtables, .. } = namespace;
+    let Namespace { sets, tables, tables6, nft: nftables, ebtables, .. } = namespace;
     let mut inputs: Vec<Input> = Vec::new();
     if !sets.is_empty() {
         inputs.push((&["ipset", "restore"], restore::ipset_restore(sets)));
@@ -26,6 +26,9 @@ pub(super) fn inputs(namespace: &Namespace) -> Vec<Input> {
         if !tables.is_empty() {
             inputs.push((argv, restore::iptables_restore(tables)));
         }
+    }
+    if !nftables.is_empty() {
+        inputs.push((NFT, nft::text::script(nftables)));
     }
     if !ebtables.is_empty() {
         inputs.push((&["ebtables-restore"], ebtables::ebtables_restore(ebtables)));
@@ -39,15 +42,15 @@ pub(super) fn inputs(namespace: &Namespace) -> Vec<Input> {
 /// The tools that take whole tables, and those that leave alone what they are not told of.
 pub(super) const IPTABLES: &[&str] = &["iptables-restore", "-w"];
 pub(super) const IP6TABLES: &[&str] = &["ip6tables-restore", "-w"];
+pub(super) const NFT: &[&str] = &["nft", "-f", "-"];
 pub(super) const IPTABLES_CHANGE: &[&str] = &["iptables-restore", "-w", "--noflush"];
 pub(super) const IP6TABLES_CHANGE: &[&str] = &["ip6tables-restore", "-w", "--noflush"];
 
-pub(super) const NFT: &[&str] = &["nft", "-f", "-"];
-
 /// Whether a namespace has anything to be loaded.
 pub fn has_any(namespace: &Namespace) -> bool {
-    let Namespace { sets, tables, tables6, ebtables, .. } = namespace;
-    !(sets.is_empty() && tables.is_empty() && tables6.is_empty() && ebtables.is_empty()) || line::loses(namespace)
+    let Namespace { sets, tables, tables6, nft, ebtables, .. } = namespace;
+    !(sets.is_empty() && tables.is_empty() && tables6.is_empty() && nft.is_empty() && ebtables.is_empty())
+        || line::loses(namespace)
 }
 
 /// Loads the sets and then the tables of `namespace` into `ns`, whose tables are empty.
@@ -70,7 +73,7 @@ pub fn require_tools(plan: &Plan) -> Result<()> {
         ("iptables-restore", any(|ns| !ns.tables.is_empty())),
         ("ip6tables-restore", any(|ns| !ns.tables6.is_empty())),
         ("ebtables-restore", any(|ns| !ns.ebtables.is_empty())),
-        ("nft", any(line::loses)),
+        ("nft", any(|ns| !ns.nft.is_empty() || line::loses(ns))),
         ("bird", any(|ns| ns.bird.is_some())),
     ];
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -20,6 +20,7 @@ mod kernel;
 pub mod line;
 mod link;
 pub mod netfilter;
+pub mod nft;
 pub mod render;
 pub mod restore;
 mod route;
@@ -116,6 +117,9 @@ pub struct Namespace {
     /// Netfilter tables as ip6tables has them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables6: Vec<Table>,
+    /// Tables of nftables beside those of iptables.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nft: Vec<nft::NftTable>,
     /// Chains of the table `filter` of ebtables.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ebtables: Vec<ebtables::EbChain>,
@@ -243,6 +247,7 @@ impl Namespace {
             sets: Vec::new(),
             tables: Vec::new(),
             tables6: Vec::new(),
+            nft: Vec::new(),
             ebtables: Vec::new(),
             bird: None,
             keepers: Vec::new(),

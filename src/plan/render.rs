@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Ipv4Conf, Link, LinkKind, Namespace, Plan, Role, Table, prefix, restore};
+use super::{Ipv4Conf, Link, LinkKind, Namespace, Plan, Role, Table, nft, prefix, restore};
 
 /// The whole plan. Columns are aligned within each namespace; routes read as `ip route` prints them, rules as
 /// iptables-save does.
@@ -67,15 +67,7 @@ pub fn namespace(ns: &Namespace) -> String {
         let members: Vec<String> = set.members.iter().map(prefix).collect();
         let _ = writeln!(text, "  set       {} {}: {}", set.name, set.kind, members.join(" "));
     }
-    ns.tables.iter().for_each(|table| table_text(&mut text, "table ", table));
-    ns.tables6.iter().for_each(|table| table_text(&mut text, "table6", table));
-    if !ns.ebtables.is_empty() {
-        let chains: Vec<String> = ns.ebtables.iter().map(|chain| format!("{} {}", chain.name, chain.policy)).collect();
-        let _ = writeln!(text, "  ebtables  filter: {}", chains.join(", "));
-        for chain in &ns.ebtables {
-            chain.rules.iter().for_each(|rule| text.push_str(&format!("            -A {} {rule}\n", chain.name)));
-        }
-    }
+    rules(&mut text, ns);
     for file in &ns.files {
         let mode = if file.mode == 0o644 { String::new() } else { format!(" mode {:04o}", file.mode) };
         let _ = writeln!(text, "  file      {}{mode}", file.path);
@@ -84,6 +76,25 @@ pub fn namespace(ns: &Namespace) -> String {
         }
     }
     text
+}
+
+/// Tables of iptables, nftables and ebtables.
+fn rules(text: &mut String, ns: &Namespace) {
+    ns.tables.iter().for_each(|table| table_text(text, "table ", table));
+    ns.tables6.iter().for_each(|table| table_text(text, "table6", table));
+    for table in &ns.nft {
+        let _ = writeln!(text, "  nft       table {}", nft::text::place(table));
+        for line in nft::text::listing(table).lines().skip(1).filter(|line| *line != "}") {
+            let _ = writeln!(text, "{}", format!("            {}", line.replace('\t', "  ").trim_end()).trim_end());
+        }
+    }
+    if !ns.ebtables.is_empty() {
+        let chains: Vec<String> = ns.ebtables.iter().map(|chain| format!("{} {}", chain.name, chain.policy)).collect();
+        let _ = writeln!(text, "  ebtables  filter: {}", chains.join(", "));
+        for chain in &ns.ebtables {
+            chain.rules.iter().for_each(|rule| text.push_str(&format!("            -A {} {rule}\n", chain.name)));
+        }
+    }
 }
 
 fn table_text(text: &mut String, what: &str, table: &Table) {

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::{Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, aside, ebtables, etc_files, line, restore};
+use super::{
+    Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, aside, ebtables, etc_files, line, nft, restore,
+};
 use crate::names;
 
 /// The script. Equal plans give equal scripts; `sh SCRIPT down` removes what `sh SCRIPT` made.
@@ -38,7 +40,7 @@ pub fn script(plan: &Plan) -> String {
 fn header(plan: &Plan) -> String {
     let mut text = format!(
         "#!/bin/sh\n# Builds the network of cluster {} ({}) by hand. Made by `minik plan --as shell`.\n\
-         # Run as root; needs iproute2, procps, and of ipset, iptables and ebtables what it names. `down` as argument\n\
+         # Run as root; needs iproute2, procps, and of ipset, iptables, nft and ebtables what it names. `down` as argument\n\
          # removes it again.\n\
          # Nothing outside of the namespaces named here is touched, but for /etc/netns.\nset -eu\n\nNAMESPACES=\"\n",
         plan.cluster, plan.mode
@@ -214,6 +216,9 @@ fn inside(text: &mut String, ns: &Namespace) {
     }
     if !ns.tables6.is_empty() {
         heredoc(text, &format!("{run} ip6tables-restore"), &restore::iptables_restore(&ns.tables6));
+    }
+    if !ns.nft.is_empty() {
+        heredoc(text, &format!("{run} nft -f -"), &nft::text::script(&ns.nft));
     }
     if !ns.ebtables.is_empty() {
         heredoc(text, &format!("{run} ebtables-restore"), &ebtables::ebtables_restore(&ns.ebtables));

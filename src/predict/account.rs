@@ -184,7 +184,7 @@ pub fn account(plan: &Plan, question: Question) -> Result<Account> {
         match event.decided {
             Decided::Route(text) => routes.push(Said { namespace, chain: None, text, rule: None }),
             Decided::Rule(met) => {
-                let chain = Some(format!("{}/{}", met.place.table.as_str(), met.place.chain));
+                let chain = Some(format!("{}/{}", met.place.table, met.place.chain));
                 rules.push(Said { namespace, chain, text: format!("{} {}", met.place, met.does), rule: met.rule });
             }
         }

@@ -1,7 +1,10 @@
 //! Linux's hooks: at each one the tables in order of priority, with connection tracking and translation among them.
 
+use std::ops::RangeInclusive;
+
 use super::neighbour::Place;
 use super::netfilter::{self, Inspected, Verdict};
+use super::nftables;
 use super::route::Path;
 use super::told::Told;
 use super::walk::{Carried, Walker};
@@ -9,6 +12,7 @@ use super::{Event, Reason, source};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{Packet, Transport};
 use crate::plan::netfilter::{CtState, Side, TableName};
+use crate::plan::nft::ChainType;
 use crate::plan::{Link, Namespace, Scope};
 
 /// A packet that a hook does not let pass.
@@ -38,6 +42,22 @@ struct Hook<'a> {
 const RAW: Stage = Stage::Table(TableName::Raw);
 const MANGLE: Stage = Stage::Table(TableName::Mangle);
 const FILTER: Stage = Stage::Table(TableName::Filter);
+/// Where OUTPUT is divided: at the translation of destinations, behind which a packet is routed again.
+const TRANSLATION: i32 = -100;
+
+impl Stage {
+    /// Its priority at its hook (linux/netfilter_ipv4.h); what has a lower one comes before it.
+    fn priority(self) -> i32 {
+        match self {
+            Stage::Table(TableName::Raw) => -300,
+            Stage::Track => -200,
+            Stage::Table(TableName::Mangle) => -150,
+            Stage::Nat(Side::Dst) | Stage::Table(TableName::Nat) => TRANSLATION,
+            Stage::Table(TableName::Filter) => 0,
+            Stage::Nat(Side::Src) => 100,
+        }
+    }
+}
 
 impl<'a> Walker<'a> {
     /// PREROUTING.
@@ -66,7 +86,8 @@ impl<'a> Walker<'a> {
         carried: &mut Carried,
     ) -> Result<Option<Stop>> {
         let hook = Hook { ns, name: "OUTPUT", incoming: None, path: Some(path) };
-        self.pass(hook, &[RAW, Stage::Track, MANGLE, Stage::Nat(Side::Dst)], carried)
+        let stages = [RAW, Stage::Track, MANGLE, Stage::Nat(Side::Dst)];
+        self.pass_part(hook, i32::MIN..=TRANSLATION, &stages, carried)
     }
 
     /// The rest of OUTPUT.
@@ -76,7 +97,8 @@ impl<'a> Walker<'a> {
         path: Path<'a>,
         carried: &mut Carried,
     ) -> Result<Option<Stop>> {
-        self.pass(Hook { ns, name: "OUTPUT", incoming: None, path: Some(path) }, &[FILTER], carried)
+        let hook = Hook { ns, name: "OUTPUT", incoming: None, path: Some(path) };
+        self.pass_part(hook, TRANSLATION + 1..=i32::MAX, &[FILTER], carried)
     }
 
     /// POSTROUTING.
@@ -91,7 +113,24 @@ impl<'a> Walker<'a> {
     }
 
     fn pass(&mut self, hook: Hook<'a>, stages: &[Stage], carried: &mut Carried) -> Result<Option<Stop>> {
+        self.pass_part(hook, i32::MIN..=i32::MAX, stages, carried)
+    }
+
+    /// Passes the stages, and between them the base chains of nftables whose priorities are in `priorities`.
+    fn pass_part(
+        &mut self,
+        hook: Hook<'a>,
+        priorities: RangeInclusive<i32>,
+        stages: &[Stage],
+        carried: &mut Carried,
+    ) -> Result<Option<Stop>> {
+        let mut from = *priorities.start();
         for stage in stages {
+            // Of two with the same priority, that comes first which was there last, and nftables are loaded last.
+            if let Some(stop) = stop(hook, self.filter(hook, from..=stage.priority(), carried)?)? {
+                return Ok(Some(stop));
+            }
+            from = stage.priority() + 1;
             let verdict = match stage {
                 Stage::Track => {
                     let table = self.conntrack.entry(&hook.ns.name).or_default();
@@ -101,24 +140,31 @@ impl<'a> Walker<'a> {
                 Stage::Nat(side) => self.translate(hook, *side, carried)?,
                 Stage::Table(table) => self.evaluate(hook, *table, carried)?,
             };
-            match verdict {
-                Verdict::Drop(place) => return Ok(Some(Stop { reason: Reason::Rule(place), told: None })),
-                Verdict::Reject(place) => {
-                    return Ok(Some(Stop { reason: Reason::Rule(place), told: Some(Told::Port) }));
-                }
-                Verdict::NoSource(link) => return Ok(Some(Stop { reason: Reason::NoSource(link), told: None })),
-                Verdict::Pass => {}
-                Verdict::Masquerade { .. } | Verdict::Dnat { .. } => return Err(misplaced(hook)),
+            if let Some(stop) = stop(hook, verdict)? {
+                return Ok(Some(stop));
             }
         }
-        Ok(None)
+        stop(hook, self.filter(hook, from..=*priorities.end(), carried)?)
+    }
+
+    /// The filtering base chains of nftables.
+    fn filter(&mut self, hook: Hook<'a>, priorities: RangeInclusive<i32>, carried: &mut Carried) -> Result<Verdict> {
+        if hook.ns.nft.is_empty() || priorities.is_empty() {
+            return Ok(Verdict::Pass);
+        }
+        self.inspect(hook, true, carried, |inspected| {
+            nftables::evaluate(hook.ns, ChainType::Filter, hook.name, priorities, inspected)
+        })
     }
 
     /// The nat table decides about the first packet of a connection; all others follow it.
     fn translate(&mut self, hook: Hook<'a>, side: Side, carried: &mut Carried) -> Result<Verdict> {
         let Some(tracked) = carried.tracked else { return Ok(Verdict::Pass) };
         if self.conntrack.entry(&hook.ns.name).or_default().undecided(tracked, side) {
-            let verdict = self.evaluate(hook, TableName::Nat, carried)?;
+            let verdict = match self.translate_by_nftables(hook, side, carried)? {
+                Verdict::Pass => self.evaluate(hook, TableName::Nat, carried)?,
+                decided => decided,
+            };
             let dst = carried.outer()?.dst;
             let table = self.conntrack.entry(&hook.ns.name).or_default();
             match (verdict, side, hook.path) {
@@ -138,24 +184,45 @@ impl<'a> Walker<'a> {
         Ok(Verdict::Pass)
     }
 
+    /// The translating base chains of nftables: they are asked before the nat table of iptables, which was there before.
+    fn translate_by_nftables(&mut self, hook: Hook<'a>, side: Side, carried: &mut Carried) -> Result<Verdict> {
+        let at = Stage::Nat(side).priority();
+        self.inspect(hook, true, carried, |inspected| {
+            nftables::evaluate(hook.ns, ChainType::Nat, hook.name, at..=at, inspected)
+        })
+    }
+
     fn evaluate(&mut self, hook: Hook, table: TableName, carried: &mut Carried) -> Result<Verdict> {
-        let tracked = carried.tracked.filter(|_| table != TableName::Raw);
+        self.inspect(hook, table != TableName::Raw, carried, |inspected| {
+            netfilter::evaluate(hook.ns, table, hook.name, inspected)
+        })
+    }
+
+    /// Asks rules about a packet; its state is known once it is `tracked`.
+    fn inspect(
+        &mut self,
+        hook: Hook,
+        tracked: bool,
+        carried: &mut Carried,
+        ask: impl FnOnce(&mut Inspected) -> Result<Verdict>,
+    ) -> Result<Verdict> {
+        let connection = carried.tracked.filter(|_| tracked);
         let connections = self.conntrack.get(hook.ns.name.as_str());
-        let is_dnat = tracked.zip(connections).is_some_and(|(tracked, connections)| connections.is_dnat(tracked));
-        let state = tracked.map(|tracked| tracked.state);
+        let is_dnat = connection.zip(connections).is_some_and(|(one, connections)| connections.is_dnat(one));
+        let state = connection.map(|one| one.state);
         let noting = self.noting().is_some();
         let mut inspected = Inspected {
             packet: &carried.packet,
             incoming: hook.incoming,
             outgoing: hook.path.map(|path| path.link),
             through_port: carried.through_port,
-            state: state.or((table != TableName::Raw && !is_untracked(&carried.packet)).then_some(CtState::Invalid)),
+            state: state.or((tracked && !is_untracked(&carried.packet)).then_some(CtState::Invalid)),
             is_dnat,
             mark: carried.mark,
             chances: &mut self.chances,
             met: noting.then(Vec::new),
         };
-        let verdict = netfilter::evaluate(hook.ns, table, hook.name, &mut inspected)?;
+        let verdict = ask(&mut inspected)?;
         carried.mark = inspected.mark;
         let met = inspected.met.unwrap_or_default();
         if let Some(events) = self.noting() {
@@ -168,6 +235,17 @@ impl<'a> Walker<'a> {
 /// Connection tracking leaves neighbour discovery alone: it is in no state.
 fn is_untracked(packet: &Packet) -> bool {
     matches!(&packet.transport, Transport::Icmp(icmp) if packet.is_v6() && icmp.is_of_neighbours())
+}
+
+/// What does not let a packet pass a filter.
+fn stop(hook: Hook, verdict: Verdict) -> Result<Option<Stop>> {
+    Ok(Some(match verdict {
+        Verdict::Drop(place) => Stop { reason: Reason::Rule(place), told: None },
+        Verdict::Reject(place) => Stop { reason: Reason::Rule(place), told: Some(Told::Port) },
+        Verdict::NoSource(link) => Stop { reason: Reason::NoSource(link), told: None },
+        Verdict::Pass => return Ok(None),
+        Verdict::Masquerade { .. } | Verdict::Dnat { .. } => return Err(misplaced(hook)),
+    }))
 }
 
 fn misplaced(hook: Hook) -> Error {

@@ -16,6 +16,7 @@ mod event;
 mod hooks;
 mod neighbour;
 mod netfilter;
+mod nftables;
 mod pieces;
 mod route;
 mod settings;

@@ -60,7 +60,7 @@ impl Chances {
     /// Probability 1, as the kernel keeps it.
     const CERTAIN: u32 = 1 << 31;
 
-    fn take(&mut self, parts: u32) -> bool {
+    pub(super) fn take(&mut self, parts: u32) -> bool {
         if parts == 0 || parts >= Self::CERTAIN {
             return parts != 0;
         }
@@ -111,8 +111,8 @@ pub enum Verdict {
 /// Where a rule stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// Its table.
-    pub table: TableName,
+    /// Its table: `nat`, or with its family where it is one of nftables: `ip kube-proxy`.
+    pub table: String,
     /// Its chain.
     pub chain: String,
     /// Its number, counted from 1 as `iptables -L --line-numbers` does; none for the chain's policy.
@@ -318,7 +318,7 @@ impl Walk<'_> {
     fn place(&self, chain: &Chain, rule: Option<usize>) -> Place {
         let comments = rule.and_then(|index| chain.rules.get(index)).map(|rule| rule.comments.clone());
         Place {
-            table: self.table.name,
+            table: self.table.name.as_str().to_owned(),
             chain: chain.name.clone(),
             rule: rule.map(|index| index + 1),
             comments: comments.unwrap_or_default(),
@@ -344,7 +344,7 @@ fn icmp_type(packet: &Packet) -> Option<u8> {
     }
 }
 
-fn destination_port(packet: &Packet) -> Option<u16> {
+pub(super) fn destination_port(packet: &Packet) -> Option<u16> {
     match &packet.transport {
         Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } | Transport::Tunnel { dst, .. }
             if packet.layers.len() == 1 =>

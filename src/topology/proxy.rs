@@ -144,7 +144,21 @@ pub(super) fn resolve(entry: &ProxyEntry, pods: IpNet) -> Checked<ProxyConfig> {
             .and(entry.version.as_ref().map(|version| version.span), "the version")
             .hint("it came with 1.29: write `version: \"1.30\"`, or `mode: iptables`"));
     }
+    refuse_prefix(entry, &config)?;
     Ok(config)
+}
+
+/// kube-proxy 1.30 writes `iif NAME*`, which nft refuses, and with it all of the table: nothing would work on any node.
+fn refuse_prefix(entry: &ProxyEntry, config: &ProxyConfig) -> Checked<()> {
+    let by_prefix = matches!(config.detect_local, DetectLocal::InterfaceNamePrefix(_));
+    match &entry.detect_local_mode {
+        Some(mode) if by_prefix && config.mode == ProxyMode::Nftables => Err(Complaint::at(
+            mode.span,
+            format!("the nftables mode of kube-proxy 1.{} does not work with {}", config.minor, quote(mode)),
+        )
+        .hint("its rule `iif NAME*` is none that nft takes; write ClusterCIDR, NodeCIDR or BridgeInterface")),
+        _ => Ok(()),
+    }
 }
 
 /// `1.20` to `1.30`; also `v1.30.3`.

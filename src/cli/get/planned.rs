@@ -7,7 +7,7 @@ use crate::cli::print::{Listing, Row, column, wide};
 use crate::cli::session::Session;
 use crate::cli::target;
 use crate::error::Result;
-use crate::plan::{Link, LinkKind, Namespace, Role, restore};
+use crate::plan::{Link, LinkKind, Namespace, Role, nft, restore};
 
 /// The namespaces that are listed: the target's, else the nodes', or all with `-A`.
 fn chosen<'a>(session: &'a Session, globals: &Globals, name: Option<&str>) -> Result<Vec<&'a Namespace>> {
@@ -73,6 +73,16 @@ fn kind_and_peer(link: &Link) -> (&'static str, Option<String>) {
 pub(super) fn rules(session: &Session, globals: &Globals, name: Option<&str>) -> Result<Listing> {
     let mut rows = Vec::new();
     for ns in chosen(session, globals, name)? {
+        let mut nft_rows = Vec::new();
+        for (table, chain) in ns.nft.iter().flat_map(|table| table.chains.iter().map(move |chain| (table, chain))) {
+            for rule in &chain.rules {
+                let (place, text) = (nft::text::place(table), format!("{} {rule}", chain.name));
+                let object =
+                    json!({ "namespace": ns.name, "table": place, "chain": chain.name, "rule": rule, "text": text });
+                let cells = vec![ns.name.clone(), place, text.clone()];
+                nft_rows.push(Row { namespace: None, name: text, cells, object });
+            }
+        }
         for table in &ns.tables {
             for chain in &table.chains {
                 for rule in &chain.rules {
@@ -84,6 +94,7 @@ pub(super) fn rules(session: &Session, globals: &Globals, name: Option<&str>) ->
                 }
             }
         }
+        rows.append(&mut nft_rows);
     }
     Ok(Listing {
         kind: "rule",

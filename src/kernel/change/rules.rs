@@ -9,7 +9,7 @@ use crate::kernel::conntrack;
 use crate::kernel::maker::Site;
 use crate::kernel::netns;
 use crate::kernel::restore::{self, Input};
-use crate::plan::{Namespace, difference, ebtables, forwarding, line};
+use crate::plan::{Namespace, difference, ebtables, forwarding, line, nft};
 
 /// Most restores at a time, as in [`crate::kernel::apply`].
 const LOADERS_MAX: usize = 16;
@@ -78,6 +78,11 @@ fn changes(before: &Namespace, after: &Namespace, all: bool) -> Vec<Input> {
             inputs.push((change, difference::tables(before, after)));
         }
     }
+    let steps = match all {
+        true => nft::difference::Steps { change: nft::difference::anew(&before.nft, &after.nft), ..Default::default() },
+        false => nft::difference::tables(&before.nft, &after.nft),
+    };
+    inputs.extend([(restore::NFT, steps.change), (restore::NFT, steps.removal)]);
     if before.ebtables != after.ebtables || (all && !after.ebtables.is_empty()) {
         inputs.push((&["ebtables-restore"], ebtables::ebtables_restore(&after.ebtables)));
     }
