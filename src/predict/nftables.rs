@@ -38,7 +38,7 @@ pub fn evaluate(
         return Ok(Verdict::Pass);
     }
     let Some(ip) = packet.packet.outer() else { return Ok(Verdict::Pass) };
-    let family = if IpAddr::from(ip.dst).is_ipv6() { Family::Inet6 } else { Family::Inet };
+    let family = if ip.dst.is_ipv6() { Family::Inet6 } else { Family::Inet };
     let tables = ns.nft.iter().filter(|table| table.family == family);
     let hooked =
         tables.flat_map(|table| table.chains.iter().filter_map(move |chain| Some((table, chain, chain.hook?))));
@@ -152,7 +152,7 @@ impl Walk<'_> {
         let known = self.table.maps.iter().find(|known| known.name == map);
         let known = known.ok_or_else(|| self.wrong(format!("asks map {map}, which does not exist")))?;
         let (Some(ip), Some(port)) = (packet.packet.outer(), destination_port(packet.packet)) else { return Ok(None) };
-        let address = by_address.map(|_| IpAddr::from(ip.dst));
+        let address = by_address.map(|_| ip.dst);
         let key = NftKey { address, protocol: ip.protocol, port };
         Ok(known.elements.iter().find(|element| element.key == key).map(|element| element.verdict.clone()))
     }
@@ -167,10 +167,10 @@ impl Walk<'_> {
             Statement::IsNew => packet.state == Some(CtState::New),
             Statement::Local { side: which } => route::is_local(self.ns, side(which)),
             Statement::Address { side: which, nets, invert } => {
-                let address = IpAddr::from(side(which));
+                let address = side(which);
                 nets.iter().any(|net| net.contains(&address)) != *invert
             }
-            Statement::Member { side: which, set, .. } => self.member(set, IpAddr::from(side(which)))?,
+            Statement::Member { side: which, set, .. } => self.member(set, side(which))?,
             Statement::Port { protocol, port } => {
                 ip.protocol == *protocol && destination_port(packet.packet) == Some(*port)
             }
