@@ -336,7 +336,9 @@ impl Drop for Watching {
 }
 
 fn watch() -> Outcome {
-    let lab = Lab::up("k", "calico-bgp", &["--heal-speed", "30"])?;
+    // What is lost must be there to see before it is back.
+    let speed = (30 / kernel::slowness()).to_string();
+    let lab = Lab::up("k", "calico-bgp", &["--heal-speed", &speed])?;
     let watching = Watching::start(&lab, &[])?;
     watching.line(&["watching"], SECONDS(5))?;
     lab.0.exec("node-1", "ip route del 10.100.247.0/26")?;
