@@ -1,8 +1,9 @@
 //! The daemons' timers: each runs off in its real period, counted from the agent's start, and puts back what that daemon
 //! would.
 //!
-//! The agent keeps no plan of its own account: it has one computed from the cluster's record when there is a timer for it,
-//! and again when the record has changed. While a command changes the cluster, nobody heals.
+//! The agent keeps no plan, which takes much room: it knows who looks after what how often, and what the kernel said when
+//! all was well. Only where that is another thing now it has the plan computed from the cluster's record, and looks. While a
+//! command changes the cluster, nobody heals.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -12,21 +13,20 @@ use std::time::{Duration, Instant};
 use super::account::Account;
 use super::log;
 use crate::error::{Error, Result};
-use crate::kernel::{keep, state};
-use crate::plan::Plan;
+use crate::kernel::glance::Glance;
+use crate::kernel::{keep, process, state};
+use crate::plan::{Keeper, Namespace, Plan};
 
 /// What an agent that heals goes by.
 #[derive(Debug)]
 pub struct Charge {
     /// What the kernel is to hold.
     pub plan: Plan,
-    /// Whether anything is put back at all.
-    pub heal: bool,
     /// How many times faster than the real daemons; at least 1.
     pub speed: u32,
 }
 
-/// Computes a cluster's charge from its record; none while it is being built or removed.
+/// Computes a cluster's charge from its record; none if nobody heals it, for it is being built or removed perhaps.
 pub type Recall = fn(&str) -> Result<Option<Charge>>;
 
 /// How long until the first look, and between looks while no timer is due: `up` has the machine for itself.
@@ -54,7 +54,7 @@ impl Healer {
             cluster: cluster.to_owned(),
             recall,
             started: Instant::now(),
-            known: None,
+            rounds: None,
             due: BTreeMap::new(),
             complaints: BTreeMap::new(),
             account,
@@ -69,11 +69,26 @@ impl Healer {
 /// A file's identity and age: a record that is written is another file.
 type Stamp = (u64, i64, i64);
 
+/// What there is to do, as long as the record is the same.
+struct Rounds {
+    stamp: Stamp,
+    speed: u32,
+    wards: Vec<Ward>,
+}
+
+/// A namespace that daemons look after.
+struct Ward {
+    name: String,
+    glance: Option<Glance>,
+    /// The daemons' timers, each with what the kernel said when all was well.
+    keepers: Vec<(Keeper, Option<u64>)>,
+}
+
 struct Timers {
     cluster: String,
     recall: Recall,
     started: Instant,
-    known: Option<(Stamp, Option<Charge>)>,
+    rounds: Option<Rounds>,
     /// When each period ends next, by its length in milliseconds.
     due: BTreeMap<u32, Instant>,
     /// The last complaint about each namespace, so that it is not repeated with every turn.
@@ -98,35 +113,59 @@ impl Timers {
     /// Lets all timers run off that are due; says how long the next one takes.
     fn turn(&mut self) -> Result<Duration> {
         let Some(_right) = state::try_lock_healing(&self.cluster)? else { return Ok(BUSY) };
-        self.recall()?;
-        let Some((_, Some(charge))) = &self.known else { return Ok(BUSY) };
-        let now = Instant::now();
-        let (periods, speed) = (periods(&charge.plan), charge.speed);
-        let started = self.started;
+        self.follow_record()?;
+        let Some(rounds) = &mut self.rounds else { return Ok(IDLE) };
+        let (now, started, speed) = (Instant::now(), self.started, rounds.speed);
+        let periods = rounds.periods();
         self.due.retain(|period, _| periods.contains(period));
         for period in periods {
             self.due.entry(period).or_insert_with(|| after(started, real(period, speed), now));
         }
         let over: Vec<u32> = self.due.iter().filter(|(_, due)| **due <= now).map(|(period, _)| *period).collect();
-        let complaints = if charge.heal { heal(&charge.plan, &over, &self.account) } else { Vec::new() };
+        let doubts = rounds.doubts(&over);
         for period in over {
             self.due.insert(period, after(started, real(period, speed), now));
         }
-        for (namespace, errors) in complaints {
-            self.complain(&namespace, errors);
+        if !doubts.is_empty() {
+            self.look(&doubts)?;
         }
         let next = self.due.values().min().map(|due| due.saturating_duration_since(Instant::now()));
         Ok(next.unwrap_or(IDLE).min(IDLE))
     }
 
-    /// Computes the charge again if the record has changed.
-    fn recall(&mut self) -> Result<()> {
+    /// Begins anew if the record has changed.
+    fn follow_record(&mut self) -> Result<()> {
         let path = state::dir(&self.cluster).join("state.json");
         let file = path.metadata().map_err(|e| Error::io(format!("cannot look at {}", path.display()), e))?;
         let stamp = (file.ino(), file.mtime(), file.mtime_nsec());
-        if self.known.as_ref().is_none_or(|(known, _)| *known != stamp) {
-            self.known = None;
-            self.known = Some((stamp, (self.recall)(&self.cluster)?));
+        if self.rounds.as_ref().is_none_or(|rounds| rounds.stamp != stamp) {
+            self.rounds = None;
+            if let Some(charge) = (self.recall)(&self.cluster)? {
+                self.rounds = Some(Rounds { stamp, speed: charge.speed, wards: wards(&charge.plan) });
+            }
+            process::give_back_memory();
+        }
+        Ok(())
+    }
+
+    /// Looks at these places, given by ward and keeper, and puts back what is lost.
+    fn look(&mut self, doubts: &[Doubt]) -> Result<()> {
+        let (Some(rounds), Some(charge)) = (&mut self.rounds, (self.recall)(&self.cluster)?) else { return Ok(()) };
+        let mut complaints: BTreeMap<String, Vec<Error>> = BTreeMap::new();
+        for doubt in doubts {
+            let ward = &mut rounds.wards[doubt.ward];
+            let (keeper, well) = &mut ward.keepers[doubt.keeper];
+            let Some(ns) = charge.plan.namespace(&ward.name) else { continue };
+            let (back, errors) = keep::keep(&charge.plan, ns, keeper);
+            // What changed while we looked has another mark than the one from before.
+            *well = if back.is_empty() && errors.is_empty() { doubt.mark } else { None };
+            back.into_iter().for_each(|what| self.account.write(&keeper.daemon, &ns.name, what, None));
+            complaints.entry(ns.name.clone()).or_default().extend(errors);
+        }
+        drop(charge);
+        process::give_back_memory();
+        for (namespace, errors) in complaints {
+            self.complain(&namespace, errors);
         }
         Ok(())
     }
@@ -140,12 +179,51 @@ impl Timers {
     }
 }
 
-/// The lengths of all periods in milliseconds.
-fn periods(plan: &Plan) -> Vec<u32> {
-    let mut all: Vec<u32> = plan.namespaces.iter().flat_map(|ns| &ns.keepers).map(|keeper| keeper.every).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
+/// A timer that has run off where something may have changed.
+struct Doubt {
+    ward: usize,
+    keeper: usize,
+    /// What the kernel says now.
+    mark: Option<u64>,
+}
+
+impl Rounds {
+    /// The lengths of all periods in milliseconds.
+    fn periods(&self) -> Vec<u32> {
+        let mut all: Vec<u32> =
+            self.wards.iter().flat_map(|ward| &ward.keepers).map(|(keeper, _)| keeper.every).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// The timers of these periods that find the kernel other than when all was well.
+    fn doubts(&mut self, periods: &[u32]) -> Vec<Doubt> {
+        let mut doubts = Vec::new();
+        for (at, ward) in self.wards.iter_mut().enumerate() {
+            for (number, (keeper, well)) in ward.keepers.iter().enumerate() {
+                if !periods.contains(&keeper.every) {
+                    continue;
+                }
+                let mark = ward.glance.as_mut().and_then(|glance| glance.mark(&keeper.keeps));
+                if mark.is_none() || mark != *well {
+                    doubts.push(Doubt { ward: at, keeper: number, mark });
+                }
+            }
+        }
+        doubts
+    }
+}
+
+/// The namespaces of a plan that daemons look after; about none of them anything is known yet.
+fn wards(plan: &Plan) -> Vec<Ward> {
+    let ward = |ns: &Namespace| Ward {
+        name: ns.name.clone(),
+        // One that is not there is in doubt all the time, and whoever looks says why.
+        glance: Glance::into(&ns.netns).ok(),
+        keepers: ns.keepers.iter().map(|keeper| (keeper.clone(), None)).collect(),
+    };
+    plan.namespaces.iter().filter(|ns| !ns.keepers.is_empty()).map(ward).collect()
 }
 
 fn real(period: u32, speed: u32) -> Duration {
@@ -156,21 +234,6 @@ fn real(period: u32, speed: u32) -> Duration {
 fn after(started: Instant, period: Duration, now: Instant) -> Instant {
     let gone = now.saturating_duration_since(started).as_nanos() / period.as_nanos().max(1);
     started + period * u32::try_from(gone + 1).unwrap_or(u32::MAX)
-}
-
-/// One turn of all timers of these periods; the errors by namespace.
-fn heal(plan: &Plan, periods: &[u32], account: &Account) -> Vec<(String, Vec<Error>)> {
-    let mut complaints = Vec::new();
-    for ns in &plan.namespaces {
-        let keepers: Vec<_> = ns.keepers.iter().filter(|keeper| periods.contains(&keeper.every)).collect();
-        if keepers.is_empty() {
-            continue;
-        }
-        let (done, errors) = keep::keep(plan, ns, &keepers);
-        done.into_iter().for_each(|one| account.write(&one.daemon, &ns.name, one.what, None));
-        complaints.push((ns.name.clone(), errors));
-    }
-    complaints
 }
 
 #[cfg(test)]

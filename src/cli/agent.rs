@@ -7,7 +7,7 @@ use super::{print, session};
 use crate::agent::{self, Charge};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::features;
-use crate::kernel::state::{self, Phase};
+use crate::kernel::state::{self, Phase, Record};
 
 /// Runs `minik agent`.
 ///
@@ -33,9 +33,10 @@ pub fn run(args: &AgentArgs, globals: &Globals) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the agent's timers go by; none while the cluster is being built or removed.
+/// What the agent's timers go by; nothing while the cluster is being built or removed, or where it does not heal.
 fn recall(cluster: &str) -> Result<Option<Charge>> {
-    let Some(record) = state::load(cluster)?.filter(|record| record.phase == Phase::Ready) else { return Ok(None) };
-    let (heal, speed) = (record.heal, record.heal_speed);
-    Ok(Some(Charge { plan: session::compute(record)?.plan, heal, speed }))
+    let heals = |record: &Record| record.phase == Phase::Ready && record.heal;
+    let Some(record) = state::load(cluster)?.filter(heals) else { return Ok(None) };
+    let speed = record.heal_speed;
+    Ok(Some(Charge { plan: session::compute(record)?.plan, speed }))
 }

@@ -10,33 +10,21 @@ use crate::plan::facts::{self, Drift};
 use crate::plan::keeper::Rules;
 use crate::plan::{Datapath, Keeper, Keeps, Namespace, Plan, Table, restore as text};
 
-/// What a daemon put back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PutBack {
-    /// The daemon.
-    pub daemon: String,
-    /// What, in words.
-    pub what: String,
-}
-
-/// Lets these timers of a namespace's daemons run off once. What could not be put back is in the errors, and the rest goes
-/// on: a route through a device that is down has to wait for another daemon.
-pub fn keep(plan: &Plan, ns: &Namespace, keepers: &[&Keeper]) -> (Vec<PutBack>, Vec<Error>) {
-    let (mut done, mut errors) = (Vec::new(), Vec::new());
-    for keeper in keepers {
-        let result = match &keeper.keeps {
-            Keeps::Rules(rules) => repair(ns, rules),
-            Keeps::Sets { .. } => lost_sets(ns, keeper).and_then(|lost| put_back(plan, ns, lost)),
-            _ => lost_routing(plan, ns, keeper).map(|lost| one_by_one(plan, ns, keeper, lost, &mut errors)),
-        };
-        match result {
-            Ok(lost) => {
-                done.extend(lost.into_iter().map(|what| PutBack { daemon: keeper.daemon.clone(), what }));
-            }
-            Err(e) => errors.push(e.within(format_args!("{} on {}", keeper.daemon, ns.name))),
-        }
-    }
-    (done, errors)
+/// Lets one of a namespace's timers run off: what was lost and is there again, in words, and what could not be put back,
+/// while the rest goes on: a route through a device that is down has to wait for another daemon.
+pub fn keep(plan: &Plan, ns: &Namespace, keeper: &Keeper) -> (Vec<String>, Vec<Error>) {
+    let mut errors = Vec::new();
+    let result = match &keeper.keeps {
+        Keeps::Rules(rules) => repair(ns, rules),
+        Keeps::Sets { .. } => lost_sets(ns, keeper).and_then(|lost| put_back(plan, ns, lost)),
+        _ => lost_routing(plan, ns, keeper).map(|lost| one_by_one(plan, ns, lost, &mut errors)),
+    };
+    let back = result.unwrap_or_else(|e| {
+        errors.push(e);
+        Vec::new()
+    });
+    let place = |e: Error| e.within(format_args!("{} on {}", keeper.daemon, ns.name));
+    (back, errors.into_iter().map(place).collect())
 }
 
 fn put_back(plan: &Plan, ns: &Namespace, lost: BTreeSet<String>) -> Result<Vec<String>> {
@@ -47,13 +35,7 @@ fn put_back(plan: &Plan, ns: &Namespace, lost: BTreeSet<String>) -> Result<Vec<S
 }
 
 /// All at once, and if one is refused each by itself.
-fn one_by_one(
-    plan: &Plan,
-    ns: &Namespace,
-    keeper: &Keeper,
-    lost: BTreeSet<String>,
-    errors: &mut Vec<Error>,
-) -> Vec<String> {
+fn one_by_one(plan: &Plan, ns: &Namespace, lost: BTreeSet<String>, errors: &mut Vec<Error>) -> Vec<String> {
     if let Ok(done) = put_back(plan, ns, lost.clone()) {
         return done;
     }
@@ -61,7 +43,7 @@ fn one_by_one(
     for fact in lost {
         match heal(plan, &ns.name, &BTreeSet::from([fact.clone()])) {
             Ok(()) => done.push(fact),
-            Err(e) => errors.push(e.within(format_args!("{} on {}", keeper.daemon, ns.name))),
+            Err(e) => errors.push(e),
         }
     }
     done

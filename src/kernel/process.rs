@@ -93,6 +93,15 @@ impl Process {
     }
 }
 
+/// Gives memory back to the machine that was allocated and is free again.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) may be called at any time, by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Raises this process's limit of open files to what it may have: a shell's 1,024 are too few for a thousand
 /// namespaces.
 ///

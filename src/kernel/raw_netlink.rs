@@ -1,5 +1,5 @@
-//! Netlink beyond rtnetlink: messages as bytes, for connection tracking, and for the few requests by which netfilter and IPVS are
-//! tried.
+//! Netlink beyond rtnetlink: messages as bytes, for connection tracking, for the few requests by which netfilter and IPVS
+//! are tried, and for the question whether anything changed.
 
 use std::io::{Error, Result};
 use std::time::{Duration, Instant};
@@ -122,6 +122,12 @@ pub(super) fn nested(kind: u16, parts: &[Vec<u8>]) -> Vec<u8> {
 /// An attribute that holds a text as C has it.
 pub(super) fn text(kind: u16, words: &str) -> Vec<u8> {
     attribute(kind, format!("{words}\0").as_bytes())
+}
+
+/// A `nfgenmsg`: family, version 0, resource.
+pub(super) fn general(family: u8, resource: u16) -> Vec<u8> {
+    let [high, low] = resource.to_be_bytes();
+    vec![family, 0, high, low]
 }
 
 /// The value of an attribute of this kind among those that `bytes` begins with.

@@ -10,7 +10,7 @@ use super::Outcome;
 use super::catalogue::Netfilter;
 use super::devices;
 use crate::kernel::netlink::Rtnetlink;
-use crate::kernel::raw_netlink::{ACK, CREATE, DUMP, Raw, attribute, message, nested, text};
+use crate::kernel::raw_netlink::{ACK, CREATE, DUMP, Raw, attribute, general, message, nested, text};
 
 /// `NFNL_SUBSYS_NFTABLES`, `NFNL_SUBSYS_CTNETLINK`, `NFNLGRP_NFTRACE` (linux/netfilter/nfnetlink.h).
 const NFTABLES: u16 = 10;
@@ -101,12 +101,6 @@ fn transaction(raw: &Raw, parts: &[(u16, Vec<u8>)]) -> Result<()> {
     }
     bytes.extend(mark(BATCH[1], count + 1));
     raw.ask(&bytes).map(drop)
-}
-
-/// A `nfgenmsg`: family, version 0, resource.
-fn general(family: u8, resource: u16) -> Vec<u8> {
-    let [high, low] = resource.to_be_bytes();
-    vec![family, 0, high, low]
 }
 
 fn number(kind: u16, value: u32) -> Vec<u8> {
