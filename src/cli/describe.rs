@@ -143,7 +143,7 @@ fn describe_network(text: &mut String, session: &Session, ns: &Namespace) {
         }
     }
     if let (Some(ip), Ok(ipam)) = (ip, cni::ipam(&session.cluster))
-        && let Some(block) = ipam.blocks().find(|block| block.prefix.contains(&ip))
+        && let Some(block) = ipam.blocks().find(|block| block.prefix.contains(&std::net::IpAddr::from(ip)))
     {
         line(text, "Block", format_args!("{} of {}", block.prefix, block.node));
     }

@@ -8,7 +8,7 @@
 
 use std::fmt::Write as _;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::BgpSession;
 use crate::ipam::Ipam;
@@ -33,7 +33,7 @@ pub(super) fn mesh<'c>(cluster: &'c Cluster, node: &Node) -> Vec<BgpSession<'c>>
 /// The configuration of a node's BIRD.
 pub(super) fn config(cluster: &Cluster, ipam: &Ipam, node: &Node, segment: &Segment) -> String {
     let has_tunnel = cluster.network.pools.iter().any(|pool| pool.ipip.is_on());
-    let blocks: Vec<Ipv4Net> = ipam.blocks_of(&node.name).map(|block| block.prefix).collect();
+    let blocks: Vec<IpNet> = ipam.blocks_of(&node.name).map(|block| block.prefix).collect();
     let mut text = String::from("# What Calico v3.18 writes for its BIRD 1.6, in the words of BIRD 2.\n");
     let mut add = |part: &str| {
         // Writing to a String cannot fail.
@@ -69,7 +69,7 @@ fn tunnel_next_hops(cluster: &Cluster, node: &Node) -> String {
 }
 
 /// A node tells its blocks as wholes, and of other pools' addresses what it has: borrowed ones.
-fn export_filter(pools: &[IpPool], blocks: &[Ipv4Net]) -> String {
+fn export_filter(pools: &[IpPool], blocks: &[IpNet]) -> String {
     let mut text = String::from("filter calico_export_to_bgp_peers {\n");
     for block in blocks {
         let _ = writeln!(text, "  if ( net = {block} ) then accept;");
@@ -114,7 +114,7 @@ fn programming(pool: &IpPool, node: &Node, segment: &Segment, has_tunnel: bool) 
     }
 }
 
-fn protocols(blocks: &[Ipv4Net]) -> String {
+fn protocols(blocks: &[IpNet]) -> String {
     let mut text = String::from(
         "protocol kernel {\n  learn; persist; scan time 2; graceful restart; merge paths on; metric 0;\n  \
          ipv4 { import all; export filter calico_kernel_programming; };\n}\n\

@@ -4,7 +4,7 @@
 //! (`ipMasq`), by a chain for each container. Source: containernetworking/cni, README.md; plugins v1.1.1 and v1.9.1,
 //! plugins/main/bridge, plugins/ipam/host-local, pkg/ip/ipmasq_iptables_linux.go.
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::bridge_plugin::{self, Conf};
 use crate::error::Result;
@@ -29,11 +29,11 @@ pub(super) fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
             hairpin_mode: false,
             promisc_mode: false,
             ip_masq: true,
-            routes: vec![Ipv4Net::default()],
+            routes: vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
         })
     };
     let installed = |node: &Node, ns: &mut Namespace| {
-        ns.files.extend(node.pod_cidr.map(|subnet| conflist(subnet, mtu)));
+        ns.files.extend(node.pod_cidr.map(|subnet| conflist(subnet, node.pod_cidr6, mtu)));
         Ok(())
     };
     let flavour = bridge_plugin::Flavour { mode: Mode::Bridge, conf: &conf, node: &installed };
@@ -41,7 +41,15 @@ pub(super) fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
 }
 
 /// What an administrator writes down for the container runtime.
-fn conflist(subnet: Ipv4Net, mtu: Option<u32>) -> File {
+fn conflist(subnet: Ipv4Net, second: Option<Ipv6Net>, mtu: Option<u32>) -> File {
+    // `subnet` is the short form of one range; two ranges need the long one.
+    let ranges = match second {
+        None => format!("        \"subnet\": \"{subnet}\","),
+        Some(second) => format!(
+            "        \"ranges\": [\n          [{{ \"subnet\": \"{subnet}\" }}],\n          [{{ \"subnet\": \"{second}\" }}]\n        ],"
+        ),
+    };
+    let default6 = if second.is_some() { ",\n          { \"dst\": \"::/0\" }" } else { "" };
     let mtu = mtu.map_or(String::new(), |mtu| format!("      \"mtu\": {mtu},\n"));
     let content = format!(
         r#"{{
@@ -55,9 +63,9 @@ fn conflist(subnet: Ipv4Net, mtu: Option<u32>) -> File {
       "ipMasq": true,
       "ipam": {{
         "type": "host-local",
-        "subnet": "{subnet}",
+{ranges}
         "routes": [
-          {{ "dst": "0.0.0.0/0" }}
+          {{ "dst": "0.0.0.0/0" }}{default6}
         ]
       }}
     }},

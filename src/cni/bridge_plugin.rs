@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sha1::Sha1;
 use sha2::{Digest, Sha512};
 
@@ -19,7 +19,7 @@ use super::underlay;
 use crate::error::{Error, Kind, Result};
 use crate::names;
 use crate::plan::netfilter::{Match, Rule, TableName, Target};
-use crate::plan::{Address, Datapath, Link, LinkKind, Mac, Namespace, Plan, Role, Route, Scope, Sysctl, Table};
+use crate::plan::{Address, Datapath, Family, Link, LinkKind, Mac, Namespace, Plan, Role, Route, Scope, Sysctl, Table};
 use crate::topology::{Cluster, Mode, Node, Pod};
 
 /// A pod's interface (`CNI_IFNAME`).
@@ -44,7 +44,7 @@ pub(super) struct Conf {
     pub ip_masq: bool,
     /// Destinations that pods reach through the gateway: `routes` of the IPAM configuration, and the default route with
     /// `isDefaultGateway`.
-    pub routes: Vec<Ipv4Net>,
+    pub routes: Vec<IpNet>,
 }
 
 /// A mode in which this plugin connects the pods.
@@ -67,6 +67,11 @@ pub(super) fn plan(cluster: &Cluster, datapath: Datapath, flavour: &Flavour) -> 
     for node in &cluster.nodes {
         let mut ns = underlay::host(cluster, &underlay::Host::node(node), Role::Node)?;
         ns.sysctls = node_sysctls();
+        if node.address6.is_some() {
+            // The plugin turns forwarding on with the first address of a bridge, kubeadm asks for the other.
+            ns.sysctls.extend(underlay::ipv6(true));
+            ns.sysctls.push(Sysctl::new("net.bridge.bridge-nf-call-ip6tables", "1"));
+        }
         (flavour.node)(node, &mut ns)?;
         let added = add_pods(cluster, &(flavour.conf)(node)?, node, &mut ns)?;
         pods.extend(added.into_iter().map(|pod| (pod.name.clone(), pod)));
@@ -90,7 +95,7 @@ pub(super) fn bridge_mac(cluster: &Cluster, node: &Node, bridge: &str) -> Mac {
 
 /// What `ipMasq` puts into the nat table for one pod: a chain of its own, and the rule in POSTROUTING that leads to it
 /// (plugins: pkg/ip/ipmasq_iptables_linux.go, pkg/utils/utils.go).
-fn masquerade(cluster: &Cluster, network: &str, pod: &Pod, own: Ipv4Net, nat: &mut Table) {
+fn masquerade(cluster: &Cluster, network: &str, pod: &Pod, own: IpNet, nat: &mut Table) {
     let id = container_id(cluster, pod);
     let hash: String = Sha512::digest(format!("{network}{id}")).iter().map(hex).collect();
     let chain = format!("CNI-{}", &hash[..CHAIN_MAX - "CNI-".len()]);
@@ -100,14 +105,22 @@ fn masquerade(cluster: &Cluster, network: &str, pod: &Pod, own: Ipv4Net, nat: &m
         target: Some(target),
         ..Rule::default()
     };
-    let to = |net: Ipv4Net, invert| Match::Destination { net: net.into(), invert };
-    let multicast = Ipv4Net::new_assert([224, 0, 0, 0].into(), 4);
+    let to = |net, invert| Match::Destination { net, invert };
+    let multicast = multicast(Family::of(own.addr()));
     nat.chain(&chain).rules = vec![
         rule(to(own.trunc(), false), Target::Accept),
         rule(to(multicast, true), Target::Masquerade { random_fully: false }),
     ];
-    let from = Match::Source { net: Ipv4Net::from(own.addr()).into(), invert: false };
+    let from = Match::Source { net: IpNet::from(own.addr()), invert: false };
     nat.chain("POSTROUTING").rules.push(rule(from, Target::Jump { chain }));
+}
+
+/// All multicast addresses of a family.
+pub(super) fn multicast(family: Family) -> IpNet {
+    match family {
+        Family::Inet => Ipv4Net::new_assert([224, 0, 0, 0].into(), 4).into(),
+        Family::Inet6 => Ipv6Net::new_assert([0xff00, 0, 0, 0, 0, 0, 0, 0].into(), 8).into(),
+    }
 }
 
 /// A new namespace inherits the host's settings: those that decide whether packets pass are written down. The plugin
@@ -130,31 +143,44 @@ fn add_pods(cluster: &Cluster, conf: &Conf, node: &Node, ns: &mut Namespace) -> 
     if pods.is_empty() {
         return Ok(Vec::new());
     }
-    let subnet = node.pod_cidr.ok_or_else(|| {
-        let message = format!("node {} has pods and no podCIDR", node.name);
-        Error::new(Kind::Topology, message).hint("write `podCIDR:` at the node, or make `clusterCIDR` larger")
-    })?;
-    let mut pool = HostLocal::new(conf.name, subnet)?;
-    let gateway = pool.gateway();
+    let mut pools = pools(conf, node)?;
+    let gateways: Vec<IpNet> = pools.iter().map(HostLocal::gateway).collect();
     ns.links.push(Link {
         mac: Some(bridge_mac(cluster, node, conf.bridge)),
         mtu: Some(conf.mtu),
         promiscuous: conf.promisc_mode,
-        addresses: vec![address(gateway)],
+        addresses: gateways.iter().copied().map(address).collect(),
         ..Link::new(conf.bridge, LinkKind::Bridge)
     });
     let veths = veths(cluster, &pods);
     let mut added = Vec::with_capacity(pods.len());
     for (pod, veth) in pods.into_iter().zip(&veths) {
         ns.links.push(port(cluster, conf, pod, veth));
-        let own = pool.allocate(cluster, pod, POD_NIC)?;
-        if conf.ip_masq {
-            masquerade(cluster, conf.name, pod, own, ns.table(TableName::Nat));
+        let own = pools.iter_mut().map(|pool| pool.allocate(cluster, pod, POD_NIC)).collect::<Result<Vec<IpNet>>>()?;
+        for own in own.iter().filter(|_| conf.ip_masq) {
+            let nat = match Family::of(own.addr()) {
+                Family::Inet => ns.table(TableName::Nat),
+                Family::Inet6 => ns.table6(TableName::Nat),
+            };
+            masquerade(cluster, conf.name, pod, *own, nat);
         }
-        added.push(pod_namespace(cluster, conf, pod, veth, own, gateway));
+        added.push(pod_namespace(cluster, conf, pod, veth, &own, &gateways));
     }
-    ns.files.extend(pool.files());
+    ns.files.extend(pools.iter().flat_map(HostLocal::files));
     Ok(added)
+}
+
+/// A node's ranges of host-local: its podCIDR, and that of IPv6 if it has one.
+fn pools(conf: &Conf, node: &Node) -> Result<Vec<HostLocal>> {
+    let first = node.pod_cidr.ok_or_else(|| {
+        let message = format!("node {} has pods and no podCIDR", node.name);
+        Error::new(Kind::Topology, message).hint("write `podCIDR:` at the node, or make `clusterCIDR` larger")
+    })?;
+    let mut pools = vec![HostLocal::new(conf.name, first)?];
+    if let Some(second) = node.pod_cidr6 {
+        pools.push(HostLocal::new(conf.name, second)?.numbered(1));
+    }
+    Ok(pools)
 }
 
 /// The node's ends of its pods' veths. Of two equal hashes the later takes another one, as the plugin tries again with
@@ -174,9 +200,12 @@ fn hex(byte: &u8) -> String {
 }
 
 /// An address as a plugin adds it: with the broadcast address of its prefix.
-pub(super) fn address(net: Ipv4Net) -> Address {
-    let broadcast = (net.prefix_len() < 31).then(|| net.broadcast());
-    Address { net: net.into(), broadcast, scope: Scope::Global }
+pub(super) fn address(net: IpNet) -> Address {
+    let broadcast = match net {
+        IpNet::V4(net) => (net.prefix_len() < 31).then(|| net.broadcast()),
+        IpNet::V6(_) => None,
+    };
+    Address { net, broadcast, scope: Scope::Global }
 }
 
 /// The node's end of a pod's veth.
@@ -190,18 +219,32 @@ fn port(cluster: &Cluster, conf: &Conf, pod: &Pod, veth: &str) -> Link {
     }
 }
 
-/// The cluster has no IPv6, so a pod keeps silent there; the plugin's `accept_dad` has then nothing to say.
-fn pod_namespace(cluster: &Cluster, conf: &Conf, pod: &Pod, veth: &str, own: Ipv4Net, gateway: Ipv4Net) -> Namespace {
+/// `own` are the pod's addresses, `gateways` those of the bridge. In a cluster without IPv6 a pod keeps silent there; the
+/// plugin's `accept_dad` has then nothing to say.
+fn pod_namespace(
+    cluster: &Cluster,
+    conf: &Conf,
+    pod: &Pod,
+    veth: &str,
+    own: &[IpNet],
+    gateways: &[IpNet],
+) -> Namespace {
     let role = Role::Pod { node: pod.node.clone(), namespace: pod.namespace.clone(), pod: pod.name.clone() };
     let mut ns = Namespace::new(&cluster.name, &pod.key(), &pod.name, role);
-    ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "0"), Sysctl::new("net.ipv6.conf.all.disable_ipv6", "1")];
+    let has_ipv6 = own.iter().any(|own| own.addr().is_ipv6());
+    ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "0")];
+    ns.sysctls.extend(if has_ipv6 { underlay::ipv6(false) } else { vec![underlay::no_ipv6()] });
     ns.links.push(Link {
         mac: Some(names::mac(&[&cluster.name, &pod.key(), POD_NIC])),
         mtu: Some(conf.mtu),
-        addresses: vec![address(own)],
+        addresses: own.iter().copied().map(address).collect(),
         sysctls: vec![Sysctl::new(format!("net.ipv4.conf.{POD_NIC}.arp_notify"), "1")],
         ..Link::new(POD_NIC, LinkKind::Veth { peer_namespace: pod.node.clone(), peer: veth.to_string() })
     });
-    ns.routes = conf.routes.iter().map(|to| Route::via(*to, gateway.addr(), POD_NIC)).collect();
+    let via = |to: &IpNet| {
+        let gateway = gateways.iter().find(|gateway| gateway.addr().is_ipv4() == to.addr().is_ipv4())?;
+        Some(Route::via(*to, gateway.addr(), POD_NIC))
+    };
+    ns.routes = conf.routes.iter().filter_map(via).collect();
     ns
 }

@@ -8,9 +8,9 @@
 mod addresses;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 pub(super) use addresses::tunnel_key;
 
@@ -23,8 +23,8 @@ use crate::error::{Error, Kind, Result};
 use crate::ipam::Ipam;
 use crate::names;
 use crate::plan::{
-    Address, Bird, Datapath, FdbEntry, Ipv4Conf, Keeper, Keeps, Link, LinkKind, Mac, Namespace, Neighbour, Plan,
-    Protocol, Role, Route, Scope, Sysctl,
+    Address, Bird, Datapath, Family, FdbEntry, Ipv4Conf, Keeper, Keeps, Link, LinkKind, Mac, Namespace, Neighbour,
+    Plan, Protocol, Role, Route, Scope, Sysctl,
 };
 use crate::topology::{Cluster, IpPool, Mode, Node, Pod, Routing, Segment};
 
@@ -40,8 +40,8 @@ const POD_NIC: &str = "eth0";
 pub(super) struct Flavour {
     /// The mode.
     pub mode: Mode,
-    /// The device that encapsulates, if any does.
-    pub tunnel: Option<&'static Tunnel>,
+    /// The devices that encapsulate, at most one of a family.
+    pub tunnels: &'static [&'static Tunnel],
     /// Whether a node holds its own blocks as blackholes, as BIRD does.
     pub blackholes: bool,
     /// The route to a block, or a borrowed address, of another node; none if that node cannot be reached.
@@ -52,36 +52,49 @@ pub(super) struct Flavour {
 pub(super) struct Tunnel {
     /// Its name.
     pub device: &'static str,
+    /// Whose packets it takes, in outer headers of the same.
+    pub family: Family,
     /// Bytes that it adds to each packet.
     pub overhead: u32,
     /// Whether a pool's packets go through it.
     pub serves: fn(&IpPool) -> bool,
-    /// The device on a node, without address and MTU.
-    pub link: fn(&Node) -> Link,
+    /// The device on a node, without address and MTU; none on a node without an address of its family.
+    pub link: fn(&Node) -> Option<Link>,
     /// Whether a node needs an address on it to have it at all.
     pub needs_address: bool,
     /// What it must know of another node's device: name and address.
-    pub peer: fn(&Node, Ipv4Addr) -> Option<(Neighbour, FdbEntry)>,
+    pub peer: fn(&Node, IpAddr) -> Option<(Neighbour, FdbEntry)>,
 }
 
 /// A prefix that another node is responsible for, as seen from a node.
 pub(super) struct Remote<'a> {
     /// The prefix.
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
     /// The node that has it.
     pub node: &'a Node,
     /// The node that the route is for.
     pub here: &'a Node,
     /// The segment that this node is on.
     pub segment: &'a Segment,
-    /// The addresses of both nodes' devices of the pool's tunnel.
-    pub vteps: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// The device that encapsulates in this family, with its addresses on both nodes.
+    pub vteps: Option<(&'static Tunnel, IpAddr, IpAddr)>,
 }
 
 impl Remote<'_> {
+    /// The other node's address, of the prefix's family.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.node.address_in(self.family())
+    }
+
+    /// The prefix's family.
+    pub(super) fn family(&self) -> Family {
+        Family::of(self.prefix.addr())
+    }
+
     /// Whether the other node's address is in this node's own subnet.
     pub(super) fn is_in_subnet(&self) -> bool {
-        self.segment.subnet.contains(&self.node.address)
+        let subnet = self.segment.subnet_in(self.family());
+        subnet.zip(self.address()).is_some_and(|(subnet, address)| subnet.contains(&address))
     }
 }
 
@@ -95,7 +108,7 @@ const FLAVOURS: [&Flavour; 5] = [
 ];
 
 /// Every tunnel, in the order in which calico-node sees to their addresses.
-const TUNNELS: [&Tunnel; 2] = [&calico_ipip::TUNNEL, &calico_vxlan::TUNNEL];
+const TUNNELS: [&Tunnel; 3] = [&calico_ipip::TUNNEL, &calico_vxlan::TUNNEL, &calico_vxlan::TUNNEL6];
 
 /// The flavour of a pool.
 fn flavour(pool: &IpPool) -> &'static Flavour {
@@ -149,6 +162,9 @@ fn node_namespace(cluster: &Cluster, addresses: &Addresses, node: &Node) -> Resu
     let pods: Vec<&Pod> = cluster.pods.iter().filter(|pod| pod.node == node.name).collect();
     let mut ns = underlay::host(cluster, &underlay::Host::node(node), Role::Node)?;
     ns.sysctls = node_sysctls();
+    if node.address6.is_some() {
+        ns.sysctls.extend(underlay::ipv6(true));
+    }
     for tunnel in tunnels(cluster) {
         ns.links.extend(tunnel_link(cluster, addresses, node, tunnel));
         for (neighbour, entry) in tunnel_peers(cluster, addresses, node, tunnel) {
@@ -156,36 +172,53 @@ fn node_namespace(cluster: &Cluster, addresses: &Addresses, node: &Node) -> Resu
             ns.fdb.push(entry);
         }
     }
-    ns.links.extend(pods.iter().map(|pod| host_end(pod, mtu)));
-    ns.routes.extend(pods.iter().filter_map(|pod| {
-        let address = addresses.pod(pod)?;
-        Some(Route::on_link(Ipv4Net::from(address), &felix::names::veth(pod)))
+    let has_ipv6 = |pod: &Pod| addresses.pod(pod).iter().any(IpAddr::is_ipv6);
+    ns.links.extend(pods.iter().map(|pod| host_end(pod, mtu, has_ipv6(pod))));
+    ns.routes.extend(pods.iter().flat_map(|pod| {
+        let veth = felix::names::veth(pod);
+        addresses.pod(pod).iter().map(move |address| Route::on_link(IpNet::from(*address), &veth))
     }));
     ns.routes.extend(block_routes(cluster, addresses, node, segment));
     if cluster.network.routing == Routing::Bird {
         ns.bird = Some(Bird { config: bird::config(cluster, &addresses.ipam, node, segment) });
     }
     ns.routes.sort_by_key(|route| (route.dst.addr(), route.dst.prefix_len()));
-    let tunnel_addresses = |tunnel: &'static Tunnel| addresses.tunnel(node, tunnel).map(|_| tunnel.device);
-    let local = felix::Local {
-        cluster,
-        node,
-        pods: &pods,
-        ipip: has_ipip(cluster),
-        vteps: tunnels(cluster).find(|tunnel| tunnel.needs_address).map(|tunnel| {
-            let has_device = |other: &&Node| addresses.tunnel(other, tunnel).is_some();
-            cluster.nodes.iter().filter(has_device).collect()
-        }),
-        tunnels: &tunnels(cluster).filter_map(tunnel_addresses).collect::<Vec<_>>(),
-        links: &ns.links,
-    };
-    ns.sets = felix::sets(&local);
-    ns.tables = felix::tables(&local);
+    add_felix(cluster, addresses, node, &pods, &mut ns);
     ns.keepers = felix::keepers(felix::REFRESH, &tunnels(cluster).map(|tunnel| tunnel.device).collect::<Vec<_>>());
     if bird::is_used(cluster) && ns.bird.is_none() {
         ns.keepers.push(Keeper::new("bird", bird::SCAN, Keeps::routes(Protocol::Bird)));
     }
     Ok(ns)
+}
+
+/// Felix's sets and rules, of IPv6 too on a node that has it (`FELIX_IPV6SUPPORT`).
+fn add_felix(cluster: &Cluster, addresses: &Addresses, node: &Node, pods: &[&Pod], ns: &mut Namespace) {
+    for family in Family::BOTH {
+        let of_family = || tunnels(cluster).filter(move |tunnel| tunnel.family == family);
+        let in_use = |tunnel: &'static Tunnel| addresses.tunnel(node, tunnel).map(|_| tunnel.device);
+        let local = felix::Local {
+            cluster,
+            node,
+            family,
+            pods,
+            ipip: family == Family::Inet && has_ipip(cluster),
+            vteps: of_family().find(|tunnel| tunnel.needs_address).map(|tunnel| {
+                let has_device = |other: &&Node| addresses.tunnel(other, tunnel).is_some();
+                cluster.nodes.iter().filter(has_device).collect()
+            }),
+            tunnels: &of_family().filter_map(in_use).collect::<Vec<_>>(),
+            links: &ns.links,
+        };
+        let (sets, tables) = (felix::sets(&local), felix::tables(&local));
+        match family {
+            Family::Inet => (ns.sets, ns.tables) = (sets, tables),
+            Family::Inet6 if node.address6.is_none() => {}
+            Family::Inet6 => {
+                ns.sets.extend(sets);
+                ns.tables6 = tables;
+            }
+        }
+    }
 }
 
 /// A new namespace inherits the host's IPv4 settings: those that decide whether packets pass are written down. Felix
@@ -206,10 +239,9 @@ fn tunnel_link(cluster: &Cluster, addresses: &Addresses, node: &Node, tunnel: &T
     if address.is_none() && tunnel.needs_address {
         return None;
     }
-    let addresses =
-        address.map(|address| Address { net: Ipv4Net::from(address).into(), broadcast: None, scope: Scope::Global });
+    let addresses = address.map(|address| Address { net: IpNet::from(address), broadcast: None, scope: Scope::Global });
     let mtu = Some(tunnel_mtu(cluster, tunnel, node));
-    Some(Link { mtu, addresses: addresses.into_iter().collect(), ..(tunnel.link)(node) })
+    Some(Link { mtu, addresses: addresses.into_iter().collect(), ..(tunnel.link)(node)? })
 }
 
 /// What a node's device of a tunnel must know of those of the other nodes.
@@ -221,12 +253,16 @@ fn tunnel_peers(cluster: &Cluster, addresses: &Addresses, node: &Node, tunnel: &
     others.filter_map(|other| (tunnel.peer)(other, addresses.tunnel(other, tunnel)?)).collect()
 }
 
-/// The node's end of a pod's veth.
-pub(super) fn host_end(pod: &Pod, mtu: u32) -> Link {
+/// The node's end of a pod's veth. With IPv6 it has `proxy_ndp` as well, as the plugin writes it: no entry of a proxy
+/// is ever made, as pods route by its link-local address.
+pub(super) fn host_end(pod: &Pod, mtu: u32, has_ipv6: bool) -> Link {
     let ipv4 =
         Ipv4Conf { proxy_arp: Some(true), forwarding: Some(true), route_localnet: Some(true), proxy_delay: Some(0) };
     let kind = LinkKind::Veth { peer_namespace: pod.key(), peer: POD_NIC.to_string() };
-    Link { mac: Some(HOST_MAC), mtu: Some(mtu), ipv4, ..Link::new(&felix::names::veth(pod), kind) }
+    let name = felix::names::veth(pod);
+    let proxy_ndp = has_ipv6.then(|| Sysctl::new(format!("net.ipv6.conf.{name}.proxy_ndp"), "1"));
+    let sysctls = proxy_ndp.into_iter().collect();
+    Link { mac: Some(HOST_MAC), mtu: Some(mtu), ipv4, sysctls, ..Link::new(&name, kind) }
 }
 
 /// The routes to blocks: own ones as blackholes, others' as the flavour of their pool has it. A borrowed address is a
@@ -236,9 +272,10 @@ fn block_routes(cluster: &Cluster, addresses: &Addresses, node: &Node, segment: 
     let by_name: BTreeMap<&str, &Node> = cluster.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
     let by_pool: BTreeMap<&str, &Flavour> =
         ipam.pools().iter().map(|pool| (pool.name.as_str(), flavour(pool))).collect();
-    let remote = |prefix, flavour: &Flavour, owner: &str| {
+    let remote = |prefix: IpNet, flavour: &Flavour, owner: &str| {
         let owner = by_name.get(owner)?;
-        let vteps = flavour.tunnel.and_then(|t| Some((addresses.tunnel(node, t)?, addresses.tunnel(owner, t)?)));
+        let tunnel = flavour.tunnels.iter().find(|tunnel| tunnel.family == Family::of(prefix.addr()));
+        let vteps = tunnel.and_then(|t| Some((*t, addresses.tunnel(node, t)?, addresses.tunnel(owner, t)?)));
         (flavour.remote_route)(&Remote { prefix, node: owner, here: node, segment, vteps })
     };
     let mut routes = Vec::new();
@@ -246,7 +283,7 @@ fn block_routes(cluster: &Cluster, addresses: &Addresses, node: &Node, segment: 
         let Some(flavour) = by_pool.get(block.pool.as_str()) else { continue };
         if block.node != node.name {
             routes.extend(remote(block.prefix, flavour, &block.node));
-        } else if flavour.blackholes && block.prefix.prefix_len() < 32 {
+        } else if flavour.blackholes && block.prefix.prefix_len() < block.prefix.max_prefix_len() {
             routes.push(Route { protocol: Protocol::Bird, ..Route::blackhole(block.prefix) });
         }
         let borrowed = block.allocations().filter(|used| used.borrowed && used.node != node.name);
@@ -257,25 +294,37 @@ fn block_routes(cluster: &Cluster, addresses: &Addresses, node: &Node, segment: 
 
 fn pod_namespace(cluster: &Cluster, addresses: &Addresses, pod: &Pod) -> Result<Namespace> {
     let node = cluster.nodes.iter().find(|node| node.name == pod.node);
-    let (Some(node), Some(address)) = (node, addresses.pod(pod)) else {
+    let (Some(node), own @ [_, ..]) = (node, addresses.pod(pod)) else {
         return Err(Error::new(Kind::Topology, format!("pod {} has no node or no address", pod.key())));
     };
-    Ok(pod_at(cluster, pod, address, pod_mtu(cluster, node)))
+    Ok(pod_at(cluster, pod, own, pod_mtu(cluster, node)))
 }
 
-/// The namespace of a pod with this address.
-pub(super) fn pod_at(cluster: &Cluster, pod: &Pod, address: Ipv4Addr, mtu: u32) -> Namespace {
+/// The namespace of a pod with these addresses, one of a family. IPv6 needs no gateway that nobody has: the other end
+/// of the veth has a link-local address.
+pub(super) fn pod_at(cluster: &Cluster, pod: &Pod, addresses: &[IpAddr], mtu: u32) -> Namespace {
     let role = Role::Pod { node: pod.node.clone(), namespace: pod.namespace.clone(), pod: pod.name.clone() };
     let mut ns = Namespace::new(&cluster.name, &pod.key(), &pod.name, role);
-    ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "0"), Sysctl::new("net.ipv6.conf.all.disable_ipv6", "1")];
+    let has_ipv6 = addresses.iter().any(IpAddr::is_ipv6);
+    ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "0")];
+    ns.sysctls.extend(if has_ipv6 { underlay::ipv6(false) } else { vec![underlay::no_ipv6()] });
     let kind = LinkKind::Veth { peer_namespace: pod.node.clone(), peer: felix::names::veth(pod) };
     ns.links.push(Link {
         mac: Some(names::mac(&[&cluster.name, &pod.key(), POD_NIC])),
         mtu: Some(mtu),
-        addresses: vec![Address { net: Ipv4Net::from(address).into(), broadcast: Some(address), scope: Scope::Global }],
+        addresses: addresses.iter().map(|address| own_address(*address)).collect(),
         ..Link::new(POD_NIC, kind)
     });
     ns.routes.push(Route::on_link(Ipv4Net::from(POD_GATEWAY), POD_NIC));
     ns.routes.push(Route::default_via(POD_GATEWAY, POD_NIC));
+    if has_ipv6 {
+        ns.routes.push(Route::default_via(HOST_MAC.link_local(), POD_NIC));
+    }
     ns
+}
+
+/// A pod's address: alone in its prefix.
+fn own_address(address: IpAddr) -> Address {
+    let broadcast = if let IpAddr::V4(own) = address { Some(own) } else { None };
+    Address { net: IpNet::from(address), broadcast, scope: Scope::Global }
 }

@@ -11,10 +11,10 @@ use crate::topology::Mode;
 
 /// What makes this mode of Calico's.
 pub(super) const FLAVOUR: Flavour =
-    Flavour { mode: Mode::CalicoBgp, tunnel: None, blackholes: true, remote_route: |remote| Some(route(remote)) };
+    Flavour { mode: Mode::CalicoBgp, tunnels: &[], blackholes: true, remote_route: route };
 
 /// `10.100.247.0/26 via 10.1.10.10 dev ens33 proto bird`
-pub(super) fn route(remote: &Remote) -> Route {
-    let gateway = if remote.is_in_subnet() { remote.node.address } else { remote.segment.router };
-    Route { protocol: Protocol::Bird, ..Route::via(remote.prefix, gateway, &remote.here.nic) }
+pub(super) fn route(remote: &Remote) -> Option<Route> {
+    let gateway = if remote.is_in_subnet() { remote.address() } else { remote.segment.router_in(remote.family()) };
+    Some(Route { protocol: Protocol::Bird, ..Route::via(remote.prefix, gateway?, &remote.here.nic) })
 }

@@ -11,7 +11,7 @@ use crate::topology::Mode;
 pub(super) const FLAVOUR: Flavour = Flavour {
     mode: Mode::CalicoIpipCrossSubnet,
     remote_route: |remote| {
-        Some(if remote.is_in_subnet() { calico_bgp::route(remote) } else { calico_ipip::route(remote) })
+        if remote.is_in_subnet() { calico_bgp::route(remote) } else { calico_ipip::route(remote) }
     },
     ..calico_ipip::FLAVOUR
 };

@@ -17,6 +17,6 @@ fn route(remote: &Remote) -> Option<Route> {
     if !remote.is_in_subnet() {
         return calico_vxlan::route(remote);
     }
-    let plain = Route::via(remote.prefix, remote.node.address, &remote.here.nic);
+    let plain = Route::via(remote.prefix, remote.address()?, &remote.here.nic);
     Some(Route { onlink: true, protocol: Protocol::Felix, ..plain })
 }

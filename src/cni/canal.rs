@@ -5,14 +5,15 @@
 //! rules, and neither pools nor tunnels nor BIRD. Source: calico v3.18, manifests/canal.yaml.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
 
 use super::calico::{host_end, node_sysctls, pod_at};
 use super::host_local::HostLocal;
 use super::{felix, flannel, flannel_vxlan, underlay};
 use crate::error::{Error, Kind, Result};
 use crate::plan::netfilter::TableName;
-use crate::plan::{Datapath, File, Namespace, Plan, Role, Route};
+use crate::plan::{Datapath, Family, File, Namespace, Plan, Role, Route};
 use crate::topology::{Cluster, Mode, Node, Pod};
 
 /// `name` of the network.
@@ -48,10 +49,10 @@ fn node_namespace(cluster: &Cluster, node: &Node, added: &mut BTreeMap<String, N
     if let Some(subnet) = node.pod_cidr {
         let mut pool = HostLocal::new(NETWORK, subnet)?;
         for pod in &pods {
-            let address: Ipv4Addr = pool.allocate(cluster, pod, POD_NIC)?.addr();
-            ns.links.push(host_end(pod, mtu));
-            ns.routes.push(Route::on_link(ipnet::Ipv4Net::from(address), &felix::names::veth(pod)));
-            added.insert(pod.key(), pod_at(cluster, pod, address, mtu));
+            let address = pool.allocate(cluster, pod, POD_NIC)?.addr();
+            ns.links.push(host_end(pod, mtu, false));
+            ns.routes.push(Route::on_link(IpNet::from(address), &felix::names::veth(pod)));
+            added.insert(pod.key(), pod_at(cluster, pod, &[address], mtu));
         }
         ns.files.extend(pool.files());
     }
@@ -68,7 +69,8 @@ fn add_felix(cluster: &Cluster, node: &Node, pods: &[&Pod], ns: &mut Namespace) 
     let mut without_pools = cluster.clone();
     without_pools.network.pools.clear();
     let cluster = &without_pools;
-    let local = felix::Local { cluster, node, pods, ipip: false, vteps: None, tunnels: &[], links: &ns.links };
+    let family = Family::Inet;
+    let local = felix::Local { cluster, node, family, pods, ipip: false, vteps: None, tunnels: &[], links: &ns.links };
     let (sets, tables) = (felix::sets(&local), felix::tables(&local));
     let flannels = std::mem::replace(&mut ns.tables, tables);
     ns.sets = sets;

@@ -77,7 +77,7 @@ fn dockerd(cluster: &Cluster, node: &Node, ns: &mut Namespace) {
     ns.links.push(Link {
         mac: Some(names::mac(&[&cluster.name, &node.name, BRIDGE])),
         mtu: Some(MTU),
-        addresses: vec![address(Ipv4Net::new_assert(GATEWAY, LENGTH))],
+        addresses: vec![address(Ipv4Net::new_assert(GATEWAY, LENGTH).into())],
         ..Link::new(BRIDGE, LinkKind::Bridge)
     });
     let network = Ipv4Net::new_assert(GATEWAY, LENGTH).trunc();
@@ -161,7 +161,7 @@ fn bridged(cluster: &Cluster, pod: &Pod, own: Ipv4Net, node: &mut Namespace) -> 
     ns.links.push(Link {
         mac: Some(Mac([0x02, 0x42, a, b, c, d])),
         mtu: Some(MTU),
-        addresses: vec![address(own)],
+        addresses: vec![address(own.into())],
         ..Link::new(NIC, LinkKind::Veth { peer_namespace: pod.node.clone(), peer: veth })
     });
     ns.routes = vec![Route::default_via(GATEWAY, NIC)];

@@ -3,9 +3,11 @@
 //! The next hop to a pod is its node, so all nodes must be on one segment: the kernel takes no gateway that it cannot
 //! reach on the link. Source: flannel v0.28.9, pkg/backend/hostgw/hostgw.go, pkg/backend/route_network.go.
 
+use ipnet::IpNet;
+
 use super::flannel::{Backend, Lease, Local};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Keeper, Keeps, Namespace, Protocol, Route};
+use crate::plan::{Family, Keeper, Keeps, Namespace, Protocol, Route};
 use crate::topology::Mode;
 
 /// Routes through the nodes' NICs.
@@ -13,11 +15,15 @@ pub(super) const HOST_GW: Backend = Backend { mode: Mode::FlannelHostGw, overhea
 
 /// No device; but flanneld looks every ten seconds whether its routes are there (`routeCheckRetries`), which it does for no
 /// route of the vxlan backend, DirectRouting's among them (flannel#1070).
-fn register(local: &Local, ns: &mut Namespace) -> Result<()> {
+fn register(local: &Local, family: Family, ns: &mut Namespace) -> Result<()> {
+    let flannel = &local.cluster.network.flannel;
     let routes = Keeps::Routes {
         protocol: Protocol::Boot,
         device: Some(local.node.nic.clone()),
-        within: Some(local.cluster.network.flannel.network.into()),
+        within: match family {
+            Family::Inet => Some(flannel.network.into()),
+            Family::Inet6 => flannel.network6.map(IpNet::from),
+        },
     };
     ns.keepers.push(Keeper::new("flanneld", 10, routes));
     Ok(())
@@ -26,7 +32,7 @@ fn register(local: &Local, ns: &mut Namespace) -> Result<()> {
 /// `10.244.1.0/24 via 10.1.10.10 dev ens33`
 fn add_lease(local: &Local, lease: &Lease, ns: &mut Namespace) -> Result<()> {
     let (here, there) = (local.node, lease.node);
-    let route = Route::via(lease.subnet, there.address, &here.nic);
+    let route = Route::via(lease.subnet, lease.public_ip()?, &here.nic);
     if here.segment != there.segment {
         let message = format!(
             "flannel's host-gw cannot reach {} from {}: `ip route add {route}` is refused with \"Nexthop has invalid \

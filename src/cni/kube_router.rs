@@ -49,7 +49,7 @@ pub(super) fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
             hairpin_mode: false,
             promisc_mode: false,
             ip_masq: false,
-            routes: vec![Ipv4Net::default()],
+            routes: vec![Ipv4Net::default().into()],
         })
     };
     let kube_router = |node: &Node, ns: &mut Namespace| {

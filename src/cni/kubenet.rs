@@ -9,7 +9,6 @@
 use ipnet::Ipv4Net;
 
 use super::bridge_plugin::{self, Conf};
-use super::host_local;
 use crate::error::{Error, Kind, Result};
 use crate::plan::ebtables::{EbChain, EbRule, EbTarget};
 use crate::plan::netfilter::{Match, Policy, Rule, Side, TableName, Target};
@@ -35,7 +34,7 @@ pub(super) fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
             hairpin_mode: options.hairpin_mode == HairpinMode::HairpinVeth,
             promisc_mode: promiscuous,
             ip_masq: false,
-            routes: vec![Ipv4Net::default()],
+            routes: vec![Ipv4Net::default().into()],
         })
     };
     let kubelet = |node: &Node, ns: &mut Namespace| {
@@ -124,7 +123,7 @@ fn dedup(bridge: Mac, pods: Ipv4Net) -> Vec<EbChain> {
         ip_source: Some(ip),
         target,
     };
-    let gateway = Ipv4Net::from(host_local::gateway(pods).addr());
+    let gateway = Ipv4Net::from(std::net::Ipv4Addr::from_bits(pods.network().to_bits() + 1));
     let rules = vec![from_bridge(gateway, EbTarget::Accept), from_bridge(pods, EbTarget::Drop)];
     let jump = EbTarget::Jump { chain: DEDUP.to_string() };
     let jump = EbRule { source: None, out_interface: None, ip_source: None, target: jump };

@@ -155,13 +155,14 @@ pub fn memory(cluster: &Cluster, plan: &Plan) -> Result<Memory> {
     let mut memory = Memory { services, ..Memory::default() };
     for pod in &cluster.pods {
         let own = plan.namespace(&pod.key()).filter(|ns| ns.name == pod.key());
-        let address = own.and_then(Namespace::address);
-        memory.pods.insert(pod.key(), Kept { node: pod.node.clone(), address });
+        let (address, address6) = (own.and_then(Namespace::address), own.and_then(Namespace::address6));
+        memory.pods.insert(pod.key(), Kept { node: pod.node.clone(), address, address6 });
         if let Some(address) = address.filter(|_| cluster.network.mode.addressing().is_by_node()) {
             // Pods are in creation order, and those that had an address before come first.
             let known = cluster.memory.pods.contains_key(&pod.key());
             if !known || !cluster.memory.last_reserved.contains_key(&pod.node) {
                 memory.last_reserved.insert(pod.node.clone(), address);
+                memory.last_reserved6.extend(address6.map(|address| (pod.node.clone(), address)));
             }
         }
     }

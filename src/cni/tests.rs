@@ -99,6 +99,8 @@ fn two_segments() -> Cluster {
         subnet: "10.2.0.0/24".parse().unwrap(),
         mtu: 1400,
         router: Ipv4Addr::new(10, 2, 0, 1),
+        subnet6: None,
+        router6: None,
         line: Default::default(),
     });
     let far = cluster.nodes.last_mut().unwrap();

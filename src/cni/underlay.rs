@@ -5,14 +5,14 @@
 //! Switches keep br_netfilter out, so that they forward frames as a switch does: no conntrack, no reassembly.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use sha1::{Digest, Sha1};
 
 use crate::error::{Error, Kind, Result};
 use crate::names;
-use crate::plan::{Address, Link, LinkKind, Mac, Namespace, Netem, Qdisc, Role, Route, Scope, Sysctl};
+use crate::plan::{Address, Family, Link, LinkKind, Mac, Namespace, Netem, Qdisc, Role, Route, Scope, Sysctl};
 use crate::topology::{Client, Cluster, Line, Node, Segment};
 
 /// The bridge of a switch.
@@ -21,7 +21,8 @@ const BRIDGE: &str = "br0";
 /// A machine with one NIC on a segment.
 pub(super) struct Host<'a> {
     name: &'a str,
-    address: Ipv4Addr,
+    /// Its addresses, one of a family.
+    addresses: Vec<IpAddr>,
     segment: &'a str,
     nic: &'a str,
     mac: Option<Mac>,
@@ -34,7 +35,7 @@ impl<'a> Host<'a> {
     pub(super) fn node(node: &'a Node) -> Self {
         Host {
             name: &node.name,
-            address: node.address,
+            addresses: Family::BOTH.into_iter().filter_map(|family| node.address_in(family)).collect(),
             segment: &node.segment,
             nic: &node.nic,
             mac: node.mac,
@@ -44,8 +45,9 @@ impl<'a> Host<'a> {
     }
 
     fn client(client: &'a Client) -> Self {
-        let Client { name, address, segment, nic, mac, line, mtu, .. } = client;
-        Host { name, address: *address, segment, nic, mac: *mac, line: *line, mtu: *mtu }
+        let Client { name, address, address6, segment, nic, mac, line, mtu, .. } = client;
+        let addresses = [Some(IpAddr::from(*address)), address6.map(IpAddr::from)].into_iter().flatten().collect();
+        Host { name, addresses, segment, nic, mac: *mac, line: *line, mtu: *mtu }
     }
 }
 
@@ -61,7 +63,8 @@ pub(super) fn namespaces(cluster: &Cluster) -> Result<Vec<Namespace>> {
     all.push(router(cluster));
     for client in &cluster.clients {
         let mut ns = host(cluster, &Host::client(client), Role::Client)?;
-        ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "0"), no_ipv6()];
+        ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "0")];
+        ns.sysctls.extend(if client.address6.is_some() { ipv6(false) } else { vec![no_ipv6()] });
         ns.routes.extend(client.routes.iter().map(|route| Route::via(route.to, route.via, &client.nic)));
         all.push(ns);
     }
@@ -72,20 +75,24 @@ pub(super) fn namespaces(cluster: &Cluster) -> Result<Vec<Namespace>> {
 pub(super) fn host(cluster: &Cluster, host: &Host, role: Role) -> Result<Namespace> {
     let segment = segment(cluster, host.segment)?;
     let mut ns = Namespace::new(&cluster.name, host.name, host.name, role);
-    let mut nic = nic(cluster, segment, host.name, host.nic, host.address);
+    let mut nic = nic(cluster, segment, host.name, host.nic, &host.addresses);
     nic.mac = host.mac.or(nic.mac);
     (nic.mtu, nic.qdisc) = (Some(host.mtu), qdisc(host.line));
     ns.links.push(nic);
-    ns.routes.push(Route::default_via(segment.router, host.nic));
+    let families = host.addresses.iter().map(|address| Family::of(*address));
+    let routers = families.filter_map(|family| segment.router_in(family));
+    ns.routes.extend(routers.map(|router| Route::default_via(router, host.nic)));
     Ok(ns)
 }
 
 fn router(cluster: &Cluster) -> Namespace {
     let name = cluster.router_name();
     let mut ns = Namespace::new(&cluster.name, name, name, Role::Router);
-    ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "1"), no_ipv6()];
+    ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "1")];
+    ns.sysctls.extend(if has_ipv6(cluster) { ipv6(true) } else { vec![no_ipv6()] });
     for (number, segment) in cluster.segments.iter().enumerate() {
-        ns.links.push(nic(cluster, segment, name, &format!("eth{number}"), segment.router));
+        let addresses: Vec<IpAddr> = Family::BOTH.into_iter().filter_map(|family| segment.router_in(family)).collect();
+        ns.links.push(nic(cluster, segment, name, &format!("eth{number}"), &addresses));
     }
     ns
 }
@@ -95,6 +102,9 @@ fn switch(cluster: &Cluster, segment: &Segment) -> Namespace {
     let mut ns = Namespace::new(&cluster.name, &name, &name, Role::Switch { segment: segment.name.clone() });
     // A switch forwards frames and does not show them to iptables; asking costs a fifth of its work.
     ns.sysctls = vec![no_ipv6(), Sysctl::new("net.bridge.bridge-nf-call-iptables", "0")];
+    if has_ipv6(cluster) {
+        ns.sysctls.push(Sysctl::new("net.bridge.bridge-nf-call-ip6tables", "0"));
+    }
     let mac = Some(names::mac(&[&cluster.name, &name, BRIDGE]));
     ns.links.push(Link { mac, mtu: Some(segment.mtu), ..Link::new(BRIDGE, LinkKind::Bridge) });
     for Plug { host, nic, line, mtu } in plugged(cluster, segment) {
@@ -155,18 +165,40 @@ fn port_name(cluster: &Cluster, segment: &Segment, host: &str) -> String {
     if taken.contains(&name) { format!("{digest}-{}", host.len()) } else { name }
 }
 
-fn nic(cluster: &Cluster, segment: &Segment, host: &str, name: &str, address: Ipv4Addr) -> Link {
+fn nic(cluster: &Cluster, segment: &Segment, host: &str, name: &str, addresses: &[IpAddr]) -> Link {
     let peer = port_name(cluster, segment, host);
-    let net = Ipv4Net::new_assert(address, segment.subnet.prefix_len());
+    let address = |address: &IpAddr| {
+        let length = segment.subnet_in(Family::of(*address))?.prefix_len();
+        let net = IpNet::new(*address, length).ok()?;
+        let broadcast = if let IpNet::V4(net) = net { Some(net.broadcast()) } else { None };
+        Some(Address { net, broadcast, scope: Scope::Global })
+    };
     Link {
         mac: Some(names::mac(&[&cluster.name, host, name])),
         mtu: Some(segment.mtu),
-        addresses: vec![Address { net: net.into(), broadcast: Some(net.broadcast()), scope: Scope::Global }],
+        addresses: addresses.iter().filter_map(address).collect(),
         ..Link::new(name, LinkKind::Veth { peer_namespace: cluster.switch_name(segment), peer })
     }
 }
 
+/// Whether any host of the underlay has IPv6.
+fn has_ipv6(cluster: &Cluster) -> bool {
+    cluster.segments.iter().any(|segment| segment.subnet6.is_some())
+}
+
+/// What a namespace with IPv6 writes down: whether it forwards, and that it asks nobody whether its addresses are taken.
+/// A machine has that behind it since it booted, and the CNI plugins write `accept_dad` 0 for the links that they make;
+/// a tentative link-local address would keep it from asking for neighbours for a second or two.
+pub(super) fn ipv6(forwards: bool) -> Vec<Sysctl> {
+    let mut all = vec![Sysctl::new("net.ipv6.conf.all.disable_ipv6", "0")];
+    if forwards {
+        all.push(Sysctl::new("net.ipv6.conf.all.forwarding", "1"));
+    }
+    all.push(Sysctl::new("net.ipv6.conf.default.accept_dad", "0"));
+    all
+}
+
 /// Keeps a namespace that never speaks IPv6 silent.
-fn no_ipv6() -> Sysctl {
+pub(super) fn no_ipv6() -> Sysctl {
     Sysctl::new("net.ipv6.conf.all.disable_ipv6", "1")
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::Serialize;
+
+use crate::plan::{bits, nth};
 
 /// A block that a node has claimed.
 #[derive(Debug, Clone)]
@@ -15,7 +17,7 @@ pub struct Block {
     /// The node that it belongs to.
     pub node: String,
     /// Its prefix.
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
     /// Ordinals not in use: taken from the front, given back to the end.
     free: VecDeque<u32>,
     used: BTreeMap<u32, Allocation>,
@@ -25,7 +27,7 @@ pub struct Block {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Allocation {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The node that uses it.
     pub node: String,
     /// What has it.
@@ -38,20 +40,23 @@ pub struct Allocation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// All addresses.
-    pub total: u64,
+    pub total: u128,
     /// Those in use.
-    pub in_use: u64,
+    pub in_use: u128,
 }
 
 impl Usage {
     /// Those that are not in use.
-    pub fn free(self) -> u64 {
+    pub fn free(self) -> u128 {
         self.total - self.in_use
     }
 
     /// `number` of all addresses in percent, to the nearest integer, as `calicoctl ipam show` prints it.
-    pub fn percent(self, number: u64) -> u64 {
-        (number * 200 + self.total) / (self.total * 2)
+    pub fn percent(self, number: u128) -> u128 {
+        // Of a pool of IPv6 that is larger than this, nobody uses a percent.
+        let shift = 120u32.saturating_sub(self.total.leading_zeros() + 8).min(16);
+        let (number, total) = (number >> shift, self.total >> shift);
+        (number * 200 + total) / (total * 2)
     }
 }
 
@@ -83,14 +88,14 @@ impl fmt::Display for Owner {
 }
 
 impl Block {
-    pub(super) fn new(pool: String, node: &str, prefix: Ipv4Net) -> Self {
-        let size = 1u32 << (32 - u32::from(prefix.prefix_len())).min(31);
+    pub(super) fn new(pool: String, node: &str, prefix: IpNet) -> Self {
+        let size = 1u32 << (prefix.max_prefix_len() - prefix.prefix_len()).min(31);
         Block { pool, node: node.to_string(), prefix, free: (0..size).collect(), used: BTreeMap::new() }
     }
 
     /// How full it is; its first and last address are ordinary ones.
     pub fn usage(&self) -> Usage {
-        Usage { total: (self.free.len() + self.used.len()) as u64, in_use: self.used.len() as u64 }
+        Usage { total: (self.free.len() + self.used.len()) as u128, in_use: self.used.len() as u128 }
     }
 
     /// Those in use, by address.
@@ -102,14 +107,14 @@ impl Block {
         !self.free.is_empty()
     }
 
-    pub(super) fn take(&mut self, node: &str, owner: Owner) -> Option<Ipv4Addr> {
+    pub(super) fn take(&mut self, node: &str, owner: Owner) -> Option<IpAddr> {
         let ordinal = self.free.pop_front()?;
         Some(self.give(ordinal, node, owner))
     }
 
     /// Takes a certain address out of the queue; false if it is in use.
-    pub(super) fn take_this(&mut self, node: &str, owner: Owner, address: Ipv4Addr) -> bool {
-        let ordinal = u32::from(address) - u32::from(self.prefix.network());
+    pub(super) fn take_this(&mut self, node: &str, owner: Owner, address: IpAddr) -> bool {
+        let ordinal = self.ordinal(address);
         let Some(place) = self.free.iter().position(|free| *free == ordinal) else { return false };
         self.free.remove(place);
         self.give(ordinal, node, owner);
@@ -117,23 +122,29 @@ impl Block {
     }
 
     /// Puts a free address at the end of the queue, as its release did.
-    pub(super) fn requeue(&mut self, address: Ipv4Addr) {
-        let ordinal = u32::from(address) - u32::from(self.prefix.network());
+    pub(super) fn requeue(&mut self, address: IpAddr) {
+        let ordinal = self.ordinal(address);
         if let Some(place) = self.free.iter().position(|free| *free == ordinal) {
             self.free.remove(place);
             self.free.push_back(ordinal);
         }
     }
 
-    fn give(&mut self, ordinal: u32, node: &str, owner: Owner) -> Ipv4Addr {
-        let address = Ipv4Addr::from(u32::from(self.prefix.network()) + ordinal);
+    /// Place of an address of the block.
+    fn ordinal(&self, address: IpAddr) -> u32 {
+        let distance = bits(address).wrapping_sub(bits(self.prefix.network()));
+        u32::try_from(distance).unwrap_or(u32::MAX)
+    }
+
+    fn give(&mut self, ordinal: u32, node: &str, owner: Owner) -> IpAddr {
+        let address = nth(&self.prefix, u128::from(ordinal));
         let borrowed = node != self.node;
         self.used.insert(ordinal, Allocation { address, node: node.to_string(), owner, borrowed });
         address
     }
 
-    pub(super) fn release(&mut self, address: Ipv4Addr) -> bool {
-        let ordinal = u32::from(address) - u32::from(self.prefix.network());
+    pub(super) fn release(&mut self, address: IpAddr) -> bool {
+        let ordinal = self.ordinal(address);
         let had = self.used.remove(&ordinal).is_some();
         if had {
             self.free.push_back(ordinal);

@@ -46,12 +46,13 @@ impl GoRand {
     }
 
     /// `big.Int.Rand`: a number below `limit` (which is not 0), on a machine with words of 64 bits.
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        let mask = u64::MAX >> limit.leading_zeros();
+    pub(super) fn below(&mut self, limit: u128) -> u128 {
+        let mask = u128::MAX >> limit.leading_zeros();
+        // Of words there are as many as the limit has, the lowest first.
+        let halves = if limit >> 64 == 0 { 2 } else { 4 };
         loop {
-            let low = u64::from(self.next_u32());
-            let high = u64::from(self.next_u32());
-            let candidate = (high << 32 | low) & mask;
+            let parts = (0..halves).map(|half| u128::from(self.next_u32()) << (32 * half));
+            let candidate = parts.fold(0, |sum, part| sum | part) & mask;
             if candidate < limit {
                 return candidate;
             }

@@ -13,11 +13,12 @@ mod cooked;
 mod gorand;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::error::{Error, Kind, Result};
+use crate::plan::nth;
 use crate::topology::{IpPool, Memory};
 
 pub use block::{Allocation, Block, Owner, Usage};
@@ -28,9 +29,9 @@ pub struct Ipam {
     pools: Vec<IpPool>,
     strict_affinity: bool,
     /// Every claimed block, by its prefix.
-    blocks: BTreeMap<Ipv4Net, Block>,
+    blocks: BTreeMap<IpNet, Block>,
     /// The blocks of each node in the order in which it claimed them.
-    affine: BTreeMap<String, Vec<Ipv4Net>>,
+    affine: BTreeMap<String, Vec<IpNet>>,
 }
 
 impl Ipam {
@@ -43,7 +44,7 @@ impl Ipam {
     ///
     /// # Errors
     /// `Topology` if the prefix is no block of an enabled pool, or is another node's.
-    pub fn claim(&mut self, node: &str, block: Ipv4Net) -> Result<()> {
+    pub fn claim(&mut self, node: &str, block: IpNet) -> Result<()> {
         let fits = |pool: &&IpPool| {
             pool.cidr.contains(&block) && pool.block_size == block.prefix_len() && block.trunc() == block
         };
@@ -76,7 +77,7 @@ impl Ipam {
     ///
     /// # Errors
     /// `Topology` if no pool has room, naming the pools and what would make room.
-    pub fn assign(&mut self, node: &str, owner: Owner) -> Result<Ipv4Addr> {
+    pub fn assign(&mut self, node: &str, owner: Owner) -> Result<IpAddr> {
         self.assign_from(node, owner, |pool| !pool.disabled)
     }
 
@@ -84,7 +85,7 @@ impl Ipam {
     ///
     /// # Errors
     /// As [`Self::assign`].
-    pub fn assign_from(&mut self, node: &str, owner: Owner, gives: impl Fn(&IpPool) -> bool) -> Result<Ipv4Addr> {
+    pub fn assign_from(&mut self, node: &str, owner: Owner, gives: impl Fn(&IpPool) -> bool) -> Result<IpAddr> {
         let pools: Vec<IpPool> = self.pools.iter().filter(|pool| gives(pool)).cloned().collect();
         let own = self.own_block(node, &pools);
         let prefix = own.or_else(|| self.claim_next(node, &pools)).or_else(|| self.lender(node, &pools));
@@ -109,7 +110,7 @@ impl Ipam {
     }
 
     /// Puts those of `addresses` that nobody has at the end of their blocks' queues, as their release does.
-    pub fn requeue(&mut self, addresses: &[Ipv4Addr]) {
+    pub fn requeue(&mut self, addresses: &[IpAddr]) {
         for address in addresses {
             if let Some(block) = self.blocks.values_mut().find(|block| block.prefix.contains(address)) {
                 block.requeue(*address);
@@ -118,13 +119,13 @@ impl Ipam {
     }
 
     /// Hands out this very address, which `owner` had before; false if no claimed block has it free.
-    pub fn keep(&mut self, node: &str, owner: &Owner, address: Ipv4Addr) -> bool {
+    pub fn keep(&mut self, node: &str, owner: &Owner, address: IpAddr) -> bool {
         let block = self.blocks.values_mut().find(|block| block.prefix.contains(&address));
         block.is_some_and(|block| block.take_this(node, owner.clone(), address))
     }
 
     /// Takes an address back; it goes to the end of its block's queue. False if it was not handed out.
-    pub fn release(&mut self, address: Ipv4Addr) -> bool {
+    pub fn release(&mut self, address: IpAddr) -> bool {
         self.blocks
             .values_mut()
             .find(|block| block.prefix.contains(&address))
@@ -154,10 +155,12 @@ impl Ipam {
     /// How full a pool is, as `calicoctl ipam show` counts it: of all its addresses, claimed or not.
     pub fn pool_usage(&self, pool: &IpPool) -> Usage {
         let blocks = self.blocks.values().filter(|block| block.pool == pool.name);
-        Usage { total: 1 << (32 - u32::from(pool.cidr.prefix_len())), in_use: blocks.map(|b| b.usage().in_use).sum() }
+        let bits = pool.cidr.max_prefix_len() - pool.cidr.prefix_len();
+        let total = 1u128.checked_shl(u32::from(bits)).unwrap_or(u128::MAX);
+        Usage { total, in_use: blocks.map(|b| b.usage().in_use).sum() }
     }
 
-    fn insert(&mut self, block: Block) -> Ipv4Net {
+    fn insert(&mut self, block: Block) -> IpNet {
         let prefix = block.prefix;
         self.affine.entry(block.node.clone()).or_default().push(prefix);
         self.blocks.insert(prefix, block);
@@ -165,24 +168,24 @@ impl Ipam {
     }
 
     /// The first block of `node` with room, in one of these pools.
-    fn own_block(&self, node: &str, pools: &[IpPool]) -> Option<Ipv4Net> {
+    fn own_block(&self, node: &str, pools: &[IpPool]) -> Option<IpNet> {
         let usable = |block: &&Block| block.has_room() && pools.iter().any(|pool| pool.name == block.pool);
         self.blocks_of(node).find(usable).map(|block| block.prefix)
     }
 
     /// Claims the first block that is nobody's, walking each pool once round from the node's start.
-    fn claim_next(&mut self, node: &str, pools: &[IpPool]) -> Option<Ipv4Net> {
+    fn claim_next(&mut self, node: &str, pools: &[IpPool]) -> Option<IpNet> {
         let free = |pool: &IpPool| walk(pool, node).find(|prefix| !self.blocks.contains_key(prefix));
         let (pool, prefix) = pools.iter().find_map(|pool| Some((pool, free(pool)?)))?;
         Some(self.insert(Block::new(pool.name.clone(), node, prefix)))
     }
 
     /// A block of another node with room, in the same order.
-    fn lender(&self, node: &str, pools: &[IpPool]) -> Option<Ipv4Net> {
+    fn lender(&self, node: &str, pools: &[IpPool]) -> Option<IpNet> {
         if self.strict_affinity {
             return None;
         }
-        let with_room = |prefix: &Ipv4Net| self.blocks.get(prefix).is_some_and(Block::has_room);
+        let with_room = |prefix: &IpNet| self.blocks.get(prefix).is_some_and(Block::has_room);
         pools.iter().find_map(|pool| walk(pool, node).find(with_room))
     }
 
@@ -206,21 +209,20 @@ impl Ipam {
 }
 
 /// The blocks of a pool in the order in which `node` tries them; none if the pool is smaller than one.
-fn walk(pool: &IpPool, node: &str) -> impl Iterator<Item = Ipv4Net> + use<> {
+fn walk(pool: &IpPool, node: &str) -> impl Iterator<Item = IpNet> + use<> {
     let (cidr, size) = (pool.cidr.trunc(), pool.block_size);
-    let count = size.checked_sub(cidr.prefix_len()).map_or(0, |bits| 1u64 << bits);
+    let count = size.checked_sub(cidr.prefix_len()).map_or(0, |bits| 1u128 << bits.min(127));
     let start = if count == 0 { 0 } else { start_index(node, count) };
-    let base = u64::from(u32::from(cidr.network()));
+    let width = cidr.max_prefix_len() - size;
     (0..count).filter_map(move |step| {
         let index = (start + step) % count;
-        let address = u32::try_from(base + (index << (32 - u32::from(size)))).ok()?;
-        Ipv4Net::new(Ipv4Addr::from(address), size).ok()
+        IpNet::new(nth(&cidr, index << width), size).ok()
     })
 }
 
 /// Where `node` starts in a pool of `count` blocks. Calico seeds with the time if a block is a single address;
 /// minik keeps the name there too, because equal input must give an equal plan.
-fn start_index(node: &str, count: u64) -> u64 {
+fn start_index(node: &str, count: u128) -> u128 {
     gorand::GoRand::new(fnv1(node.as_bytes())).below(count)
 }
 

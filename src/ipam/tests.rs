@@ -1,11 +1,14 @@
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use proptest::prelude::*;
 
 use super::*;
+use crate::plan::bits;
 
 fn pool(cidr: &str, block_size: u8) -> IpPool {
-    IpPool { block_size, nat_outgoing: true, ..IpPool::new("pool", cidr.parse().unwrap()) }
+    IpPool { block_size, nat_outgoing: true, ..IpPool::new("pool", cidr.parse::<IpNet>().unwrap()) }
 }
 
 fn pod(number: usize) -> Owner {
@@ -34,6 +37,27 @@ fn nodes_get_the_published_blocks() {
         [start_index("node-1", 1024), start_index("node-2", 1024), start_index("node-3", 1024)],
         [338, 988, 557]
     );
+}
+
+#[test]
+fn blocks_of_ipv6_are_chosen_by_the_same_hash() {
+    // 2^6 blocks: the numbers are below 2^64, so that of IPv4's pool of as many blocks.
+    let small = walk(&pool("fd00:10:100::/116", 122), "node-1").next().unwrap();
+    let same = walk(&pool("10.0.0.0/20", 26), "node-1").next().unwrap();
+    assert_eq!(bits(small.network()) & 0xfff, bits(same.network()) & 0xfff);
+    // 2^74 blocks: the second word counts too.
+    let whole = pool("fd00:10:100::/48", 122);
+    let first: Vec<IpNet> = ["node-1", "node-2"].map(|node| walk(&whole, node).next().unwrap()).to_vec();
+    assert!(first[0] != first[1] && first.iter().all(|block| whole.cidr.contains(block) && block.trunc() == *block));
+    assert!(first.iter().any(|block| bits(block.network()) >> 70 != bits(whole.cidr.network()) >> 70));
+    let mut ipam = Ipam::new(&[pool("10.100.0.0/16", 26), IpPool { name: "six".into(), ..whole }], false);
+    let six = |pool: &IpPool| pool.cidr.addr().is_ipv6();
+    let given: Vec<IpAddr> = (0..3).map(|n| ipam.assign_from("node-1", pod(n), six).unwrap()).collect();
+    assert_eq!(given[0], first[0].network());
+    assert_eq!(bits(given[2]), bits(given[0]) + 2);
+    let usage = ipam.pool_usage(&ipam.pools()[1]);
+    assert_eq!((usage.total, usage.in_use, usage.percent(3), usage.percent(usage.free())), (1 << 80, 3, 0, 100));
+    assert!(ipam.release(given[1]) && ipam.keep("node-1", &pod(9), given[1]));
 }
 
 fn assign(ipam: &mut Ipam, node: &str, count: usize) -> Vec<String> {
@@ -68,12 +92,12 @@ fn a_full_block_is_followed_by_the_next_free_one() {
 #[test]
 fn the_walk_wraps_and_passes_over_taken_blocks() {
     let whole = pool("10.0.0.0/24", 26);
-    let order: Vec<Ipv4Net> = walk(&whole, "node-1").collect();
+    let order: Vec<IpNet> = walk(&whole, "node-1").collect();
     assert_eq!(order.len(), 4);
     assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), 4);
     for pair in order.windows(2) {
-        let next = (u32::from(pair[0].network()) + 64) & 0x0a00_00ff;
-        assert_eq!(u32::from(pair[1].network()), next);
+        let next = (bits(pair[0].network()) + 64) & 0x0a00_00ff;
+        assert_eq!(bits(pair[1].network()), next);
     }
     let mut ipam = Ipam::new(&[whole], false);
     ipam.claim("other", order[0]).unwrap();
@@ -180,10 +204,10 @@ proptest! {
         base in any::<u32>(), prefix in 22u8..=30, extra in 0u8..=4, strict in any::<bool>(),
         steps in prop::collection::vec(step(), 1..200),
     ) {
-        let cidr = Ipv4Net::new(base.into(), prefix).unwrap().trunc();
+        let cidr = IpNet::from(Ipv4Net::new(base.into(), prefix).unwrap().trunc());
         let pools = [pool(&cidr.to_string(), (prefix + extra).min(32))];
         let mut ipam = Ipam::new(&pools, strict);
-        let mut live: Vec<Ipv4Addr> = Vec::new();
+        let mut live: Vec<IpAddr> = Vec::new();
         for step in steps {
             match step {
                 Step::Ask(node) => match ipam.assign(&format!("node-{node}"), pod(0)) {
@@ -205,10 +229,10 @@ proptest! {
     #[test]
     fn a_block_is_a_queue(gone in prop::collection::vec(any::<prop::sample::Index>(), 0..40)) {
         let mut ipam = Ipam::new(&[pool("10.0.0.0/26", 26)], false);
-        let mut live: Vec<Ipv4Addr> = (0..64).map(|n| ipam.assign("node-1", pod(n)).unwrap()).collect();
-        let released: Vec<Ipv4Addr> = gone.iter().map(|index| live.remove(index.index(live.len()))).collect();
+        let mut live: Vec<IpAddr> = (0..64).map(|n| ipam.assign("node-1", pod(n)).unwrap()).collect();
+        let released: Vec<IpAddr> = gone.iter().map(|index| live.remove(index.index(live.len()))).collect();
         released.iter().for_each(|address| assert!(ipam.release(*address)));
-        let again: Vec<Ipv4Addr> = released.iter().map(|_| ipam.assign("node-1", pod(0)).unwrap()).collect();
+        let again: Vec<IpAddr> = released.iter().map(|_| ipam.assign("node-1", pod(0)).unwrap()).collect();
         prop_assert_eq!(released, again);
     }
 }

@@ -1,7 +1,7 @@
 //! Addresses of links: IP with its prefix, and MAC.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -18,6 +18,22 @@ pub struct Address {
     pub broadcast: Option<Ipv4Addr>,
     /// How far it is valid.
     pub scope: Scope,
+}
+
+/// An address as a number.
+pub fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+/// The address so far behind the first of a prefix; the distance must be one inside of the prefix.
+pub fn nth(prefix: &IpNet, distance: u128) -> IpAddr {
+    match prefix.network() {
+        IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits() | u32::try_from(distance).unwrap_or(0)).into(),
+        IpAddr::V6(first) => Ipv6Addr::from_bits(first.to_bits() | distance).into(),
+    }
 }
 
 /// An Ethernet address.

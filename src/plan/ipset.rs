@@ -1,5 +1,8 @@
 //! Sets of addresses that rules ask for membership.
 
+use std::borrow::Borrow;
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -15,12 +18,12 @@ pub enum Family {
 }
 
 impl Family {
-    /// Both, IPv4 first.
+    /// Both, IPv4 first, as everybody lists them.
     pub const BOTH: [Family; 2] = [Family::Inet, Family::Inet6];
 
     /// That of an address.
-    pub fn of(address: &std::net::IpAddr) -> Family {
-        if address.is_ipv6() { Family::Inet6 } else { Family::Inet }
+    pub fn of(address: impl Borrow<IpAddr>) -> Family {
+        if address.borrow().is_ipv6() { Family::Inet6 } else { Family::Inet }
     }
 
     /// As ipset spells it.

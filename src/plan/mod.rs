@@ -26,12 +26,13 @@ pub mod restore;
 mod route;
 pub mod shell;
 
-pub use address::{Address, Mac};
+pub use address::{Address, Mac, bits, nth};
 pub use daemon::Bird;
 pub use etc::{Resolver, etc_files};
 pub use file::File;
 pub use forwarding::Forwarding;
 pub use health::{Health, HealthCheck};
+pub use ipset::Family;
 pub use keeper::{Keeper, Keeps};
 pub use kernel::Kernel;
 pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};

@@ -1,5 +1,5 @@
-//! The topologies that are part of the binary: the files of topologies/, each the name of its mode. The manifests beside
-//! them are in [`examples`].
+//! The topologies that are part of the binary: the files of topologies/, one of each mode's name, and variants. The
+//! manifests beside them are in [`examples`].
 
 use super::complaint::{nearest, quote};
 use super::{Mode, Source, examples};
@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 /// A topology that is part of the binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Builtin {
-    /// Its name on the command line, which is its mode's.
+    /// Its name on the command line: its mode's, or its mode's with what is special about it.
     pub name: &'static str,
     /// One line on what it is.
     pub description: &'static str,
@@ -110,6 +110,36 @@ pub const ALL: &[Builtin] = &[
         text: include_str!("../../topologies/docker.yaml"),
         mode: Mode::Docker,
     },
+    Builtin {
+        name: "calico-bgp-dualstack",
+        description: "calico-bgp with IPv4 and IPv6: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/calico-bgp-dualstack.yaml"),
+        mode: Mode::CalicoBgp,
+    },
+    Builtin {
+        name: "calico-vxlan-dualstack",
+        description: "calico-vxlan with IPv4 and IPv6: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/calico-vxlan-dualstack.yaml"),
+        mode: Mode::CalicoVxlan,
+    },
+    Builtin {
+        name: "flannel-vxlan-dualstack",
+        description: "flannel-vxlan with IPv4 and IPv6: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/flannel-vxlan-dualstack.yaml"),
+        mode: Mode::FlannelVxlan,
+    },
+    Builtin {
+        name: "flannel-host-gw-dualstack",
+        description: "flannel-host-gw with IPv4 and IPv6: 2 nodes, 4 pods, an outside client",
+        text: include_str!("../../topologies/flannel-host-gw-dualstack.yaml"),
+        mode: Mode::FlannelHostGw,
+    },
+    Builtin {
+        name: "bridge-dualstack",
+        description: "bridge with IPv4 and IPv6: 1 node, 3 pods, an outside client",
+        text: include_str!("../../topologies/bridge-dualstack.yaml"),
+        mode: Mode::Bridge,
+    },
 ];
 
 impl Builtin {
@@ -144,8 +174,9 @@ mod tests {
     fn every_mode_has_a_topology_of_its_name() {
         let names: Vec<&str> = ALL.iter().map(|builtin| builtin.name).collect();
         let modes: Vec<&str> = Mode::ALL.iter().map(|mode| mode.name()).collect();
-        assert_eq!(names, modes);
+        assert_eq!(names[..modes.len()], modes);
         for builtin in ALL {
+            assert!(builtin.name.starts_with(builtin.mode.name()), "{}", builtin.name);
             let cluster = parse(&[builtin.source()], &Overrides::default()).unwrap();
             assert_eq!(cluster.network.mode, builtin.mode);
         }

@@ -57,7 +57,8 @@ pub(super) struct ClusterSpec {
     /// How pods are connected.
     #[serde(default)]
     pub(super) network: NetworkEntry,
-    /// Prefix of the services' addresses, `10.96.0.0/12` if not given.
+    /// Prefix of the services' addresses, `10.96.0.0/12` if not given; with IPv6 behind a comma:
+    /// `10.96.0.0/12,fd00:10:96::/112`.
     #[serde(rename = "serviceCIDR")]
     pub(super) service_cidr: Option<Spanned<String>>,
     /// kube-proxy on the nodes; with Services and without this, 1.30 in iptables mode.
@@ -128,9 +129,10 @@ impl JsonSchema for DnsEntry {
 pub(super) struct SegmentEntry {
     /// Its name.
     pub(super) name: Spanned<String>,
-    /// Prefix of its hosts: `10.1.10.0/24`.
+    /// Prefix of its hosts: `10.1.10.0/24`, and behind a comma that of IPv6: `10.1.10.0/24,fd00:10:1:10::/64`.
     pub(super) subnet: Spanned<String>,
-    /// Address of its router, the hosts' default gateway; the subnet's first address if not given.
+    /// Address of its router, the hosts' default gateway, and behind a comma that of IPv6; the subnets' first
+    /// addresses if not given.
     pub(super) router: Option<Spanned<String>>,
     /// MTU of every NIC on it, 1500 if not given.
     pub(super) mtu: Option<Spanned<u32>>,
@@ -148,7 +150,7 @@ pub(super) struct SegmentEntry {
 pub(super) struct NodeEntry {
     /// Its name.
     pub(super) name: Spanned<String>,
-    /// Its address on its segment.
+    /// Its address on its segment, and behind a comma its IPv6 address: `10.1.10.9,fd00:10:1:10::9`.
     pub(super) address: Spanned<String>,
     /// Its segment; the one whose subnet has the address if not given.
     pub(super) segment: Option<Spanned<String>>,
@@ -163,7 +165,8 @@ pub(super) struct NodeEntry {
     pub(super) labels: BTreeMap<String, Spanned<String>>,
     /// A Calico block to fix for it, `10.100.84.128/26`; chosen by Calico's algorithm if not given.
     pub(super) block: Option<Spanned<String>>,
-    /// Its pods' prefix in modes without Calico's IPAM; the next of `clusterCIDR` if not given.
+    /// Its pods' prefix in modes without Calico's IPAM, and behind a comma that of IPv6; the next of `clusterCIDR` if
+    /// not given.
     #[serde(rename = "podCIDR")]
     pub(super) pod_cidr: Option<Spanned<String>>,
 }
@@ -174,7 +177,7 @@ pub(super) struct NodeEntry {
 pub(super) struct ClientEntry {
     /// Its name.
     pub(super) name: Spanned<String>,
-    /// Its address on its segment.
+    /// Its address on its segment, and behind a comma its IPv6 address.
     pub(super) address: Spanned<String>,
     /// Its segment; the one whose subnet has the address if not given.
     pub(super) segment: Option<Spanned<String>>,
@@ -193,7 +196,7 @@ pub(super) struct ClientEntry {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RouteEntry {
-    /// Destination prefix.
+    /// Destination prefix, of either family.
     pub(super) to: Spanned<String>,
     /// Next hop: the address of a node, client or router of the same segment.
     pub(super) via: Spanned<String>,
@@ -205,12 +208,16 @@ pub(super) struct RouteEntry {
 pub(super) struct NetworkEntry {
     /// The CNI mode: `calico-ipip`. Calico's pools decide if it is not given.
     pub(super) cni: Option<Spanned<String>>,
-    /// The prefix of which each node has a `podCIDR`, `10.244.0.0/16` if not given; Calico's IPAM has pools instead.
+    /// The prefix of which each node has a `podCIDR`, `10.244.0.0/16` if not given, and behind a comma that of IPv6;
+    /// Calico's IPAM has pools instead.
     #[serde(rename = "clusterCIDR")]
     pub(super) cluster_cidr: Option<Spanned<String>>,
     /// Prefix length of the nodes' `podCIDR`s (`--node-cidr-mask-size`), 24 if not given.
     #[serde(rename = "nodeCIDRMaskSize")]
     pub(super) node_cidr_mask_size: Option<Spanned<u32>>,
+    /// The same for IPv6 (`--node-cidr-mask-size-ipv6`), 64 if not given.
+    #[serde(rename = "nodeCIDRMaskSizeIPv6")]
+    pub(super) node_cidr_mask_size6: Option<Spanned<u32>>,
     /// The IP pool that Calico's installer makes; also given as an `IPPool` object behind the cluster.
     pub(super) pool: Option<Spanned<PoolEntry>>,
     /// Several of them, in the order in which they are tried.
@@ -285,17 +292,18 @@ pub(super) struct FlannelEntry {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PoolEntry {
-    /// Its name; `default-ipv4-ippool` for the first if not given.
+    /// Its name; `default-ipv4-ippool` for the first if not given, and `default-ipv6-ippool` for the first of IPv6.
     pub(super) name: Option<Spanned<String>>,
-    /// Its prefix.
+    /// Its prefix, of either family.
     pub(super) cidr: Spanned<String>,
-    /// Prefix length of its blocks, 20 to 32; 26 if not given.
+    /// Prefix length of its blocks, 20 to 32, with IPv6 116 to 128; 26 if not given, with IPv6 122.
     pub(super) block_size: Option<Spanned<u32>>,
-    /// Masquerade what leaves all pools; `true` if not given, as for the pool that Calico's installer makes.
+    /// Masquerade what leaves all pools; if not given `true` for IPv4 and `false` for IPv6, as for the pools that
+    /// Calico's installer makes.
     pub(super) nat_outgoing: Option<bool>,
     /// Take no new addresses from it; `false` if not given.
     pub(super) disabled: Option<bool>,
-    /// `Always`, `CrossSubnet` or `Never`; what `cni` says if neither mode is given.
+    /// `Always`, `CrossSubnet` or `Never`; what `cni` says if neither mode is given. IPv6 has `Never` only.
     pub(super) ipip_mode: Option<Spanned<String>>,
     /// `Always`, `CrossSubnet` or `Never`; what `cni` says if neither mode is given.
     pub(super) vxlan_mode: Option<Spanned<String>>,

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::cluster_file::{ClusterSpec, DnsEntry};
 use super::complaint::{Checked, Complaint};
 use super::documents::{self, Document};
+use super::dual_stack;
 use super::fields::Spanned;
 use super::source::Source;
 use super::{network, rules, tree};
@@ -63,7 +64,7 @@ pub(super) fn resolve(spec: &ClusterSpec) -> Checked<Option<Dns>> {
         }
     };
     let ttl = options.ttl.as_ref().map(|ttl| rules::in_range("a TTL", ttl, 0..=3600)).transpose()?.unwrap_or(TTL);
-    let services = network::service_prefix(spec)?;
+    let (services, _) = network::service_prefix(spec)?;
     let address = match &options.cluster_ip {
         Some(written) => {
             let ip = rules::address(written)?;
@@ -95,8 +96,8 @@ pub(super) fn trees(spec: &ClusterSpec) -> Checked<Vec<(u32, tree::Node)>> {
     let replicas = options.replicas.as_ref();
     let replicas = replicas.map(|count| rules::in_range("a number of servers", count, 0..=100)).transpose()?;
     let Some(node) = spec.nodes.value.first() else { return Ok(Vec::new()) };
-    let api = rules::address(&node.address)?;
-    let text = manifest(dns.address, first(network::service_prefix(spec)?), api, replicas.unwrap_or(REPLICAS));
+    let (api, _) = dual_stack::addresses(&node.address)?;
+    let text = manifest(dns.address, first(network::service_prefix(spec)?.0), api, replicas.unwrap_or(REPLICAS));
     let trees = tree::read(&Source::new("dns", text), span.source)?;
     Ok(trees.into_iter().map(|tree| (span.source, tree.moved_to(*span))).collect())
 }

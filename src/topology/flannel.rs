@@ -1,6 +1,6 @@
 //! flannel's settings: from its ConfigMap, or from the Cluster document.
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
 
 use super::cluster_file::{ClusterSpec, FlannelEntry, NetworkEntry};
@@ -21,6 +21,9 @@ pub(super) const VNI_RANGE: std::ops::RangeInclusive<u32> = 0..=9_999_999;
 pub struct Flannel {
     /// `Network`: the prefix of all pods.
     pub network: Ipv4Net,
+    /// `IPv6Network`: the IPv6 prefix of all pods; none without `EnableIPv6`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network6: Option<Ipv6Net>,
     /// `Backend.VNI`, 24 bits.
     pub vni: u32,
     /// `Backend.Port`: the UDP port, if it is not the backend's own.
@@ -48,6 +51,7 @@ impl Flannel {
     pub fn new(network: Ipv4Net) -> Flannel {
         Flannel {
             network,
+            network6: None,
             vni: 1,
             port: None,
             mtu: None,
@@ -110,7 +114,7 @@ pub(super) fn settings(
     spec: &ClusterSpec,
     conf: Option<&NetConf>,
     underlay: &Underlay,
-    cluster_cidr: Ipv4Net,
+    (cluster_cidr, cluster_cidr6): (Ipv4Net, Option<Ipv6Net>),
     mode: Mode,
 ) -> Checked<Flannel> {
     let entry = &spec.network;
@@ -126,6 +130,7 @@ pub(super) fn settings(
     };
     check_mtu(backend, underlay, mode)?;
     let network = conf.map_or(cluster_cidr, |conf| conf.network);
+    let network6 = conf.map_or(cluster_cidr6, |conf| conf.network6.map(|(network, _)| network));
     if let Some(conf) = conf {
         check_subnets(spec, conf, underlay, mode)?;
     }
@@ -143,6 +148,7 @@ pub(super) fn settings(
         pod_mtu: plugins.and_then(|plugins| plugins.mtu).or(pod_mtu(entry)?),
         conflist: plugins.map(|plugins| plugins.text.clone()),
         network,
+        network6,
     })
 }
 
@@ -195,16 +201,22 @@ fn check_subnets(spec: &ClusterSpec, conf: &NetConf, underlay: &Underlay, mode: 
         return Ok(());
     }
     for (node, entry) in underlay.nodes.iter().zip(spec.nodes.iter()) {
-        let Some(subnet) = node.pod_cidr.filter(|subnet| !conf.network.contains(subnet)) else { continue };
+        let four = node.pod_cidr.filter(|subnet| !conf.network.contains(subnet));
+        let four =
+            four.map(|subnet| ("", "Network", IpNet::from(conf.network), IpNet::from(subnet), conf.network_span));
+        let six = conf.network6.zip(node.pod_cidr6).filter(|((network, _), subnet)| !network.contains(subnet));
+        let six = six.map(|((network, span), subnet)| ("IPv6 ", "IPv6Network", network.into(), subnet.into(), span));
+        let Some((family, field, network, subnet, span)) = four.or(six) else { continue };
         let message = format!(
-            "subnet \"{}\" specified in the flannel net config doesn't contain \"{subnet}\" PodCIDR of the \"{}\" node",
-            conf.network, node.name
+            "{family}subnet \"{network}\" specified in the flannel net config doesn't contain \"{subnet}\" {family}PodCIDR \
+             of the \"{}\" node",
+            node.name
         );
         let cause = entry.pod_cidr.as_ref().or(spec.network.cluster_cidr.as_ref()).map(|text| text.span);
-        return Err(Complaint::at(conf.network_span, message)
-            .path("net-conf.json: Network".to_owned())
+        return Err(Complaint::at(span, message)
+            .path(format!("net-conf.json: {field}"))
             .and(cause, "the podCIDR comes from here")
-            .hint("make `Network` and `clusterCIDR` the same prefix"));
+            .hint(format!("make `{field}` and that half of `clusterCIDR` the same prefix")));
     }
     Ok(())
 }

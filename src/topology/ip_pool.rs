@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use super::{Mode, Node, Selector};
+use crate::plan::Family;
 
 /// A Calico IPPool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -13,8 +14,8 @@ pub struct IpPool {
     /// Its name.
     pub name: String,
     /// Its prefix.
-    pub cidr: Ipv4Net,
-    /// Prefix length of its blocks, 20 to 32.
+    pub cidr: IpNet,
+    /// Prefix length of its blocks, 20 to 32, IPv6's 116 to 128.
     pub block_size: u8,
     /// `natOutgoing`: masquerade what leaves all pools.
     pub nat_outgoing: bool,
@@ -36,11 +37,12 @@ pub struct IpPool {
 
 impl IpPool {
     /// A pool as the API server makes it of a name and a prefix alone.
-    pub fn new(name: impl Into<String>, cidr: Ipv4Net) -> Self {
+    pub fn new(name: impl Into<String>, cidr: impl Into<IpNet>) -> Self {
+        let cidr = cidr.into();
         IpPool {
             name: name.into(),
             cidr,
-            block_size: 26,
+            block_size: if cidr.addr().is_ipv4() { 26 } else { 122 },
             nat_outgoing: false,
             disabled: false,
             ipip: EncapsulationMode::Never,
@@ -50,6 +52,11 @@ impl IpPool {
             for_pods: true,
             for_tunnels: true,
         }
+    }
+
+    /// Whose addresses it has.
+    pub fn family(&self) -> Family {
+        Family::of(self.cidr.addr())
     }
 
     /// The mode whose way packets to its addresses go.

@@ -5,12 +5,13 @@
 //! after all that happened.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::service::{Service, ServicePort};
+use crate::plan::Family;
 
 /// Nodes and addresses that are given, and in which order addresses came back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,13 +20,15 @@ pub struct Memory {
     /// The pods by `namespace/name`.
     pub pods: BTreeMap<String, Kept>,
     /// Addresses of Calico's tunnel devices, by `node/device`.
-    pub tunnels: BTreeMap<String, Ipv4Addr>,
+    pub tunnels: BTreeMap<String, IpAddr>,
     /// Calico's blocks with their nodes, in the order in which they were claimed.
-    pub blocks: Vec<(Ipv4Net, String)>,
+    pub blocks: Vec<(IpNet, String)>,
     /// Addresses that were in use and are no more, in the order in which they came back.
-    pub released: Vec<Ipv4Addr>,
+    pub released: Vec<IpAddr>,
     /// The address that host-local gave last, by node.
     pub last_reserved: BTreeMap<String, Ipv4Addr>,
+    /// The IPv6 address that host-local gave last, by node.
+    pub last_reserved6: BTreeMap<String, Ipv6Addr>,
     /// The Services by `namespace/name`.
     pub services: BTreeMap<String, KeptService>,
 }
@@ -65,12 +68,25 @@ pub struct Kept {
     pub node: String,
     /// Its address; none without a network of its own.
     pub address: Option<Ipv4Addr>,
+    /// Its IPv6 address, if it has one.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
+}
+
+impl Kept {
+    /// Its address of this family.
+    pub fn address_in(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::Inet => self.address.map(IpAddr::from),
+            Family::Inet6 => self.address6.map(IpAddr::from),
+        }
+    }
 }
 
 impl Memory {
     /// This memory after `before`: what `before` had and this has not came back last.
     pub fn after(mut self, before: &Memory) -> Memory {
-        let now: BTreeSet<Ipv4Addr> = self.addresses().into_iter().collect();
+        let now: BTreeSet<IpAddr> = self.addresses().into_iter().collect();
         let returned = before.addresses().into_iter().filter(|address| !now.contains(address));
         self.released = before.released.iter().copied().filter(|address| !now.contains(address)).collect();
         for address in returned {
@@ -80,12 +96,16 @@ impl Memory {
         for (node, last) in &before.last_reserved {
             self.last_reserved.entry(node.clone()).or_insert(*last);
         }
+        for (node, last) in &before.last_reserved6 {
+            self.last_reserved6.entry(node.clone()).or_insert(*last);
+        }
         self
     }
 
     /// Every address that a pod or a tunnel has.
-    pub fn addresses(&self) -> Vec<Ipv4Addr> {
-        let pods = self.pods.values().filter_map(|kept| kept.address);
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let of = |kept: &Kept| Family::BOTH.map(|family| kept.address_in(family));
+        let pods = self.pods.values().flat_map(of).flatten();
         pods.chain(self.tunnels.values().copied()).collect()
     }
 }
@@ -95,7 +115,7 @@ mod tests {
     use super::*;
 
     fn memory(pods: &[(&str, u8)]) -> Memory {
-        let kept = |last: u8| Kept { node: "n".into(), address: Some([10, 0, 0, last].into()) };
+        let kept = |last: u8| Kept { node: "n".into(), address: Some([10, 0, 0, last].into()), address6: None };
         Memory { pods: pods.iter().map(|(name, last)| (name.to_string(), kept(*last))).collect(), ..Memory::default() }
     }
 
@@ -103,10 +123,10 @@ mod tests {
     fn addresses_come_back_in_order_and_leave_when_they_are_given_again() {
         let first = memory(&[("a", 1), ("b", 2), ("c", 3)]);
         let second = memory(&[("a", 1), ("c", 3)]).after(&first);
-        assert_eq!(second.released, [Ipv4Addr::new(10, 0, 0, 2)]);
+        assert_eq!(second.released, [IpAddr::from([10, 0, 0, 2])]);
         let third = memory(&[("c", 3), ("d", 2)]).after(&second);
-        assert_eq!(third.released, [Ipv4Addr::new(10, 0, 0, 1)]);
+        assert_eq!(third.released, [IpAddr::from([10, 0, 0, 1])]);
         let fourth = memory(&[]).after(&third);
-        assert_eq!(fourth.released, [1, 3, 2].map(|last| Ipv4Addr::new(10, 0, 0, last)));
+        assert_eq!(fourth.released, [1, 3, 2].map(|last| IpAddr::from([10, 0, 0, last])));
     }
 }

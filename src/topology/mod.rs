@@ -9,6 +9,7 @@ mod complaint;
 mod decode;
 mod dns;
 mod documents;
+mod dual_stack;
 mod edits;
 mod embedded;
 mod endpoint_slices;
@@ -72,12 +73,12 @@ pub use service_objects::ServiceObjects;
 pub use source::{Overrides, SOURCE_BYTES_MAX, Source};
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Mac;
+use crate::plan::{Family, Mac};
 
 /// A cluster, resolved: every reference holds, every default is filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,6 +95,9 @@ pub struct Cluster {
     pub network: Network,
     /// `serviceCIDR`.
     pub service_cidr: Ipv4Net,
+    /// Its second half, IPv6's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_cidr6: Option<Ipv6Net>,
     /// The Kubernetes namespaces: those of the input, `default` and `kube-system`.
     pub namespaces: Vec<KubeNamespace>,
     /// The controllers (Deployment, ReplicaSet, …), in input order.
@@ -123,10 +127,16 @@ pub struct Segment {
     pub name: String,
     /// The prefix of its hosts.
     pub subnet: Ipv4Net,
+    /// The IPv6 prefix of its hosts, if they have IPv6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet6: Option<Ipv6Net>,
     /// MTU in bytes of every NIC on it.
     pub mtu: u32,
     /// The gateway's address; hosts have their default route through it.
     pub router: Ipv4Addr,
+    /// The gateway's IPv6 address, if there is IPv6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub router6: Option<Ipv6Addr>,
     /// What its lines do, but for those of hosts that say otherwise.
     pub line: Line,
 }
@@ -138,6 +148,9 @@ pub struct Node {
     pub name: String,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Its IPv6 address, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address6: Option<Ipv6Addr>,
     /// Name of the segment it is on.
     pub segment: String,
     /// Name of its NIC: `ens33`.
@@ -157,6 +170,45 @@ pub struct Node {
     /// `spec.podCIDR`, which kube-controller-manager hands out, or the file fixes; none where `cluster_cidr` has none
     /// left, and no pod needs it.
     pub pod_cidr: Option<Ipv4Net>,
+    /// The IPv6 prefix of `spec.podCIDRs`, if the cluster has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_cidr6: Option<Ipv6Net>,
+}
+
+impl Node {
+    /// Its address of this family, if it has one.
+    pub fn address_in(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::Inet => Some(self.address.into()),
+            Family::Inet6 => self.address6.map(IpAddr::from),
+        }
+    }
+
+    /// Its `podCIDR` of this family, if it has one.
+    pub fn pod_cidr_in(&self, family: Family) -> Option<IpNet> {
+        match family {
+            Family::Inet => self.pod_cidr.map(IpNet::from),
+            Family::Inet6 => self.pod_cidr6.map(IpNet::from),
+        }
+    }
+}
+
+impl Segment {
+    /// Its prefix of this family, if it has one.
+    pub fn subnet_in(&self, family: Family) -> Option<IpNet> {
+        match family {
+            Family::Inet => Some(self.subnet.into()),
+            Family::Inet6 => self.subnet6.map(IpNet::from),
+        }
+    }
+
+    /// Its router's address of this family, if it has one.
+    pub fn router_in(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::Inet => Some(self.router.into()),
+            Family::Inet6 => self.router6.map(IpAddr::from),
+        }
+    }
 }
 
 /// A host outside of the cluster.
@@ -166,6 +218,9 @@ pub struct Client {
     pub name: String,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Its IPv6 address, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address6: Option<Ipv6Addr>,
     /// Name of the segment it is on.
     pub segment: String,
     /// Name of its NIC.
@@ -184,9 +239,9 @@ pub struct Client {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClientRoute {
     /// Destination.
-    pub to: Ipv4Net,
-    /// Next hop, an address of the client's segment.
-    pub via: Ipv4Addr,
+    pub to: IpNet,
+    /// Next hop, an address of the client's segment and of the same family.
+    pub via: IpAddr,
 }
 
 /// The CNI modes.
@@ -376,6 +431,9 @@ pub struct Network {
     pub mode: Mode,
     /// `--cluster-cidr` of kube-controller-manager: the prefix of which every node has its `podCIDR`.
     pub cluster_cidr: Ipv4Net,
+    /// Its second half, IPv6's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_cidr6: Option<Ipv6Net>,
     /// Calico's IP pools, in the order in which they are tried.
     pub pools: Vec<IpPool>,
     /// Calico IPAM's `strictAffinity`: a node takes addresses from its own blocks only.

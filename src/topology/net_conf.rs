@@ -2,13 +2,14 @@
 //! them. Sources: flannel v0.28.9, pkg/subnet/config.go, pkg/subnet/kube/kube.go, pkg/backend/manager.go,
 //! pkg/backend/vxlan/vxlan.go, pkg/backend/udp/udp_amd64.go; cni-plugin v1.9.1-flannel1, flannel.go.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::Mode;
 use super::complaint::{Checked, Complaint, nearest, quote};
 use super::documents::Document;
+use super::dual_stack;
 use super::embedded::{Embedded, Field, Object};
 use super::flannel::VNI_RANGE;
 use super::manifests::ConfigMapObject;
@@ -43,6 +44,9 @@ const BACKEND_FIELDS: &[&str] = &["Type", "VNI", "Port", "MTU", "GBP", "Learning
 /// Backends that flannel has and this minik has not.
 const OTHER_BACKENDS: &[&str] = &["alloc", "extension", "ipip", "ipsec", "tencent-vpc", "wireguard"];
 
+/// `IPv6Network` and where it is.
+pub(super) type Placed6 = (Ipv6Net, Span);
+
 /// What the ConfigMap says.
 pub(super) struct NetConf {
     /// The mode that `Backend` asks for.
@@ -54,7 +58,11 @@ pub(super) struct NetConf {
     /// Where it is.
     pub(super) network_span: Span,
     /// How the network is cut into the nodes' subnets.
-    pub(super) subnets: Subnets,
+    pub(super) subnets: Subnets<Ipv4Addr>,
+    /// `IPv6Network` with its place, if `EnableIPv6` is on.
+    pub(super) network6: Option<Placed6>,
+    /// How that is cut into the nodes' subnets.
+    pub(super) subnets6: Subnets<Ipv6Addr>,
     /// `Backend`'s settings.
     pub(super) backend: Settings,
     /// `cni-conf.json`.
@@ -62,14 +70,20 @@ pub(super) struct NetConf {
 }
 
 /// How the network is cut into the nodes' subnets.
-#[derive(Default, Clone, Copy)]
-pub(super) struct Subnets {
-    /// `SubnetLen`.
+#[derive(Clone, Copy)]
+pub(super) struct Subnets<A> {
+    /// `SubnetLen`, `IPv6SubnetLen`.
     pub(super) len: Option<u8>,
-    /// `SubnetMin`.
-    pub(super) min: Option<Ipv4Addr>,
-    /// `SubnetMax`.
-    pub(super) max: Option<Ipv4Addr>,
+    /// `SubnetMin`, `IPv6SubnetMin`.
+    pub(super) min: Option<A>,
+    /// `SubnetMax`, `IPv6SubnetMax`.
+    pub(super) max: Option<A>,
+}
+
+impl<A> Default for Subnets<A> {
+    fn default() -> Self {
+        Subnets { len: None, min: None, max: None }
+    }
 }
 
 /// The settings of `Backend`.
@@ -123,7 +137,7 @@ fn read(map: &ConfigMapObject, sources: &[Source]) -> Checked<NetConf> {
     let json = Embedded::new(NET_CONF, text, sources);
     let root = json.read()?;
     let object = json.object(&root, "", FIELDS)?;
-    object.refuse(&["EnableIPv6", "EnableNFTables"])?;
+    object.refuse(&["EnableNFTables"])?;
     if let Some(field) = object.get("EnableIPv4").filter(|field| field.switch().is_ok_and(|on| !on)) {
         return Err(field.complain("without IPv4 there is no network").hint("remove `EnableIPv4`, or set it to true"));
     }
@@ -135,15 +149,50 @@ fn read(map: &ConfigMapObject, sources: &[Source]) -> Checked<NetConf> {
     let network_span = network.span();
     let network = rules::host_prefix("the pods' prefix", &network.text()?)?;
     let subnets = subnets(&object, network)?;
+    let (network6, subnets6) = network6(&object)?;
     // Without `Backend` flannel takes `udp`.
     let without = (Mode::FlannelUdp, network_span, Settings::default());
     let (mode, mode_span, backend) = object.get("Backend").map_or(Ok(without), |field| backend(&field))?;
     let plugins = map.data.get(CNI_CONF).map(|text| plugins(Embedded::new(CNI_CONF, text, sources))).transpose()?;
-    Ok(NetConf { mode, mode_span, network, network_span, subnets, backend, plugins })
+    Ok(NetConf { mode, mode_span, network, network_span, subnets, network6, subnets6, backend, plugins })
+}
+
+/// `IPv6Network` and how it is cut, if `EnableIPv6` is on, checked as flannel's CheckNetworkConfig does.
+fn network6(object: &Object) -> Checked<(Option<Placed6>, Subnets<Ipv6Addr>)> {
+    let Some(enabled) = object.get("EnableIPv6") else { return Ok((None, Subnets::default())) };
+    if !enabled.switch()? {
+        return Ok((None, Subnets::default()));
+    }
+    let network = object.get("IPv6Network").ok_or_else(|| {
+        enabled
+            .complain("please define a correct IPv6Network parameter in the flannel config")
+            .hint("add `\"IPv6Network\": \"fd00:10:244::/56\"`: the prefix of which the nodes' podCIDRs are parts")
+    })?;
+    let span = network.span();
+    let network = dual_stack::host_prefix6("the pods' prefix", &network.text()?)?;
+    let mut len = None;
+    if let Some(field) = object.get("IPv6SubnetLen") {
+        let number = field.number(0..=u32::from(u8::MAX))?;
+        if number > 126 {
+            return Err(field.complain("SubnetLen must be less than /127").hint("write a number up to 126"));
+        }
+        if number > 0 && number < u32::from(network.prefix_len()) + 2 {
+            return Err(field
+                .complain("IPv6Network must be able to accommodate at least four subnets")
+                .hint(format!("write a number from {} to 126", network.prefix_len() + 2)));
+        }
+        len = u8::try_from(number).ok().filter(|number| *number > 0);
+    }
+    let size = len.unwrap_or_else(|| if network.prefix_len() <= 62 { 64 } else { (network.prefix_len() + 2).min(128) });
+    let edge = |name: &str| -> Checked<Option<Ipv6Addr>> {
+        let edge = object.get(name).map(|field| edge_of(&field, name, network.into(), size)).transpose()?;
+        Ok(edge.and_then(|edge| if let IpAddr::V6(edge) = edge { Some(edge) } else { None }))
+    };
+    Ok((Some((network, span)), Subnets { len, min: edge("IPv6SubnetMin")?, max: edge("IPv6SubnetMax")? }))
 }
 
 /// SubnetLen, SubnetMin and SubnetMax, checked as flannel's CheckNetworkConfig does.
-fn subnets(object: &Object, network: Ipv4Net) -> Checked<Subnets> {
+fn subnets(object: &Object, network: Ipv4Net) -> Checked<Subnets<Ipv4Addr>> {
     let mut len = None;
     if let Some(field) = object.get("SubnetLen") {
         let number = field.number(0..=u32::from(u8::MAX))?;
@@ -157,26 +206,32 @@ fn subnets(object: &Object, network: Ipv4Net) -> Checked<Subnets> {
         }
         len = u8::try_from(number).ok().filter(|number| *number > 0);
     }
-    let edge = |name: &str| object.get(name).map(|field| subnet_edge(&field, name, network, len)).transpose();
+    let size = len.unwrap_or_else(|| if network.prefix_len() <= 22 { 24 } else { (network.prefix_len() + 2).min(32) });
+    let edge = |name: &str| -> Checked<Option<Ipv4Addr>> {
+        let edge = object.get(name).map(|field| edge_of(&field, name, network.into(), size)).transpose()?;
+        Ok(edge.and_then(|edge| if let IpAddr::V4(edge) = edge { Some(edge) } else { None }))
+    };
     Ok(Subnets { len, min: edge("SubnetMin")?, max: edge("SubnetMax")? })
 }
 
-/// `SubnetMin` or `SubnetMax`: an address, of which articles also write the prefix.
-fn subnet_edge(field: &Field, name: &str, network: Ipv4Net, len: Option<u8>) -> Checked<Ipv4Addr> {
+/// `SubnetMin` or `SubnetMax` of subnets of this `size`: an address, of which articles also write the prefix.
+fn edge_of(field: &Field, name: &str, network: IpNet, size: u8) -> Checked<IpAddr> {
     let text = field.text()?;
     let address = text.split_once('/').map_or(text.as_str(), |(address, _)| address);
-    let address: Ipv4Addr = address.parse().map_err(|_| {
+    let example = if network.addr().is_ipv4() { "10.244.10.0" } else { "fd00:10:244:10::" };
+    let of_family = |address: &IpAddr| address.is_ipv4() == network.addr().is_ipv4();
+    let address: IpAddr = address.parse().ok().filter(of_family).ok_or_else(|| {
         field
             .complain(format!("`{name}` is not an address"))
-            .hint("write the first address of a subnet: \"10.244.10.0\"")
+            .hint(format!("write the first address of a subnet: \"{example}\""))
     })?;
     if !network.contains(&address) {
+        let whole = if network.addr().is_ipv4() { "Network" } else { "IPv6Network" };
         return Err(field
-            .complain(format!("{name} is not in the range of the Network"))
+            .complain(format!("{name} is not in the range of the {whole}"))
             .hint(format!("write an address of {network}")));
     }
-    let size = len.unwrap_or_else(|| if network.prefix_len() <= 22 { 24 } else { network.prefix_len() + 2 });
-    let aligned = Ipv4Net::new(address, size.min(32)).map_or(address, |net| net.network());
+    let aligned = IpNet::new(address, size).map_or(address, |net| net.network());
     if aligned != address {
         return Err(field
             .complain(format!("{name} is not on a SubnetLen boundary: {address}"))

@@ -1,10 +1,11 @@
 //! How pods are connected: the mode, Calico's pools, and whether all prefixes of the cluster live side by
 //! side.
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::cluster_file::ClusterSpec;
 use super::complaint::{Checked, Complaint, nearest, quote};
+use super::dual_stack;
 use super::manifests::IpPoolObject;
 use super::options;
 use super::pools::{self, Chosen};
@@ -12,9 +13,13 @@ use super::rules;
 use super::source::Span;
 use super::underlay::{MTU_RANGE, Underlay};
 use super::{Addressing, Flannel, IpPool, Mode, Network};
+use crate::plan::Family;
 
 /// `serviceCIDR` if the file does not say it: kubeadm's.
 const SERVICE_CIDR: &str = "10.96.0.0/12";
+
+/// Least prefix length of IPv6's half: the API server takes up to 20 bits (cmd/kube-apiserver, `validateMaxCIDRRange`).
+const SERVICE_BITS6: u8 = 108;
 
 /// Whose prefix that is.
 const SERVICE_DEFAULT: &str = "the default serviceCIDR";
@@ -24,7 +29,7 @@ const MODES: &str = "`minik topologies` lists the modes";
 
 /// A prefix with whose it is and where it was written, if it was.
 struct Claim {
-    net: Ipv4Net,
+    net: IpNet,
     whose: String,
     span: Option<Span>,
 }
@@ -35,23 +40,25 @@ pub(super) fn resolve(
     objects: &[&IpPoolObject],
     underlay: &Underlay,
     flannel: Flannel,
-    cluster_cidr: Ipv4Net,
+    (cluster_cidr, cluster_cidr6): (Ipv4Net, Option<Ipv6Net>),
     chosen: Chosen,
-) -> Checked<(Network, Ipv4Net)> {
+) -> Checked<(Network, (Ipv4Net, Option<Ipv6Net>))> {
     let entry = &spec.network;
     let mut claims = underlay_claims(spec, underlay);
-    let service_cidr = service_cidr(spec, &claims)?;
+    let services = service_cidr(spec, &claims)?;
     let mode = chosen.mode;
     let mut pools = Vec::new();
     if mode.addressing() == Addressing::PodCidr {
         let span = entry.cluster_cidr.as_ref().map(|cidr| cidr.span);
-        no_overlap(&claims, &Claim { net: cluster_cidr, whose: "clusterCIDR".to_owned(), span })?;
+        for net in [Some(cluster_cidr.into()), cluster_cidr6.map(IpNet::from)].into_iter().flatten() {
+            no_overlap(&claims, &Claim { net, whose: "clusterCIDR".to_owned(), span })?;
+        }
     }
     for (pool, name_span, cidr_span) in pools::written(entry, objects, chosen)? {
         add_pool(pool, name_span, cidr_span, &mut pools, &mut claims)?;
     }
-    if pools.is_empty() {
-        let is_free = |net| !claims.iter().any(|claim| rules::overlap(claim.net, net));
+    if !pools.iter().any(|(pool, _)| pool.cidr.addr().is_ipv4()) {
+        let is_free = |net: Ipv4Net| !claims.iter().any(|claim| rules::overlap(claim.net, net));
         pools.push((pools::default_pool(is_free, mode)?, None));
     }
     let written: Vec<&IpPool> = pools.iter().map(|(pool, _)| pool).collect();
@@ -61,6 +68,7 @@ pub(super) fn resolve(
     let network = Network {
         mode,
         cluster_cidr,
+        cluster_cidr6,
         pools: pools.into_iter().map(|(pool, _)| pool).collect(),
         strict_affinity: entry.strict_affinity.unwrap_or(false),
         routing,
@@ -69,7 +77,8 @@ pub(super) fn resolve(
         flannel,
         options: options::resolve(entry, mode)?,
     };
-    Ok((network, service_cidr))
+    dual_stack::check(spec, underlay, &network, services.1)?;
+    Ok((network, services))
 }
 
 /// The CNI mode: the command line's, else the file's, else that of the pools.
@@ -98,12 +107,12 @@ pub(super) fn resolve_mode(spec: &ClusterSpec, objects: &[&IpPoolObject], argume
 }
 
 fn underlay_claims(spec: &ClusterSpec, underlay: &Underlay) -> Vec<Claim> {
-    let claim = |(segment, entry): (&super::Segment, &super::cluster_file::SegmentEntry)| Claim {
-        net: segment.subnet,
-        whose: format!("segment `{}`", segment.name),
-        span: Some(entry.subnet.span),
+    let claims = |(segment, entry): (&super::Segment, &super::cluster_file::SegmentEntry)| {
+        let (whose, span) = (format!("segment `{}`", segment.name), Some(entry.subnet.span));
+        let nets = Family::BOTH.into_iter().filter_map(|family| segment.subnet_in(family));
+        nets.map(|net| Claim { net, whose: whose.clone(), span }).collect::<Vec<_>>()
     };
-    underlay.segments.iter().zip(spec.segments.iter()).map(claim).collect()
+    underlay.segments.iter().zip(spec.segments.iter()).flat_map(claims).collect()
 }
 
 /// Adds a claim that overlaps no other.
@@ -133,18 +142,26 @@ fn no_overlap(claims: &[Claim], new: &Claim) -> Checked<()> {
 /// The services' prefix, apart from every segment. It may overlap a pool: neither kubeadm nor Calico minds, and
 /// the cluster of the document has its pool 10.100.0.0/16 inside of the default 10.96.0.0/12.
 /// `serviceCIDR`.
-pub(super) fn service_prefix(spec: &ClusterSpec) -> Checked<Ipv4Net> {
-    match &spec.service_cidr {
-        Some(text) => rules::host_prefix("the services' prefix", text),
-        None => SERVICE_CIDR.parse().map_err(|_| Complaint::anywhere("the default serviceCIDR is wrong")),
+pub(super) fn service_prefix(spec: &ClusterSpec) -> Checked<(Ipv4Net, Option<Ipv6Net>)> {
+    let Some(text) = &spec.service_cidr else {
+        let default = SERVICE_CIDR.parse().map_err(|_| Complaint::anywhere("the default serviceCIDR is wrong"));
+        return Ok((default?, None));
+    };
+    let (four, six) = dual_stack::host_prefixes("the services' prefix", text)?;
+    match six.filter(|six| six.prefix_len() < SERVICE_BITS6) {
+        Some(six) => Err(Complaint::at(text.span, format!("{six} is too large for services: specified --secondary-service-cluster-ip-range is too large; for 128-bit addresses, the mask must be >= {SERVICE_BITS6}"))
+            .hint("write a prefix length from 108 to 126; kubeadm's is 112")),
+        None => Ok((four, six)),
     }
 }
 
-fn service_cidr(spec: &ClusterSpec, segments: &[Claim]) -> Checked<Ipv4Net> {
-    let (net, span) = (service_prefix(spec)?, spec.service_cidr.as_ref().map(|text| text.span));
+fn service_cidr(spec: &ClusterSpec, segments: &[Claim]) -> Checked<(Ipv4Net, Option<Ipv6Net>)> {
+    let ((net, net6), span) = (service_prefix(spec)?, spec.service_cidr.as_ref().map(|text| text.span));
     let whose = if span.is_some() { "serviceCIDR" } else { SERVICE_DEFAULT }.to_owned();
-    no_overlap(segments, &Claim { net, whose, span })?;
-    Ok(net)
+    for net in [Some(net.into()), net6.map(IpNet::from)].into_iter().flatten() {
+        no_overlap(segments, &Claim { net, whose: whose.clone(), span })?;
+    }
+    Ok((net, net6))
 }
 
 fn add_pool(

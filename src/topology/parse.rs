@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+
 use super::cluster_file::ProxyEntry;
 use super::complaint::{Checked, Complaint, quote};
 use super::dns;
@@ -25,6 +27,7 @@ use super::workloads;
 use super::{Addressing, Cluster, Edit, Network, ProxyConfig, Segment, ServiceObjects};
 use crate::error::Result;
 use crate::names;
+use crate::plan::Family;
 
 /// A cluster's name if neither file nor command line give one.
 const CLUSTER_NAME: &str = "minik";
@@ -73,13 +76,13 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     let net_conf = net_conf::find(&objects, sources)?;
     let net_conf = net_conf.as_ref();
     let chosen = flannel::mode(&file.spec, &pool_objects, overrides.cni.as_deref(), net_conf)?;
-    let cluster_cidr = pod_cidr::hand_out(&file.spec, &mut underlay.nodes, chosen.mode, net_conf)?;
-    let flannel = flannel::settings(&file.spec, net_conf, &underlay, cluster_cidr, chosen.mode)?;
+    let cluster_cidrs = pod_cidr::hand_out(&file.spec, &mut underlay.nodes, chosen.mode, net_conf)?;
+    let flannel = flannel::settings(&file.spec, net_conf, &underlay, cluster_cidrs, chosen.mode)?;
     if chosen.mode.addressing() == Addressing::Segment {
         pod_cidr::check_segments(&file.spec, &underlay)?;
     }
-    let (network, service_cidr) =
-        network::resolve(&file.spec, &pool_objects, &underlay, flannel, cluster_cidr, chosen)?;
+    let (network, (service_cidr, service_cidr6)) =
+        network::resolve(&file.spec, &pool_objects, &underlay, flannel, cluster_cidrs, chosen)?;
     let namespaces = workloads::namespaces(&objects)?;
     let orders = workloads::orders(&objects, &namespaces)?;
     let (workloads, placed) = schedule::place(&orders, &underlay.nodes, &past, &overrides.memory)?;
@@ -103,6 +106,7 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
         clients: underlay.clients,
         network,
         service_cidr,
+        service_cidr6,
         namespaces,
         workloads,
         pods: Vec::new(),
@@ -116,15 +120,18 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     Ok(Cluster { pods: placed.into_iter().map(|(pod, _)| pod).collect(), ..cluster })
 }
 
-/// kube-proxy, if the file asks for it or there is something for it to do; it is told the pods' prefix.
+/// kube-proxy, if the file asks for it or there is something for it to do; it is told the pods' prefixes.
 fn proxy_config(entry: Option<&ProxyEntry>, network: &Network, wanted: bool) -> Checked<Option<ProxyConfig>> {
-    let pods = match network.mode.addressing() {
-        Addressing::Pools => network.pools.first().map_or(network.cluster_cidr, |pool| pool.cidr),
-        Addressing::PodCidr | Addressing::Segment | Addressing::Own => network.cluster_cidr,
+    let of_pools = |family| network.pools.iter().find(|pool| pool.family() == family).map(|pool| pool.cidr);
+    let pods: Vec<IpNet> = match network.mode.addressing() {
+        Addressing::Pools => Family::BOTH.into_iter().filter_map(of_pools).collect(),
+        Addressing::PodCidr | Addressing::Segment | Addressing::Own => {
+            [Some(network.cluster_cidr.into()), network.cluster_cidr6.map(IpNet::from)].into_iter().flatten().collect()
+        }
     };
     match entry {
-        Some(entry) => proxy::resolve(entry, pods.into()).map(Some),
-        None => Ok(wanted.then(|| ProxyConfig::new(vec![pods.into()]))),
+        Some(entry) => proxy::resolve(entry, pods).map(Some),
+        None => Ok(wanted.then(|| ProxyConfig::new(pods))),
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::cluster_file::{ClusterSpec, NetworkEntry, PoolEntry};
 use super::complaint::{Checked, Complaint, quote};
+use super::dual_stack;
 use super::fields::Spanned;
 use super::manifests::IpPoolObject;
 use super::rules;
@@ -17,8 +18,14 @@ use super::{Addressing, EncapsulationMode, IpPool, Mode, Network, Node, PodNetwo
 /// Name of the pool that Calico's installer makes.
 const DEFAULT_POOL: &str = "default-ipv4-ippool";
 
+/// The same of IPv6.
+const DEFAULT_POOL6: &str = "default-ipv6-ippool";
+
 /// Block sizes that Calico takes (libcalico-go, validator for IPPool).
 const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 20..=32;
+
+/// The same of IPv6.
+const BLOCK_SIZES6: std::ops::RangeInclusive<u32> = 116..=128;
 
 /// A pool as written, with the places of its name and prefix.
 pub(super) type Written = (IpPool, Span, Span);
@@ -55,8 +62,10 @@ pub(super) fn written(entry: &NetworkEntry, objects: &[&IpPoolObject], chosen: C
             .hint("put all pools under `pools`"));
     }
     let mut pools = Vec::new();
-    for (index, pool) in entries(entry).enumerate() {
-        pools.push(resolved(&entry_form(pool, index)?, chosen)?);
+    let mut first = [true, true];
+    for pool in entries(entry) {
+        let first = std::mem::take(&mut first[usize::from(is_v6(&pool.cidr))]);
+        pools.push(resolved(&entry_form(pool, first)?, chosen)?);
     }
     for object in objects {
         pools.push(resolved(&object_form(object)?, chosen)?);
@@ -64,20 +73,29 @@ pub(super) fn written(entry: &NetworkEntry, objects: &[&IpPoolObject], chosen: C
     Ok(pools)
 }
 
+/// Whether a prefix looks like IPv6's.
+fn is_v6(cidr: &Spanned<String>) -> bool {
+    cidr.contains(':')
+}
+
 fn entries(entry: &NetworkEntry) -> impl Iterator<Item = &Spanned<PoolEntry>> {
     entry.pool.iter().chain(entry.pools.iter().flat_map(|pools| pools.iter()))
 }
 
-/// The mode that the pools say: that of the first one in use that says its encapsulation. An object always does,
+/// The mode that the pools say: that of the first one in use that says its encapsulation, and is IPv4's if one is. An object always does,
 /// because the API server fills in `Never`.
 pub(super) fn mode_of(entry: &NetworkEntry, objects: &[&IpPoolObject]) -> Checked<Option<Mode>> {
     let listed = entries(entry)
-        .map(|pool| (pool.disabled, &pool.ipip_mode, &pool.vxlan_mode))
-        .filter(|(_, ipip, vxlan)| ipip.is_some() || vxlan.is_some());
-    let given = objects.iter().map(|object| (object.spec.disabled, &object.spec.ipip_mode, &object.spec.vxlan_mode));
-    let all: Vec<_> = listed.chain(given).collect();
+        .map(|pool| (pool.disabled, &pool.ipip_mode, &pool.vxlan_mode, is_v6(&pool.cidr)))
+        .filter(|(_, ipip, vxlan, _)| ipip.is_some() || vxlan.is_some());
+    let given = objects.iter().map(|object| &object.spec);
+    let given = given.map(|spec| (spec.disabled, &spec.ipip_mode, &spec.vxlan_mode, is_v6(&spec.cidr)));
+    let mut all: Vec<_> = listed.chain(given).collect();
+    if all.iter().any(|(.., v6)| !v6) {
+        all.retain(|(.., v6)| !v6);
+    }
     let in_use = all.iter().find(|(disabled, ..)| *disabled != Some(true)).or(all.first());
-    let Some((_, ipip, vxlan)) = in_use else { return Ok(None) };
+    let Some((_, ipip, vxlan, _)) = in_use else { return Ok(None) };
     let (ipip, vxlan) = (encapsulation("ipipMode", ipip.as_ref())?, encapsulation("vxlanMode", vxlan.as_ref())?);
     Ok(Some(Mode::of_encapsulation(ipip, vxlan)))
 }
@@ -101,13 +119,16 @@ pub(super) fn routing(entry: &NetworkEntry, pools: &[&IpPool], mode: Mode) -> Ch
     }
 }
 
-fn entry_form(entry: &Spanned<PoolEntry>, index: usize) -> Checked<Form<'_>> {
+/// `first` is whether it is the first of its family.
+fn entry_form(entry: &Spanned<PoolEntry>, first: bool) -> Checked<Form<'_>> {
+    let v6 = is_v6(&entry.cidr);
+    let default = if v6 { DEFAULT_POOL6 } else { DEFAULT_POOL };
     let (name, name_span) = match &entry.name {
         Some(name) => (rules::dns_subdomain("a pool", name)?, name.span),
-        None if index == 0 => (DEFAULT_POOL.to_owned(), entry.span),
+        None if first => (default.to_owned(), entry.span),
         None => {
             return Err(Complaint::at(entry.span, "this pool has no name")
-                .hint(format!("only the first pool is called `{DEFAULT_POOL}` by itself; add `name:`")));
+                .hint(format!("only the first pool is called `{default}` by itself; add `name:`")));
         }
     };
     Ok(Form {
@@ -115,7 +136,7 @@ fn entry_form(entry: &Spanned<PoolEntry>, index: usize) -> Checked<Form<'_>> {
         name_span,
         cidr: &entry.cidr,
         block_size: entry.block_size.as_ref(),
-        nat_outgoing: entry.nat_outgoing.unwrap_or(true),
+        nat_outgoing: entry.nat_outgoing.unwrap_or(!v6),
         disabled: entry.disabled.unwrap_or(false),
         ipip: entry.ipip_mode.as_ref(),
         vxlan: entry.vxlan_mode.as_ref(),
@@ -149,14 +170,18 @@ fn object_form(object: &IpPoolObject) -> Checked<Form<'_>> {
 
 fn resolved(form: &Form<'_>, chosen: Chosen) -> Checked<Written> {
     let (ipip, vxlan) = if form.follows && form.ipip.is_none() && form.vxlan.is_none() {
-        chosen.mode.encapsulation()
+        let (ipip, vxlan) = chosen.mode.encapsulation();
+        (if is_v6(form.cidr) { EncapsulationMode::Never } else { ipip }, vxlan)
     } else {
         check_encapsulation(form, chosen)?
     };
-    let cidr = rules::host_prefix("a pool", form.cidr)?;
+    let cidr: IpNet = match is_v6(form.cidr) {
+        false => rules::host_prefix("a pool", form.cidr)?.into(),
+        true => dual_stack::host_prefix6("a pool", form.cidr)?.into(),
+    };
     let (for_pods, for_tunnels) = uses(form.uses)?;
     let pool = IpPool {
-        block_size: block_size(form.block_size, form.cidr)?,
+        block_size: block_size(form.block_size, cidr, form.cidr.span)?,
         nat_outgoing: form.nat_outgoing,
         disabled: form.disabled,
         ipip,
@@ -183,8 +208,16 @@ fn encapsulation(field: &str, written: Option<&Spanned<String>>) -> Checked<Enca
 fn check_encapsulation(form: &Form<'_>, chosen: Chosen) -> Checked<(EncapsulationMode, EncapsulationMode)> {
     let (ipip, vxlan) = (encapsulation("ipipMode", form.ipip)?, encapsulation("vxlanMode", form.vxlan)?);
     let mode = chosen.mode;
+    let v6 = is_v6(form.cidr);
+    if v6 && ipip.is_on() {
+        let span = form.ipip.map_or(form.cidr.span, |ipip| ipip.span);
+        return Err(Complaint::at(span, "IPIP is not supported on an IPv6 IP pool")
+            .hint("the header that ipip puts around is IPv4's: write `ipipMode: Never`, or `vxlanMode: Always`"));
+    }
     if chosen.explicit && mode.addressing() == Addressing::Pools {
         let (needed_ipip, needed_vxlan) = mode.encapsulation();
+        // IPv6 goes without a tunnel where IPv4 has ipip.
+        let needed_ipip = if v6 { EncapsulationMode::Never } else { needed_ipip };
         let fields = [("ipipMode", form.ipip, ipip, needed_ipip), ("vxlanMode", form.vxlan, vxlan, needed_vxlan)];
         if let Some((field, written, given, needed)) = fields.into_iter().find(|(.., given, needed)| given != needed) {
             let span = written.map_or(form.cidr.span, |written| written.span);
@@ -231,15 +264,18 @@ fn uses(written: Option<&Spanned<Vec<String>>>) -> Checked<(bool, bool)> {
     Ok((has("Workload"), has("Tunnel")))
 }
 
-fn block_size(written: Option<&Spanned<u32>>, cidr: &Spanned<String>) -> Checked<u8> {
-    let pool = rules::prefix(cidr)?;
+fn block_size(written: Option<&Spanned<u32>>, pool: IpNet, place: Span) -> Checked<u8> {
     let default = IpPool::new("", pool).block_size;
-    let size = written.map_or(Ok(u32::from(default)), |size| rules::in_range("a block size", size, BLOCK_SIZES))?;
+    let sizes = if pool.addr().is_ipv4() { BLOCK_SIZES } else { BLOCK_SIZES6 };
+    let (least, most) = (*sizes.start(), *sizes.end());
+    let size = written.map_or(Ok(u32::from(default)), |size| rules::in_range("a block size", size, sizes))?;
     let size = u8::try_from(size).unwrap_or(u8::MAX);
     if size < pool.prefix_len() {
-        let span = written.map_or(cidr.span, |size| size.span);
-        return Err(Complaint::at(span, format!("a /{size} block does not fit into the pool {pool}"))
-            .hint(format!("make the pool larger, or write a `blockSize` from {} to 32", pool.prefix_len().max(20))));
+        let span = written.map_or(place, |size| size.span);
+        return Err(Complaint::at(span, format!("a /{size} block does not fit into the pool {pool}")).hint(format!(
+            "make the pool larger, or write a `blockSize` from {} to {most}",
+            u32::from(pool.prefix_len()).max(least)
+        )));
     }
     Ok(size)
 }
@@ -262,7 +298,8 @@ pub(super) fn check_blocks(spec: &ClusterSpec, nodes: &[Node], pools: &[(IpPool,
     let fixed: Vec<_> =
         spec.nodes.iter().zip(nodes).filter_map(|(e, n)| Some((e.block.as_ref()?, n.block?, n))).collect();
     for (index, (written, block, node)) in fixed.iter().enumerate() {
-        let Some((pool, _)) = pools.iter().find(|(pool, _)| pool.cidr.contains(block) && !pool.disabled) else {
+        let Some((pool, _)) = pools.iter().find(|(pool, _)| pool.cidr.contains(&IpNet::from(*block)) && !pool.disabled)
+        else {
             return Err(Complaint::at(written.span, format!("the block {block} is in no pool that is in use"))
                 .hint("choose a block of a pool, or leave `block` out: Calico's algorithm chooses one"));
         };
@@ -306,6 +343,8 @@ pub(super) fn check_room(
     if pools().next().is_none() {
         return Err(Complaint::at(place, "every pool is disabled").hint("pods need one that is not"));
     }
+    // A pool of IPv6 is never too small for a cluster that fits into one machine.
+    let pools = || pools().filter(|pool| pool.cidr.addr().is_ipv4());
     // The others live in a namespace that has its address already.
     let pods: Vec<&Placed> = pods.iter().filter(|(pod, _)| pod.network == PodNetwork::Own).collect();
     check_selected(&network.pools, nodes, &pods)?;

@@ -114,9 +114,9 @@ pub(super) fn mode_argument(word: &str) -> Checked<ProxyMode> {
     })
 }
 
-/// The `proxy:` of a Cluster document; `pods` is the prefix of its pods.
-pub(super) fn resolve(entry: &ProxyEntry, pods: IpNet) -> Checked<ProxyConfig> {
-    let mut config = ProxyConfig::new(vec![pods]);
+/// The `proxy:` of a Cluster document; `pods` are the prefixes of its pods.
+pub(super) fn resolve(entry: &ProxyEntry, pods: Vec<IpNet>) -> Checked<ProxyConfig> {
+    let mut config = ProxyConfig::new(pods);
     let modes = ProxyMode::ALL.map(|mode| (mode.name(), mode));
     config.mode = choice("proxy mode", entry.mode.as_ref(), ProxyMode::Iptables, &modes)?;
     if let Some(version) = &entry.version {

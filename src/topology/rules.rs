@@ -126,7 +126,7 @@ pub(super) fn mac(text: &Spanned<String>) -> Checked<Mac> {
 pub(super) fn address(text: &Spanned<String>) -> Checked<Ipv4Addr> {
     match text.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => Ok(address),
-        Ok(IpAddr::V6(_)) => Err(no_ipv6(text)),
+        Ok(IpAddr::V6(_)) => Err(not_ipv6(text)),
         Err(_) => Err(not_an_address(text)),
     }
 }
@@ -141,17 +141,16 @@ fn not_an_address(text: &Spanned<String>) -> Box<Complaint> {
     }
 }
 
-fn no_ipv6(text: &Spanned<String>) -> Box<Complaint> {
-    Complaint::at(text.span, format!("{} is IPv6, which this version of minik does not have", quote(text)))
-        .hint("use an IPv4 address")
+fn not_ipv6(text: &Spanned<String>) -> Box<Complaint> {
+    Complaint::at(text.span, format!("{} is IPv6, and this is IPv4's", quote(text))).hint("use an IPv4 address")
 }
 
 /// An IPv4 prefix without host bits.
 pub(super) fn prefix(text: &Spanned<String>) -> Checked<Ipv4Net> {
     let net = match text.parse::<IpNet>() {
         Ok(IpNet::V4(net)) => net,
-        Ok(IpNet::V6(_)) => return Err(no_ipv6(text)),
-        Err(_) if text.parse::<std::net::Ipv6Addr>().is_ok() => return Err(no_ipv6(text)),
+        Ok(IpNet::V6(_)) => return Err(not_ipv6(text)),
+        Err(_) if text.parse::<std::net::Ipv6Addr>().is_ok() => return Err(not_ipv6(text)),
         Err(_) => {
             return Err(Complaint::at(text.span, format!("{} is not an IPv4 prefix", quote(text)))
                 .hint("write an address and a length from 0 to 32, as 10.1.10.0/24"));
@@ -183,7 +182,8 @@ pub(super) fn host_prefix(what: &str, text: &Spanned<String>) -> Checked<Ipv4Net
 }
 
 /// Whether two prefixes share an address.
-pub(super) fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
+pub(super) fn overlap(a: impl Into<IpNet>, b: impl Into<IpNet>) -> bool {
+    let (a, b) = (a.into(), b.into());
     a.contains(&b) || b.contains(&a)
 }
 

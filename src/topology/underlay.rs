@@ -2,18 +2,19 @@
 //! all others.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::cluster_file::{ClientEntry, ClusterSpec, NodeEntry, RouteEntry, SegmentEntry};
 use super::complaint::{Checked, Complaint, quote};
+use super::dual_stack;
 use super::fields::Spanned;
 use super::line::{self, LinkEntry};
 use super::rules;
 use super::source::Span;
 use super::{Client, ClientRoute, Line, LineChange, Node, Segment};
-use crate::plan::Mac;
+use crate::plan::{Family, Mac};
 
 /// MTU of a segment if the file does not say it.
 const MTU: u32 = 1500;
@@ -62,7 +63,7 @@ pub(super) fn resolve(spec: &ClusterSpec, changed: &BTreeMap<String, LineChange>
 #[derive(Debug, Default)]
 struct Hosts {
     names: BTreeMap<String, Span>,
-    addresses: BTreeMap<Ipv4Addr, (String, Span)>,
+    addresses: BTreeMap<IpAddr, (String, Span)>,
     macs: BTreeMap<(String, Mac), Span>,
 }
 
@@ -77,7 +78,8 @@ impl Hosts {
         }
     }
 
-    fn address(&mut self, who: String, address: Ipv4Addr, span: Span) -> Checked<()> {
+    fn address(&mut self, who: String, address: impl Into<IpAddr>, span: Span) -> Checked<()> {
+        let address = address.into();
         match self.addresses.insert(address, (who, span)) {
             None => Ok(()),
             Some((first, place)) => Err(Complaint::at(span, format!("the address {address} is used twice"))
@@ -100,9 +102,10 @@ impl Hosts {
 
 fn segments(entries: &[SegmentEntry], hosts: &mut Hosts) -> Checked<Vec<Segment>> {
     let mut segments: Vec<Segment> = Vec::with_capacity(entries.len());
-    for (index, entry) in entries.iter().enumerate() {
+    for entry in entries {
         rules::dns_label("a segment", &entry.name, Some(entry.name.span))?;
-        let subnet = rules::host_prefix("a segment", &entry.subnet)?;
+        let (subnet, subnet6) = dual_stack::host_prefixes("a segment", &entry.subnet)?;
+        subnet6.map_or(Ok(()), |net| dual_stack::check_segment(net, entry.subnet.span))?;
         if !(8..=30).contains(&subnet.prefix_len()) {
             return Err(Complaint::at(entry.subnet.span, format!("{subnet} is no size for a segment"))
                 .hint("a segment has a prefix length from 8 to 30, so that it has room for hosts"));
@@ -113,32 +116,48 @@ fn segments(entries: &[SegmentEntry], hosts: &mut Hosts) -> Checked<Vec<Segment>
                     .and(Some(other.name.span), "first given here")
                     .hint("give it another name"));
             }
-            if rules::overlap(earlier.subnet, subnet) {
+            let overlapping = [
+                Some((IpNet::from(earlier.subnet), IpNet::from(subnet))),
+                earlier.subnet6.zip(subnet6).map(|(a, b)| (a.into(), b.into())),
+            ];
+            if let Some((theirs, ours)) = overlapping.into_iter().flatten().find(|(a, b)| rules::overlap(*a, *b)) {
                 return Err(Complaint::at(
                     entry.subnet.span,
-                    format!("{subnet} overlaps the segment `{}`", earlier.name),
+                    format!("{ours} overlaps the segment `{}`", earlier.name),
                 )
-                .and(Some(other.subnet.span), format!("{} is here", earlier.subnet))
+                .and(Some(other.subnet.span), format!("{theirs} is here"))
                 .hint("segments are different networks: choose another subnet"));
             }
         }
-        let router = router(entry, subnet, hosts)?;
+        let (router, router6) = router(entry, subnet, subnet6, hosts)?;
         let mtu = entry.mtu.as_ref().map_or(Ok(MTU), |mtu| rules::in_range("an MTU", mtu, MTU_RANGE))?;
         let change = line::read(entry.delay.as_ref(), entry.loss.as_ref(), entry.rate.as_ref(), None)?;
         let line = change.of(Line::default());
-        segments.push(Segment { name: entries[index].name.value.clone(), subnet, mtu, router, line });
+        segments.push(Segment { name: entry.name.value.clone(), subnet, subnet6, mtu, router, router6, line });
     }
     Ok(segments)
 }
 
-fn router(entry: &SegmentEntry, subnet: Ipv4Net, hosts: &mut Hosts) -> Checked<Ipv4Addr> {
-    let (router, span) = match &entry.router {
-        Some(text) => (rules::address(text)?, text.span),
-        None => (subnet.hosts().next().unwrap_or(subnet.network()), entry.subnet.span),
+fn router(
+    entry: &SegmentEntry,
+    subnet: Ipv4Net,
+    subnet6: Option<Ipv6Net>,
+    hosts: &mut Hosts,
+) -> Checked<(Ipv4Addr, Option<Ipv6Addr>)> {
+    let first = subnet.hosts().next().unwrap_or(subnet.network());
+    let (router, written6, span) = match &entry.router {
+        Some(text) => dual_stack::addresses(text).map(|(four, six)| (four, six, text.span))?,
+        None => (first, None, entry.subnet.span),
     };
+    let router6 = written6.or(subnet6.map(|net| Ipv6Addr::from_bits(net.network().to_bits() + 1)));
+    let who = format!("the router of segment `{}`", entry.name.value);
     check_host_address(router, span, subnet, &entry.name)?;
-    hosts.address(format!("the router of segment `{}`", entry.name.value), router, span)?;
-    Ok(router)
+    hosts.address(who.clone(), router, span)?;
+    if let Some(router6) = router6 {
+        dual_stack::check_host_address(router6, span, subnet6, &entry.name)?;
+        hosts.address(who, router6, span)?;
+    }
+    Ok((router, router6))
 }
 
 fn check_host_address(address: Ipv4Addr, span: Span, subnet: Ipv4Net, segment: &str) -> Checked<()> {
@@ -173,6 +192,7 @@ struct Nic<'e> {
 struct Attached {
     name: String,
     address: Ipv4Addr,
+    address6: Option<Ipv6Addr>,
     segment: String,
     mac: Option<Mac>,
     line: Line,
@@ -182,7 +202,7 @@ struct Attached {
 /// Checks what is written of a host.
 fn attach(nic: &Nic<'_>, segments: &[Segment], hosts: &mut Hosts) -> Checked<Attached> {
     let name = hosts.name(&format!("a {}", nic.what), nic.name)?;
-    let address = rules::address(nic.address)?;
+    let (address, address6) = dual_stack::addresses(nic.address)?;
     let segment = match nic.segment {
         Some(wanted) => segments.iter().find(|segment| segment.name == wanted.value).ok_or_else(|| {
             let names: Vec<&str> = segments.iter().map(|segment| segment.name.as_str()).collect();
@@ -197,10 +217,14 @@ fn attach(nic: &Nic<'_>, segments: &[Segment], hosts: &mut Hosts) -> Checked<Att
     };
     check_host_address(address, nic.address.span, segment.subnet, &segment.name)?;
     hosts.address(format!("{} `{name}`", nic.what), address, nic.address.span)?;
+    if let Some(address6) = address6 {
+        dual_stack::check_host_address(address6, nic.address.span, segment.subnet6, &segment.name)?;
+        hosts.address(format!("{} `{name}`", nic.what), address6, nic.address.span)?;
+    }
     let mac = hosts.mac(&segment.name, nic.mac)?;
     let change = line::change(nic.link)?;
     let (line, mtu) = (change.of(segment.line), change.mtu.unwrap_or(segment.mtu));
-    Ok(Attached { name, address, segment: segment.name.clone(), mac, line, mtu })
+    Ok(Attached { name, address, address6, segment: segment.name.clone(), mac, line, mtu })
 }
 
 fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<Node> {
@@ -212,7 +236,7 @@ fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<N
         mac: entry.mac.as_ref(),
         link: entry.link.as_ref(),
     };
-    let Attached { name, address, segment, mac, line, mtu } = attach(&nic, segments, hosts)?;
+    let Attached { name, address, address6, segment, mac, line, mtu } = attach(&nic, segments, hosts)?;
     let mut labels = BTreeMap::new();
     for (key, value) in &entry.labels {
         rules::label(key, value)?;
@@ -228,6 +252,7 @@ fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<N
     Ok(Node {
         name,
         address,
+        address6,
         segment,
         nic: rules::nic_name(entry.nic.as_ref())?,
         mac,
@@ -237,6 +262,7 @@ fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<N
         labels,
         block,
         pod_cidr: None,
+        pod_cidr6: None,
     })
 }
 
@@ -249,16 +275,28 @@ fn client(entry: &ClientEntry, segments: &[Segment], hosts: &mut Hosts) -> Check
         mac: entry.mac.as_ref(),
         link: entry.link.as_ref(),
     };
-    let Attached { name, address, segment, mac, line, mtu } = attach(&nic, segments, hosts)?;
-    let route =
-        |route: &RouteEntry| Ok(ClientRoute { to: rules::prefix(&route.to)?, via: rules::address(&route.via)? });
+    let Attached { name, address, address6, segment, mac, line, mtu } = attach(&nic, segments, hosts)?;
     let routes = entry.routes.iter().map(route).collect::<Checked<_>>()?;
-    Ok(Client { name, address, segment, nic: rules::nic_name(entry.nic.as_ref())?, mac, line, mtu, routes })
+    let nic = rules::nic_name(entry.nic.as_ref())?;
+    Ok(Client { name, address, address6, segment, nic, mac, line, mtu, routes })
+}
+
+/// A route of a client, of either family.
+fn route(entry: &RouteEntry) -> Checked<ClientRoute> {
+    if !entry.to.contains(':') {
+        return Ok(ClientRoute { to: rules::prefix(&entry.to)?.into(), via: rules::address(&entry.via)?.into() });
+    }
+    let to = dual_stack::prefix6(&entry.to)?;
+    let via: Ipv6Addr = entry.via.parse().map_err(|_| {
+        Complaint::at(entry.via.span, format!("{} is no next hop to {to}", quote(&entry.via)))
+            .hint("an IPv6 prefix has an IPv6 next hop, as fd00:10:1:10::9")
+    })?;
+    Ok(ClientRoute { to: to.into(), via: via.into() })
 }
 
 /// Checks a client's routes when all hosts are known.
 fn check_routes(entry: &ClientEntry, client: &Client, segments: &[Segment], hosts: &Hosts) -> Checked<()> {
-    let subnet = segments.iter().find(|segment| segment.name == client.segment).map(|segment| segment.subnet);
+    let segment = segments.iter().find(|segment| segment.name == client.segment);
     for (index, (written, route)) in entry.routes.iter().zip(&client.routes).enumerate() {
         if route.to.prefix_len() == 0 {
             return Err(Complaint::at(written.to.span, "a client has its default route already, through its router")
@@ -269,8 +307,10 @@ fn check_routes(entry: &ClientEntry, client: &Client, segments: &[Segment], host
                 .and(Some(entry.routes[first].to.span), "first given here")
                 .hint("keep one of them"));
         }
+        let subnet = segment.and_then(|segment| segment.subnet_in(Family::of(route.via)));
         let reachable = subnet.is_some_and(|subnet| subnet.contains(&route.via));
-        let somebody = hosts.addresses.contains_key(&route.via) && route.via != client.address;
+        let own = [Some(IpAddr::from(client.address)), client.address6.map(IpAddr::from)].contains(&Some(route.via));
+        let somebody = hosts.addresses.contains_key(&route.via) && !own;
         if !reachable || !somebody {
             let message = format!("the next hop {} is no other host of segment `{}`", route.via, client.segment);
             return Err(Complaint::at(written.via.span, message)

@@ -87,16 +87,15 @@ pub(super) fn blocks(session: &Session) -> Result<Listing> {
 pub(super) fn show_blocks(session: &Session, only: Option<&str>) -> Result<String> {
     let ipam = cni::ipam(&session.cluster)?;
     let line = |grouping: &str, cidr: String, usage: Usage| {
-        let share = |number: u64| format!("{number} ({}%)", usage.percent(number));
-        vec![grouping.to_owned(), cidr, usage.total.to_string(), share(usage.in_use), share(usage.free())]
+        let share = |number: u128| format!("{} ({}%)", short(number), usage.percent(number));
+        vec![grouping.to_owned(), cidr, short(usage.total), share(usage.in_use), share(usage.free())]
     };
     let mut rows = Vec::new();
     for pool in &session.cluster.network.pools {
         let blocks: Vec<_> = ipam.blocks().filter(|block| block.pool == pool.name).collect();
-        let total = 1u64 << (32 - u32::from(pool.cidr.prefix_len()));
-        let in_use = blocks.iter().map(|block| block.usage().in_use).sum();
+        let usage = ipam.pool_usage(pool);
         if only.is_none() {
-            rows.push(line("IP Pool", pool.cidr.to_string(), Usage { total, in_use }));
+            rows.push(line("IP Pool", pool.cidr.to_string(), usage));
         }
         let shown = blocks.iter().map(|block| (block.prefix.to_string(), block.usage()));
         rows.extend(
@@ -106,4 +105,29 @@ pub(super) fn show_blocks(session: &Session, only: Option<&str>) -> Result<Strin
         );
     }
     Ok(print::boxed(&["GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS FREE"], &rows))
+}
+
+/// A number in five digits, as Go's `%.5g` has it: the pools of IPv6 are large.
+fn short(number: u128) -> String {
+    if number < 100_000 {
+        return number.to_string();
+    }
+    let scientific = format!("{:.4e}", number as f64);
+    let (digits, power) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let digits = digits.trim_end_matches('0').trim_end_matches('.');
+    format!("{digits}e+{power:0>2}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_have_five_digits() {
+        let cases =
+            [(64, "64"), (65_536, "65536"), (1 << 24, "1.6777e+07"), (1 << 80, "1.2089e+24"), (100_000, "1e+05")];
+        for (number, expected) in cases {
+            assert_eq!(short(number), expected);
+        }
+    }
 }

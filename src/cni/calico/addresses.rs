@@ -2,31 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{Tunnel, tunnels};
 use crate::error::{Error, Kind, Result};
 use crate::ipam::{Ipam, Owner};
+use crate::plan::Family;
 use crate::topology::{Cluster, IpPool, Node, Pod};
 
 /// The addresses after every node and then every pod got its own.
 pub(super) struct Addresses {
     pub(super) ipam: Ipam,
     /// By [`tunnel_key`].
-    tunnels: BTreeMap<String, Ipv4Addr>,
-    /// By pod (`namespace/name`).
-    pods: BTreeMap<String, Ipv4Addr>,
+    tunnels: BTreeMap<String, IpAddr>,
+    /// By pod (`namespace/name`), IPv4's first.
+    pods: BTreeMap<String, Vec<IpAddr>>,
 }
 
 impl Addresses {
     /// The address of a node's device of a tunnel; none if no pool of its encapsulation selects the node.
-    pub(super) fn tunnel(&self, node: &Node, tunnel: &Tunnel) -> Option<Ipv4Addr> {
+    pub(super) fn tunnel(&self, node: &Node, tunnel: &Tunnel) -> Option<IpAddr> {
         self.tunnels.get(&tunnel_key(&node.name, tunnel.device)).copied()
     }
 
-    /// The address of a pod.
-    pub(super) fn pod(&self, pod: &Pod) -> Option<Ipv4Addr> {
-        self.pods.get(&pod.key()).copied()
+    /// The addresses of a pod, one of a family, IPv4's first.
+    pub(super) fn pod(&self, pod: &Pod) -> &[IpAddr] {
+        self.pods.get(&pod.key()).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -40,6 +41,8 @@ struct Asker<'a> {
     /// By what the memory knows it.
     key: String,
     node: &'a Node,
+    /// Of which family.
+    family: Family,
     /// What it is to the IPAM.
     owner: Owner,
     /// The tunnel, if it is a device of one; else it is a pod.
@@ -52,7 +55,7 @@ impl Asker<'_> {
     fn takes_from(&self, pool: &IpPool) -> bool {
         match self.tunnel {
             Some(tunnel) => (tunnel.serves)(pool) && pool.gives_tunnels(self.node),
-            None => pool.gives_pods(self.node),
+            None => pool.family() == self.family && pool.gives_pods(self.node),
         }
     }
 }
@@ -63,53 +66,71 @@ pub(super) fn assign(cluster: &Cluster) -> Result<Addresses> {
     let mut ipam = Ipam::new(&cluster.network.pools, cluster.network.strict_affinity);
     for node in &cluster.nodes {
         if let Some(block) = node.block {
-            ipam.claim(&node.name, block)?;
+            ipam.claim(&node.name, block.into())?;
         }
     }
     let memory = &cluster.memory;
     ipam.recall(memory);
-    let (devices, pods) = (devices(cluster), pods(cluster)?);
-    let had_device = |key: &str| memory.tunnels.get(key).copied();
-    let had_pod = |key: &str| memory.pods.get(key).and_then(|kept| kept.address);
-    let mut tunnels = keep(&mut ipam, &devices, had_device);
-    let mut addresses = keep(&mut ipam, &pods, had_pod);
+    let devices = devices(cluster);
+    let families: Vec<Family> =
+        Family::BOTH.into_iter().filter(|family| *family == Family::Inet || has(cluster, *family)).collect();
+    let pods = families.iter().map(|family| pods(cluster, *family)).collect::<Result<Vec<_>>>()?;
+    let mut tunnels = keep(&mut ipam, &devices, |asker| memory.tunnels.get(&asker.key).copied());
+    let had = |asker: &Asker| memory.pods.get(&asker.key).and_then(|kept| kept.address_in(asker.family));
+    let mut given: Vec<_> = pods.iter().map(|askers| keep(&mut ipam, askers, had)).collect();
     ipam.requeue(&memory.addresses());
     assign_others(&mut ipam, devices, &mut tunnels)?;
-    assign_others(&mut ipam, pods, &mut addresses)?;
+    let mut addresses: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    for (askers, given) in pods.into_iter().zip(&mut given) {
+        assign_others(&mut ipam, askers, given)?;
+        for (key, address) in given {
+            addresses.entry(key.clone()).or_default().push(*address);
+        }
+    }
     Ok(Addresses { ipam, tunnels, pods: addresses })
+}
+
+/// Whether any pool has addresses of this family for pods.
+fn has(cluster: &Cluster, family: Family) -> bool {
+    cluster
+        .network
+        .pools
+        .iter()
+        .any(|pool| pool.family() == family && pool.for_pods && pool.automatic && !pool.disabled)
 }
 
 fn devices(cluster: &Cluster) -> Vec<Asker<'_>> {
     let mut all = Vec::new();
     for (node, tunnel) in cluster.nodes.iter().flat_map(|node| tunnels(cluster).map(move |tunnel| (node, tunnel))) {
         let owner = Owner::Tunnel { device: tunnel.device.to_string() };
-        all.push(Asker { key: tunnel_key(&node.name, tunnel.device), node, owner, tunnel: Some(tunnel) });
+        let (key, family) = (tunnel_key(&node.name, tunnel.device), tunnel.family);
+        all.push(Asker { key, node, family, owner, tunnel: Some(tunnel) });
     }
     all.retain(|asker| cluster.network.pools.iter().any(|pool| asker.takes_from(pool)));
     all
 }
 
-fn pods(cluster: &Cluster) -> Result<Vec<Asker<'_>>> {
+fn pods(cluster: &Cluster, family: Family) -> Result<Vec<Asker<'_>>> {
     let by_name: BTreeMap<&str, &Node> = cluster.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
     let asker = |pod: &Pod| {
         let nowhere = || Error::new(Kind::Topology, format!("pod {}: there is no node {}", pod.key(), pod.node));
         let node = by_name.get(pod.node.as_str()).copied().ok_or_else(nowhere)?;
         let owner = Owner::Pod { namespace: pod.namespace.clone(), name: pod.name.clone() };
-        Ok(Asker { key: pod.key(), node, owner, tunnel: None })
+        Ok(Asker { key: pod.key(), node, family, owner, tunnel: None })
     };
     cluster.pods.iter().map(asker).collect()
 }
 
 /// The addresses of those that had one and still can have it. A pod stays where it is whatever becomes of its pool; a
 /// tunnel's address must be of a pool that the tunnel serves.
-fn keep(ipam: &mut Ipam, askers: &[Asker], had: impl Fn(&str) -> Option<Ipv4Addr>) -> BTreeMap<String, Ipv4Addr> {
-    let fits = |ipam: &Ipam, asker: &Asker, address: Ipv4Addr| {
+fn keep(ipam: &mut Ipam, askers: &[Asker], had: impl Fn(&Asker) -> Option<IpAddr>) -> BTreeMap<String, IpAddr> {
+    let fits = |ipam: &Ipam, asker: &Asker, address: IpAddr| {
         let pool = ipam.pools().iter().find(|pool| pool.cidr.contains(&address));
         asker.tunnel.is_none() || pool.is_some_and(|pool| asker.takes_from(pool))
     };
     let mut kept = BTreeMap::new();
     for asker in askers {
-        let Some(address) = had(&asker.key) else { continue };
+        let Some(address) = had(asker) else { continue };
         if fits(ipam, asker, address) && ipam.keep(&asker.node.name, &asker.owner, address) {
             kept.insert(asker.key.clone(), address);
         }
@@ -117,7 +138,7 @@ fn keep(ipam: &mut Ipam, askers: &[Asker], had: impl Fn(&str) -> Option<Ipv4Addr
     kept
 }
 
-fn assign_others(ipam: &mut Ipam, askers: Vec<Asker>, given: &mut BTreeMap<String, Ipv4Addr>) -> Result<()> {
+fn assign_others(ipam: &mut Ipam, askers: Vec<Asker>, given: &mut BTreeMap<String, IpAddr>) -> Result<()> {
     for asker in askers {
         if let Entry::Vacant(place) = given.entry(asker.key.clone()) {
             let gives = |pool: &IpPool| asker.takes_from(pool);

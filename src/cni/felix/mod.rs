@@ -13,13 +13,14 @@ mod static_chains;
 pub mod text;
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use crate::plan::keeper::{Place, Rules};
-use crate::plan::netfilter::{Chain, Family, Policy, Rule, TableName};
-use crate::plan::{IpSet, Keeper, Keeps, Link, Protocol, Table};
-use crate::topology::{Cluster, Node, Pod};
+use crate::plan::netfilter::{Chain, Policy, Rule, TableName};
+use crate::plan::{Family, IpSet, Keeper, Keeps, Link, Protocol, Table};
+use crate::topology::{Cluster, IpPool, Node, Pod};
 
 /// Bits of a packet's mark that Felix uses.
 mod mark {
@@ -39,6 +40,8 @@ pub(super) struct Local<'a> {
     pub cluster: &'a Cluster,
     /// The node.
     pub node: &'a Node,
+    /// Whose sets and rules these are.
+    pub family: Family,
     /// Its pods.
     pub pods: &'a [&'a Pod],
     /// Whether a pool has IPIP.
@@ -54,20 +57,28 @@ pub(super) struct Local<'a> {
 /// The sets that exist without any policy: `masq-ipam-pools`, `all-ipam-pools` and `this-host` always,
 /// `all-hosts-net` (every node) with IPIP, `all-vxlan-net` (the other nodes) with VXLAN.
 pub(super) fn sets(local: &Local) -> Vec<IpSet> {
-    let pools = &local.cluster.network.pools;
+    let family = local.family;
+    let pools = || local.cluster.network.pools.iter().filter(move |pool| pool.family() == family);
     let prefixes =
-        |nat_only: bool| pools.iter().filter(move |pool| pool.nat_outgoing || !nat_only).map(|pool| pool.cidr.trunc());
+        |nat_only: bool| pools().filter(move |pool| pool.nat_outgoing || !nat_only).map(|pool| pool.cidr.trunc());
+    let address = |node: &Node| node.address_in(family).map(IpNet::from);
+    let set = |id: &str, kind: &str, members: BTreeSet<IpNet>| IpSet {
+        name: names::set(id, family),
+        kind: kind.to_string(),
+        family,
+        members: members.into_iter().collect(),
+    };
     let mut sets = vec![
-        set("all-ipam-pools", "hash:net", prefixes(false)),
-        set("masq-ipam-pools", "hash:net", prefixes(true)),
-        set("this-host", "hash:ip", this_host(local.links)),
+        set("all-ipam-pools", "hash:net", prefixes(false).collect()),
+        set("masq-ipam-pools", "hash:net", prefixes(true).collect()),
+        set("this-host", "hash:ip", this_host(local.links, family).collect()),
     ];
     if local.ipip {
-        sets.push(set("all-hosts-net", "hash:net", local.cluster.nodes.iter().map(|node| node.address.into())));
+        sets.push(set("all-hosts-net", "hash:net", local.cluster.nodes.iter().filter_map(address).collect()));
     }
     if let Some(vteps) = &local.vteps {
         let others = vteps.iter().filter(|node| node.name != local.node.name);
-        sets.push(set("all-vxlan-net", "hash:net", others.map(|node| node.address.into())));
+        sets.push(set("all-vxlan-net", "hash:net", others.filter_map(|node| address(node)).collect()));
     }
     sets.sort_by(|a, b| a.name.cmp(&b.name));
     sets
@@ -75,27 +86,25 @@ pub(super) fn sets(local: &Local) -> Vec<IpSet> {
 
 /// Every address of the `local` table that is not a pod's link's, without its prefix length: of 127.0.0.1/8 the
 /// kernel's table holds 127.0.0.0/8 and 127.0.0.1 (felix: ifacemonitor, host_ip_mgr.go).
-fn this_host(links: &[Link]) -> impl Iterator<Item = Ipv4Net> {
-    let loopback = [[127, 0, 0, 0], [127, 0, 0, 1]].map(std::net::Ipv4Addr::from);
-    let own = links.iter().flat_map(|link| &link.addresses).filter_map(|address| match address.net {
-        IpNet::V4(net) => Some(net.addr()),
-        IpNet::V6(_) => None,
-    });
-    loopback.into_iter().chain(own).map(Ipv4Net::from)
-}
-
-fn set(id: &str, kind: &str, members: impl Iterator<Item = Ipv4Net>) -> IpSet {
-    let sorted: BTreeSet<IpNet> = members.map(IpNet::from).collect();
-    IpSet { name: names::set(id), kind: kind.to_string(), family: Family::Inet, members: sorted.into_iter().collect() }
+fn this_host(links: &[Link], family: Family) -> impl Iterator<Item = IpNet> {
+    let loopback = match family {
+        Family::Inet => vec![IpAddr::from([127, 0, 0, 0]), IpAddr::from([127, 0, 0, 1])],
+        Family::Inet6 => vec![IpAddr::V6(Ipv6Addr::LOCALHOST)],
+    };
+    let own = links.iter().flat_map(|link| &link.addresses).map(|address| address.net.addr());
+    loopback.into_iter().chain(own.filter(move |own| Family::of(*own) == family)).map(IpNet::from)
 }
 
 /// The four tables.
 pub(super) fn tables(local: &Local) -> Vec<Table> {
+    let family = local.family;
+    let of_family = |pool: &&IpPool| pool.family() == family;
     let facts = static_chains::Facts {
+        family,
         ipip: local.ipip,
         vxlan: local.vteps.is_some(),
         tunnels: local.tunnels,
-        nat_outgoing: local.cluster.network.pools.iter().any(|pool| pool.nat_outgoing),
+        nat_outgoing: local.cluster.network.pools.iter().filter(of_family).any(|pool| pool.nat_outgoing),
         random_fully: local.cluster.network.random_fully,
     };
     let mut filter = static_chains::filter(&facts);

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha1::{Digest, Sha1};
 use sha2::{Sha224, Sha256};
 
-use crate::plan::Mac;
+use crate::plan::{Family, Mac};
 use crate::topology::Pod;
 
 /// Longest name of a chain in bytes.
@@ -26,9 +26,12 @@ pub fn veth_with_prefix(prefix: &str, namespace: &str, pod: &str) -> String {
 }
 
 /// The Ethernet address of a node's vxlan.calico, unless its Node object stores one: 0x66 and the first 5 bytes of SHA-1
-/// over the node's name (felix v3.18, calc/vxlan_resolver.go).
-pub fn vtep_mac(node: &str) -> Mac {
-    let digest = Sha1::digest(node);
+/// over the node's name (felix v3.18, calc/vxlan_resolver.go); that of vxlan-v6.calico over the name and `-v6` (v3.23).
+pub fn vtep_mac(node: &str, family: Family) -> Mac {
+    let digest = match family {
+        Family::Inet => Sha1::digest(node),
+        Family::Inet6 => Sha1::digest(format!("{node}-v6")),
+    };
     Mac([0x66, digest[0], digest[1], digest[2], digest[3], digest[4]])
 }
 
@@ -43,9 +46,10 @@ pub fn chain(prefix: &str, name: &str) -> String {
     format!("{prefix}_{}", &hash[..room])
 }
 
-/// The IPv4 set of this id in the kernel: `cali40` and the id, cut to 31 bytes.
-pub fn set(id: &str) -> String {
-    format!("cali40{id}").chars().take(SET_MAX).collect()
+/// The set of this id in the kernel: `cali40` or `cali60` and the id, cut to 31 bytes.
+pub fn set(id: &str, family: Family) -> String {
+    let version = if family == Family::Inet { "cali40" } else { "cali60" };
+    format!("{version}{id}").chars().take(SET_MAX).collect()
 }
 
 /// The id of a selector's set; `selector` is in Calico's canonical form.
@@ -91,7 +95,7 @@ mod tests {
 
     #[test]
     fn vteps_have_the_computed_macs() {
-        let macs = ["node-1", "node-2"].map(|node| vtep_mac(node).to_string());
+        let macs = ["node-1", "node-2"].map(|node| vtep_mac(node, Family::Inet).to_string());
         assert_eq!(macs, ["66:b3:68:28:39:8e", "66:c0:93:2e:56:2c"]);
     }
 
@@ -99,8 +103,9 @@ mod tests {
     fn selector_sets_are_called_as_published() {
         let access = r#"(projectcalico.org/namespace == "default" && (projectcalico.org/orchestrator == "k8s" && networking/allow-db-access == "true"))"#;
         let roles = r#"(projectcalico.org/namespace == "default" && (projectcalico.org/orchestrator == "k8s" && role == "allower" && user == "haejun"))"#;
-        assert_eq!(set(&selector_set_id(access)), "cali40s:LrVD8vMIGQDyv8Y7sPFB1Ge");
-        assert_eq!(set(&selector_set_id(roles)), "cali40s:dSXImMSA1iXOPxYRYLVorAP");
-        assert_eq!(set("all-hosts-net"), "cali40all-hosts-net");
+        assert_eq!(set(&selector_set_id(access), Family::Inet), "cali40s:LrVD8vMIGQDyv8Y7sPFB1Ge");
+        assert_eq!(set(&selector_set_id(roles), Family::Inet), "cali40s:dSXImMSA1iXOPxYRYLVorAP");
+        assert_eq!(set("all-hosts-net", Family::Inet), "cali40all-hosts-net");
+        assert_eq!(set("all-vxlan-net", Family::Inet6), "cali60all-vxlan-net");
     }
 }

@@ -4,10 +4,13 @@
 //! empty exist too: host endpoint and floating IP chains are there for policies and services that may come.
 
 use super::{Draft, mark};
+use crate::plan::Family;
 use crate::plan::netfilter::{CtState, Match, Rule, Side, Target};
 
 /// What the static chains depend on.
 pub(super) struct Facts<'a> {
+    /// Whose chains they are.
+    pub family: Family,
     /// Whether a pool has IPIP.
     pub ipip: bool,
     /// Whether a pool has VXLAN.
@@ -78,8 +81,15 @@ pub(super) fn to(interface: &str) -> Match {
     Match::OutInterface { name: interface.to_string() }
 }
 
-fn in_set(id: &str, side: Side) -> Match {
-    Match::Set { name: super::names::set(id), side, invert: false }
+impl Facts<'_> {
+    /// The name of a set of these chains' family.
+    fn set(&self, id: &str) -> String {
+        super::names::set(id, self.family)
+    }
+
+    fn in_set(&self, id: &str, side: Side) -> Match {
+        Match::Set { name: self.set(id), side, invert: false }
+    }
 }
 
 fn local(side: Side) -> Match {
@@ -166,8 +176,8 @@ pub(super) fn nat(facts: &Facts) -> Draft {
     }
     let mut outgoing = Vec::new();
     if facts.nat_outgoing {
-        let outside = Match::Set { name: super::names::set("all-ipam-pools"), side: Side::Dst, invert: true };
-        outgoing.push(rule([in_set("masq-ipam-pools", Side::Src), outside], masquerade()));
+        let outside = Match::Set { name: facts.set("all-ipam-pools"), side: Side::Dst, invert: true };
+        outgoing.push(rule([facts.in_set("masq-ipam-pools", Side::Src), outside], masquerade()));
     }
     Draft {
         builtin: vec![
@@ -199,7 +209,7 @@ pub(super) fn filter(facts: &Facts) -> Draft {
             ("cali-INPUT".to_string(), filter_input(facts)),
             ("cali-FORWARD".to_string(), filter_forward()),
             ("cali-OUTPUT".to_string(), filter_output(facts)),
-            ("cali-wl-to-host".to_string(), workload_to_host()),
+            ("cali-wl-to-host".to_string(), workload_to_host(facts.family)),
             empty("cali-from-host-endpoint"),
             empty("cali-to-host-endpoint"),
             empty("cali-from-hep-forward"),
@@ -209,20 +219,37 @@ pub(super) fn filter(facts: &Facts) -> Draft {
     }
 }
 
+/// What Felix says of accepting and dropping what comes, and accepting what goes: v3.18 for IPv4, v3.23 for IPv6.
+fn vxlan_comments(family: Family) -> [&'static str; 3] {
+    match family {
+        Family::Inet => [
+            "Allow VXLAN packets from whitelisted hosts",
+            "Drop VXLAN packets from non-whitelisted hosts",
+            "Allow VXLAN packets to other whitelisted hosts",
+        ],
+        Family::Inet6 => [
+            "Allow IPv6 VXLAN packets from allowed hosts",
+            "Drop IPv6 VXLAN packets from non-allowed hosts",
+            "Allow IPv6 VXLAN packets to other allowed hosts",
+        ],
+    }
+}
+
 fn filter_input(facts: &Facts) -> Vec<Rule> {
     let mut rules = Vec::new();
     if facts.ipip {
-        let hosts = in_set("all-hosts-net", Side::Src);
+        let hosts = facts.in_set("all-hosts-net", Side::Src);
         rules.push(noted("Allow IPIP packets from Calico hosts", [ipip(), hosts, local(Side::Dst)], Target::Accept));
         rules.push(noted("Drop IPIP packets from non-Calico hosts", [ipip()], Target::Drop));
     }
     if facts.vxlan {
-        let hosts = in_set("all-vxlan-net", Side::Src);
+        let hosts = facts.in_set("all-vxlan-net", Side::Src);
         let [udp, port] = vxlan();
         let allowed = [udp.clone(), port.clone(), hosts, local(Side::Dst)];
-        rules.push(noted("Allow VXLAN packets from whitelisted hosts", allowed, Target::Accept));
+        let [allow, drop, _] = vxlan_comments(facts.family);
+        rules.push(noted(allow, allowed, Target::Accept));
         let others = [udp, port, local(Side::Dst)];
-        rules.push(noted("Drop VXLAN packets from non-whitelisted hosts", others, Target::Drop));
+        rules.push(noted(drop, others, Target::Drop));
     }
     rules.extend([
         rule([from("cali+")], goto("cali-wl-to-host")),
@@ -248,7 +275,7 @@ fn filter_forward() -> Vec<Rule> {
 fn filter_output(facts: &Facts) -> Vec<Rule> {
     let mut rules = vec![rule([marked(mark::ACCEPT)], Target::Accept), rule([to("cali+")], Target::Return)];
     if facts.ipip {
-        let hosts = in_set("all-hosts-net", Side::Dst);
+        let hosts = facts.in_set("all-hosts-net", Side::Dst);
         rules.push(noted(
             "Allow IPIP packets to other Calico hosts",
             [ipip(), hosts, local(Side::Src)],
@@ -256,10 +283,11 @@ fn filter_output(facts: &Facts) -> Vec<Rule> {
         ));
     }
     if facts.vxlan {
-        let hosts = in_set("all-vxlan-net", Side::Dst);
+        let hosts = facts.in_set("all-vxlan-net", Side::Dst);
         let [udp, port] = vxlan();
         let allowed = [udp, port, local(Side::Src), hosts];
-        rules.push(noted("Allow VXLAN packets to other whitelisted hosts", allowed, Target::Accept));
+        let [.., allow] = vxlan_comments(facts.family);
+        rules.push(noted(allow, allowed, Target::Accept));
     }
     let untranslated = Match::CtState { states: vec![CtState::Dnat], invert: true };
     rules.extend([
@@ -270,6 +298,16 @@ fn filter_output(facts: &Facts) -> Vec<Rule> {
     rules
 }
 
-fn workload_to_host() -> Vec<Rule> {
-    vec![rule([], jump("cali-from-wl-dispatch")), noted("Configured DefaultEndpointToHostAction", [], Target::Accept)]
+/// What a router must take from its neighbours in IPv6, before any policy: questions, reports and ends of multicast
+/// listening, router solicitations, neighbour solicitations and advertisements.
+const ICMP6_TYPES: [u8; 6] = [130, 131, 132, 133, 135, 136];
+
+fn workload_to_host(family: Family) -> Vec<Rule> {
+    let types: &[u8] = if family == Family::Inet6 { &ICMP6_TYPES } else { &[] };
+    let accept =
+        |number: &u8| rule([Match::Protocol { number: 58 }, Match::Icmp6Type { number: *number }], Target::Accept);
+    let mut rules: Vec<Rule> = types.iter().map(accept).collect();
+    rules.push(rule([], jump("cali-from-wl-dispatch")));
+    rules.push(noted("Configured DefaultEndpointToHostAction", [], Target::Accept));
+    rules
 }

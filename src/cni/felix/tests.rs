@@ -123,6 +123,7 @@ fn rules_that_minik_does_not_program_would_have_the_published_ids_too() {
     use super::static_chains::{Facts, filter, jump, marked, nat, noted, raw, rule};
     use crate::plan::netfilter::Target;
     let facts = |tunnel, random_fully| Facts {
+        family: Family::Inet,
         ipip: tunnel == ["tunl0"],
         vxlan: tunnel == ["vxlan.calico"],
         tunnels: tunnel,
@@ -159,7 +160,14 @@ fn rules_that_minik_does_not_program_would_have_the_published_ids_too() {
 #[test]
 fn vxlan_rules_have_the_published_ids_but_for_the_wording() {
     use super::static_chains::{Facts, filter};
-    let facts = Facts { ipip: false, vxlan: true, tunnels: &["vxlan.calico"], nat_outgoing: true, random_fully: true };
+    let facts = Facts {
+        family: Family::Inet,
+        ipip: false,
+        vxlan: true,
+        tunnels: &["vxlan.calico"],
+        nat_outgoing: true,
+        random_fully: true,
+    };
     let reworded = |chain: &str, count: usize| -> Vec<Rule> {
         let rules = filter(&facts).user.into_iter().find(|(name, _)| name == chain).unwrap().1;
         let reword = |mut rule: Rule| {
