@@ -21,6 +21,7 @@ mod line;
 mod manifest;
 mod manifests;
 mod memory;
+mod mode;
 mod net_conf;
 mod network;
 mod objects;
@@ -57,6 +58,7 @@ pub use ip_pool::{EncapsulationMode, IpPool, Routing};
 pub use line::{Line, LineChange, line_change};
 pub use manifest::{Applied, applied, objects};
 pub use memory::{Kept, KeptService, Memory};
+pub use mode::{Addressing, HostPorts, Mode};
 pub use objects::{KubeNamespace, Workload, WorkloadKind};
 pub use options::{CloudRoutes, HairpinMode, KubeRouter, Kubenet, ModeOptions, OverlayType};
 pub use parse::{parse, parse_services};
@@ -76,7 +78,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::plan::{Family, Mac};
 
@@ -244,171 +246,6 @@ pub struct ClientRoute {
     pub via: IpAddr,
 }
 
-/// The CNI modes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Mode {
-    /// Calico without encapsulation: BIRD's routes go through the nodes' NICs.
-    #[serde(rename = "calico-bgp")]
-    CalicoBgp,
-    /// Calico with `ipipMode: Always`.
-    #[serde(rename = "calico-ipip")]
-    CalicoIpip,
-    /// Calico with `ipipMode: CrossSubnet`: bare inside a subnet, IP in IP across.
-    #[serde(rename = "calico-ipip-crosssubnet")]
-    CalicoIpipCrossSubnet,
-    /// Calico with `vxlanMode: Always`, without BIRD.
-    #[serde(rename = "calico-vxlan")]
-    CalicoVxlan,
-    /// Calico with `vxlanMode: CrossSubnet`.
-    #[serde(rename = "calico-vxlan-crosssubnet")]
-    CalicoVxlanCrossSubnet,
-    /// flannel's `vxlan` backend.
-    #[serde(rename = "flannel-vxlan")]
-    FlannelVxlan,
-    /// flannel's `vxlan` backend with `DirectRouting`.
-    #[serde(rename = "flannel-vxlan-directrouting")]
-    FlannelVxlanDirectRouting,
-    /// flannel's `host-gw` backend.
-    #[serde(rename = "flannel-host-gw")]
-    FlannelHostGw,
-    /// flannel's `udp` backend.
-    #[serde(rename = "flannel-udp")]
-    FlannelUdp,
-    /// Calico's pods and rules over flannel's vxlan.
-    #[serde(rename = "canal")]
-    Canal,
-    /// kubelet's own network plugin, gone with Kubernetes 1.24.
-    #[serde(rename = "kubenet")]
-    Kubenet,
-    /// kube-router's routing.
-    #[serde(rename = "kube-router")]
-    KubeRouter,
-    /// The plain bridge plugin of the CNI project with host-local.
-    #[serde(rename = "bridge")]
-    Bridge,
-    /// The macvlan plugin: pods on the node's NIC.
-    #[serde(rename = "macvlan")]
-    Macvlan,
-    /// Docker's own four network modes on one node.
-    #[serde(rename = "docker")]
-    Docker,
-}
-
-/// Who programs ports of nodes that lead to pods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HostPorts {
-    /// Nobody.
-    None,
-    /// The CNI plugin portmap, in the network of this name.
-    Portmap(&'static str),
-    /// kubelet.
-    Kubelet,
-    /// The mode itself.
-    Own,
-}
-
-/// Where a mode's pods get their addresses from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Addressing {
-    /// Calico's IPAM: blocks of IP pools.
-    Pools,
-    /// The node's `podCIDR`, by the host-local plugin.
-    PodCidr,
-    /// Their node's segment: the node's `podCIDR` is a part of its subnet, given away by the host-local plugin.
-    Segment,
-    /// A prefix of the mode's own.
-    Own,
-}
-
-impl Addressing {
-    /// Whether host-local gives addresses out of the node's `podCIDR`.
-    pub fn is_by_node(self) -> bool {
-        matches!(self, Addressing::PodCidr | Addressing::Segment)
-    }
-}
-
-impl Mode {
-    /// Every mode that this minik can build, in the order in which they are listed.
-    pub const ALL: &'static [Mode] = &[
-        Mode::CalicoBgp,
-        Mode::CalicoIpip,
-        Mode::CalicoIpipCrossSubnet,
-        Mode::CalicoVxlan,
-        Mode::CalicoVxlanCrossSubnet,
-        Mode::FlannelVxlan,
-        Mode::FlannelVxlanDirectRouting,
-        Mode::FlannelHostGw,
-        Mode::FlannelUdp,
-        Mode::Canal,
-        Mode::Kubenet,
-        Mode::KubeRouter,
-        Mode::Bridge,
-        Mode::Macvlan,
-        Mode::Docker,
-    ];
-
-    /// The mode's one name: command line, file in src/cni/, golden files, built-in topology.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mode::CalicoBgp => "calico-bgp",
-            Mode::CalicoIpip => "calico-ipip",
-            Mode::CalicoIpipCrossSubnet => "calico-ipip-crosssubnet",
-            Mode::CalicoVxlan => "calico-vxlan",
-            Mode::CalicoVxlanCrossSubnet => "calico-vxlan-crosssubnet",
-            Mode::FlannelVxlan => "flannel-vxlan",
-            Mode::FlannelVxlanDirectRouting => "flannel-vxlan-directrouting",
-            Mode::FlannelHostGw => "flannel-host-gw",
-            Mode::FlannelUdp => "flannel-udp",
-            Mode::Canal => "canal",
-            Mode::Kubenet => "kubenet",
-            Mode::KubeRouter => "kube-router",
-            Mode::Bridge => "bridge",
-            Mode::Macvlan => "macvlan",
-            Mode::Docker => "docker",
-        }
-    }
-
-    /// Where its pods get their addresses from.
-    pub fn addressing(self) -> Addressing {
-        match self {
-            Mode::CalicoBgp
-            | Mode::CalicoIpip
-            | Mode::CalicoIpipCrossSubnet
-            | Mode::CalicoVxlan
-            | Mode::CalicoVxlanCrossSubnet => Addressing::Pools,
-            Mode::FlannelVxlan
-            | Mode::FlannelVxlanDirectRouting
-            | Mode::FlannelHostGw
-            | Mode::FlannelUdp
-            | Mode::Canal
-            | Mode::Kubenet
-            | Mode::KubeRouter
-            | Mode::Bridge => Addressing::PodCidr,
-            Mode::Macvlan => Addressing::Segment,
-            Mode::Docker => Addressing::Own,
-        }
-    }
-
-    /// Who programs `hostPort`s, and as which CNI network: in the configurations that these projects install, the plugin
-    /// portmap follows.
-    pub fn host_ports(self) -> HostPorts {
-        match self {
-            Mode::CalicoBgp
-            | Mode::CalicoIpip
-            | Mode::CalicoIpipCrossSubnet
-            | Mode::CalicoVxlan
-            | Mode::CalicoVxlanCrossSubnet
-            | Mode::Canal => HostPorts::Portmap("k8s-pod-network"),
-            Mode::FlannelVxlan | Mode::FlannelVxlanDirectRouting | Mode::FlannelHostGw | Mode::FlannelUdp => {
-                HostPorts::Portmap("cbr0")
-            }
-            Mode::Kubenet => HostPorts::Kubelet,
-            Mode::Docker => HostPorts::Own,
-            Mode::KubeRouter | Mode::Bridge | Mode::Macvlan => HostPorts::None,
-        }
-    }
-}
-
 /// Whether these can be a label's key and value.
 ///
 /// # Errors
@@ -416,12 +253,6 @@ impl Mode {
 pub fn check_label(key: &str, value: &str) -> crate::error::Result<()> {
     let value = fields::Spanned { value: value.to_owned(), span: source::Span::default() };
     rules::label(key, &value).map_err(|complaint| complaint.into_usage())
-}
-
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 /// How pods are connected.

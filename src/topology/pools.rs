@@ -17,13 +17,11 @@ use super::{Addressing, EncapsulationMode, IpPool, Mode, Network, Node, PodNetwo
 
 /// Name of the pool that Calico's installer makes.
 const DEFAULT_POOL: &str = "default-ipv4-ippool";
-
 /// The same of IPv6.
 const DEFAULT_POOL6: &str = "default-ipv6-ippool";
 
 /// Block sizes that Calico takes (libcalico-go, validator for IPPool).
 const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 20..=32;
-
 /// The same of IPv6.
 const BLOCK_SIZES6: std::ops::RangeInclusive<u32> = 116..=128;
 

@@ -1,0 +1,510 @@
+#!/bin/sh
+# Builds the network of cluster minik (flannel-host-gw) by hand. Made by `minik plan --as shell`.
+# Run as root; needs iproute2, procps, and of ipset, iptables and ebtables what it names. `down` as argument
+# removes it again.
+# Nothing outside of the namespaces named here is touched, but for /etc/netns.
+set -eu
+
+NAMESPACES="
+minik-minik-switch
+minik-minik-gateway
+minik-minik-client
+minik-minik-node-1
+minik-minik-node-2
+minik-minik-default-test-b8fb9cdb5-wls2w
+minik-minik-default-test-b8fb9cdb5-8jfc5
+minik-minik-default-test-b8fb9cdb5-khzl9
+minik-minik-default-web
+"
+
+if [ "${1:-}" = down ]; then
+  for ns in $NAMESPACES; do
+    if [ -e "/run/netns/$ns" ]; then ip netns del "$ns"; fi
+    rm -rf "/etc/netns/$ns"
+  done
+  # Empty now, it is nobody's.
+  rmdir "/etc/netns" 2>/dev/null || :
+  exit 0
+fi
+
+# --- Namespaces, with the files that `ip netns exec` shows as /etc
+for ns in $NAMESPACES; do
+  ip netns add "$ns"
+done
+mkdir -p /etc/netns/minik-minik-switch
+cat > /etc/netns/minik-minik-switch/hostname <<'END'
+switch
+END
+cat > /etc/netns/minik-minik-switch/hosts <<'END'
+127.0.0.1	localhost
+END
+cat > /etc/netns/minik-minik-switch/resolv.conf <<'END'
+# minik: there is no DNS server here
+END
+mkdir -p /etc/netns/minik-minik-gateway
+cat > /etc/netns/minik-minik-gateway/hostname <<'END'
+gateway
+END
+cat > /etc/netns/minik-minik-gateway/hosts <<'END'
+127.0.0.1	localhost
+10.1.10.2	gateway
+fd00:10:1:10::2	gateway
+END
+cat > /etc/netns/minik-minik-gateway/resolv.conf <<'END'
+# minik: there is no DNS server here
+END
+mkdir -p /etc/netns/minik-minik-client
+cat > /etc/netns/minik-minik-client/hostname <<'END'
+client
+END
+cat > /etc/netns/minik-minik-client/hosts <<'END'
+127.0.0.1	localhost
+10.1.10.8	client
+fd00:10:1:10::8	client
+END
+cat > /etc/netns/minik-minik-client/resolv.conf <<'END'
+# minik: there is no DNS server here
+END
+mkdir -p /etc/netns/minik-minik-node-1
+cat > /etc/netns/minik-minik-node-1/hostname <<'END'
+node-1
+END
+cat > /etc/netns/minik-minik-node-1/hosts <<'END'
+127.0.0.1	localhost
+10.1.10.9	node-1
+fd00:10:1:10::9	node-1
+10.244.0.1	node-1
+fd00:10:244::1	node-1
+END
+cat > /etc/netns/minik-minik-node-1/resolv.conf <<'END'
+# minik: there is no DNS server here
+END
+mkdir -p /etc/netns/minik-minik-node-2
+cat > /etc/netns/minik-minik-node-2/hostname <<'END'
+node-2
+END
+cat > /etc/netns/minik-minik-node-2/hosts <<'END'
+127.0.0.1	localhost
+10.1.10.10	node-2
+fd00:10:1:10::10	node-2
+10.244.1.1	node-2
+fd00:10:244:1::1	node-2
+END
+cat > /etc/netns/minik-minik-node-2/resolv.conf <<'END'
+# minik: there is no DNS server here
+END
+mkdir -p /etc/netns/minik-minik-default-test-b8fb9cdb5-wls2w
+cat > /etc/netns/minik-minik-default-test-b8fb9cdb5-wls2w/hostname <<'END'
+test-b8fb9cdb5-wls2w
+END
+cat > /etc/netns/minik-minik-default-test-b8fb9cdb5-wls2w/hosts <<'END'
+127.0.0.1	localhost
+10.244.0.2	test-b8fb9cdb5-wls2w
+fd00:10:244::2	test-b8fb9cdb5-wls2w
+END
+cat > /etc/netns/minik-minik-default-test-b8fb9cdb5-wls2w/resolv.conf <<'END'
+# minik: there is no DNS server here
+END
+mkdir -p /etc/netns/minik-minik-default-test-b8fb9cdb5-8jfc5
+cat > /etc/netns/minik-minik-default-test-b8fb9cdb5-8jfc5/hostname <<'END'
+test-b8fb9cdb5-8jfc5
+END
+cat > /etc/netns/minik-minik-default-test-b8fb9cdb5-8jfc5/hosts <<'END'
+127.0.0.1	localhost
+10.244.1.2	test-b8fb9cdb5-8jfc5
+fd00:10:244:1::2	test-b8fb9cdb5-8jfc5
+END
+cat > /etc/netns/minik-minik-default-test-b8fb9cdb5-8jfc5/resolv.conf <<'END'
+# minik: there is no DNS server here
+END
+mkdir -p /etc/netns/minik-minik-default-test-b8fb9cdb5-khzl9
+cat > /etc/netns/minik-minik-default-test-b8fb9cdb5-khzl9/hostname <<'END'
+test-b8fb9cdb5-khzl9
+END
+cat > /etc/netns/minik-minik-default-test-b8fb9cdb5-khzl9/hosts <<'END'
+127.0.0.1	localhost
+10.244.0.3	test-b8fb9cdb5-khzl9
+fd00:10:244::3	test-b8fb9cdb5-khzl9
+END
+cat > /etc/netns/minik-minik-default-test-b8fb9cdb5-khzl9/resolv.conf <<'END'
+# minik: there is no DNS server here
+END
+mkdir -p /etc/netns/minik-minik-default-web
+cat > /etc/netns/minik-minik-default-web/hostname <<'END'
+web
+END
+cat > /etc/netns/minik-minik-default-web/hosts <<'END'
+127.0.0.1	localhost
+10.244.1.3	web
+fd00:10:244:1::3	web
+END
+cat > /etc/netns/minik-minik-default-web/resolv.conf <<'END'
+# minik: there is no DNS server here
+END
+
+# --- Settings that links inherit, so they come before any link
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-switch sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+[ ! -d /proc/sys/net/bridge ] || ip netns exec minik-minik-switch sysctl -qw net.bridge.bridge-nf-call-iptables=0
+[ ! -d /proc/sys/net/bridge ] || ip netns exec minik-minik-switch sysctl -qw net.bridge.bridge-nf-call-ip6tables=0
+ip netns exec minik-minik-gateway sysctl -qw net.ipv4.ip_forward=1
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-gateway sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-gateway sysctl -qw net.ipv6.conf.all.forwarding=1
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-gateway sysctl -qw net.ipv6.conf.default.accept_dad=0
+ip netns exec minik-minik-client sysctl -qw net.ipv4.ip_forward=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-client sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-client sysctl -qw net.ipv6.conf.default.accept_dad=0
+ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.ip_forward=1
+ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.all.rp_filter=0
+ip netns exec minik-minik-node-1 sysctl -qw net.ipv4.conf.default.rp_filter=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-node-1 sysctl -qw net.ipv6.conf.default.accept_ra=0
+[ ! -d /proc/sys/net/bridge ] || ip netns exec minik-minik-node-1 sysctl -qw net.bridge.bridge-nf-call-iptables=1
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-node-1 sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-node-1 sysctl -qw net.ipv6.conf.all.forwarding=1
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-node-1 sysctl -qw net.ipv6.conf.default.accept_dad=0
+[ ! -d /proc/sys/net/bridge ] || ip netns exec minik-minik-node-1 sysctl -qw net.bridge.bridge-nf-call-ip6tables=1
+ip netns exec minik-minik-node-2 sysctl -qw net.ipv4.ip_forward=1
+ip netns exec minik-minik-node-2 sysctl -qw net.ipv4.conf.all.rp_filter=0
+ip netns exec minik-minik-node-2 sysctl -qw net.ipv4.conf.default.rp_filter=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-node-2 sysctl -qw net.ipv6.conf.default.accept_ra=0
+[ ! -d /proc/sys/net/bridge ] || ip netns exec minik-minik-node-2 sysctl -qw net.bridge.bridge-nf-call-iptables=1
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-node-2 sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-node-2 sysctl -qw net.ipv6.conf.all.forwarding=1
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-node-2 sysctl -qw net.ipv6.conf.default.accept_dad=0
+[ ! -d /proc/sys/net/bridge ] || ip netns exec minik-minik-node-2 sysctl -qw net.bridge.bridge-nf-call-ip6tables=1
+ip netns exec minik-minik-default-test-b8fb9cdb5-wls2w sysctl -qw net.ipv4.ip_forward=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-b8fb9cdb5-wls2w sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-b8fb9cdb5-wls2w sysctl -qw net.ipv6.conf.default.accept_dad=0
+ip netns exec minik-minik-default-test-b8fb9cdb5-8jfc5 sysctl -qw net.ipv4.ip_forward=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-b8fb9cdb5-8jfc5 sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-b8fb9cdb5-8jfc5 sysctl -qw net.ipv6.conf.default.accept_dad=0
+ip netns exec minik-minik-default-test-b8fb9cdb5-khzl9 sysctl -qw net.ipv4.ip_forward=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-b8fb9cdb5-khzl9 sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-test-b8fb9cdb5-khzl9 sysctl -qw net.ipv6.conf.default.accept_dad=0
+ip netns exec minik-minik-default-web sysctl -qw net.ipv4.ip_forward=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-web sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+[ ! -d /proc/sys/net/ipv6 ] || ip netns exec minik-minik-default-web sysctl -qw net.ipv6.conf.default.accept_dad=0
+
+# --- Links, each veth pair once, born where it belongs
+ip -n minik-minik-switch link add br0 address b6:c4:2c:2b:b7:cf mtu 1500 type bridge
+ip -n minik-minik-switch link add gateway address be:b8:60:c7:db:65 mtu 1500 type veth peer name eth0 netns minik-minik-gateway address 2e:57:81:6a:d2:d2 mtu 1500
+ip -n minik-minik-switch link add client address f6:6d:04:ce:df:97 mtu 1500 type veth peer name ens33 netns minik-minik-client address f2:23:be:05:0f:59 mtu 1500
+ip -n minik-minik-switch link add node-1 address a2:29:76:df:c5:77 mtu 1500 type veth peer name ens33 netns minik-minik-node-1 address 00:0c:29:10:a9:6c mtu 1500
+ip -n minik-minik-switch link add node-2 address 36:9e:4e:24:56:03 mtu 1500 type veth peer name ens33 netns minik-minik-node-2 address 00:0c:29:2f:33:85 mtu 1500
+ip -n minik-minik-node-1 link add cni0 address 1e:80:2d:58:39:b2 mtu 1500 type bridge
+ip -n minik-minik-node-1 link add veth37760fb5 address 3e:cd:41:91:ac:96 mtu 1500 type veth peer name eth0 netns minik-minik-default-test-b8fb9cdb5-wls2w address 6a:a3:fb:40:4a:30 mtu 1500
+ip -n minik-minik-node-1 link add veth1df4c15e address ce:89:56:2a:f4:0f mtu 1500 type veth peer name eth0 netns minik-minik-default-test-b8fb9cdb5-khzl9 address 8a:85:17:ee:5a:86 mtu 1500
+ip -n minik-minik-node-2 link add cni0 address 0a:61:fc:08:ef:a2 mtu 1500 type bridge
+ip -n minik-minik-node-2 link add veth8400e453 address f6:4a:1c:45:ab:c0 mtu 1500 type veth peer name eth0 netns minik-minik-default-test-b8fb9cdb5-8jfc5 address 96:42:51:c7:54:aa mtu 1500
+ip -n minik-minik-node-2 link add veth6bead204 address 6a:a7:14:36:2e:bc mtu 1500 type veth peer name eth0 netns minik-minik-default-web address 66:bf:3c:62:d1:9f mtu 1500
+
+# --- switch
+ip -n minik-minik-switch link set dev lo up
+ip -n minik-minik-switch link set dev br0 up
+ip -n minik-minik-switch link set dev gateway master br0
+ip -n minik-minik-switch link set dev gateway up
+ip -n minik-minik-switch link set dev client master br0
+ip -n minik-minik-switch link set dev client up
+ip -n minik-minik-switch link set dev node-1 master br0
+ip -n minik-minik-switch link set dev node-1 up
+ip -n minik-minik-switch link set dev node-2 master br0
+ip -n minik-minik-switch link set dev node-2 up
+
+# --- gateway
+ip -n minik-minik-gateway link set dev lo up
+ip -n minik-minik-gateway address add 10.1.10.2/24 broadcast 10.1.10.255 dev eth0
+ip -n minik-minik-gateway address add fd00:10:1:10::2/64 dev eth0 nodad
+ip -n minik-minik-gateway link set dev eth0 up
+
+# --- client
+ip -n minik-minik-client link set dev lo up
+ip -n minik-minik-client address add 10.1.10.8/24 broadcast 10.1.10.255 dev ens33
+ip -n minik-minik-client address add fd00:10:1:10::8/64 dev ens33 nodad
+ip -n minik-minik-client link set dev ens33 up
+ip -n minik-minik-client route add default via 10.1.10.2 dev ens33
+ip -6 -n minik-minik-client route add default via fd00:10:1:10::2 dev ens33
+ip -n minik-minik-client route add 10.244.0.0/16 via 10.1.10.9 dev ens33
+ip -6 -n minik-minik-client route add fd00:10:244::/56 via fd00:10:1:10::9 dev ens33
+
+# --- node-1
+ip -n minik-minik-node-1 link set dev lo up
+ip -n minik-minik-node-1 address add 10.1.10.9/24 broadcast 10.1.10.255 dev ens33
+ip -n minik-minik-node-1 address add fd00:10:1:10::9/64 dev ens33 nodad
+ip -n minik-minik-node-1 link set dev ens33 up
+ip -n minik-minik-node-1 address add 10.244.0.1/24 broadcast 10.244.0.255 dev cni0
+ip -n minik-minik-node-1 address add fd00:10:244::1/64 dev cni0 nodad
+ip -n minik-minik-node-1 link set dev cni0 up
+ip -n minik-minik-node-1 link set dev veth37760fb5 master cni0
+bridge -n minik-minik-node-1 link set dev veth37760fb5 hairpin on
+ip -n minik-minik-node-1 link set dev veth37760fb5 up
+ip -n minik-minik-node-1 link set dev veth1df4c15e master cni0
+bridge -n minik-minik-node-1 link set dev veth1df4c15e hairpin on
+ip -n minik-minik-node-1 link set dev veth1df4c15e up
+ip -n minik-minik-node-1 route add default via 10.1.10.2 dev ens33
+ip -n minik-minik-node-1 route add 10.244.1.0/24 via 10.1.10.10 dev ens33
+ip -6 -n minik-minik-node-1 route add default via fd00:10:1:10::2 dev ens33
+ip -6 -n minik-minik-node-1 route add fd00:10:244:1::/64 via fd00:10:1:10::10 dev ens33
+ip netns exec minik-minik-node-1 iptables-restore <<'END'
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:FLANNEL-POSTRTG - [0:0]
+-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
+-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s 10.244.0.0/24 -d 10.244.0.0/16 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s 10.244.0.0/16 -d 10.244.0.0/24 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG ! -s 10.244.0.0/16 -d 10.244.0.0/24 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s 10.244.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+-A FLANNEL-POSTRTG ! -s 10.244.0.0/16 -d 10.244.0.0/16 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:FLANNEL-FWD - [0:0]
+-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD
+-A FLANNEL-FWD -s 10.244.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -d 10.244.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
+COMMIT
+END
+ip netns exec minik-minik-node-1 ip6tables-restore <<'END'
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:FLANNEL-POSTRTG - [0:0]
+-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
+-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s fd00:10:244::/64 -d fd00:10:244::/56 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s fd00:10:244::/56 -d fd00:10:244::/64 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG ! -s fd00:10:244::/56 -d fd00:10:244::/64 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s fd00:10:244::/56 ! -d ff00::/8 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+-A FLANNEL-POSTRTG ! -s fd00:10:244::/56 -d fd00:10:244::/56 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:FLANNEL-FWD - [0:0]
+-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD
+-A FLANNEL-FWD -s fd00:10:244::/56 -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -d fd00:10:244::/56 -m comment --comment "flanneld forward" -j ACCEPT
+COMMIT
+END
+# Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:
+# /run/flannel/subnet.env
+#   FLANNEL_NETWORK=10.244.0.0/16
+#   FLANNEL_SUBNET=10.244.0.1/24
+#   FLANNEL_IPV6_NETWORK=fd00:10:244::/56
+#   FLANNEL_IPV6_SUBNET=fd00:10:244::1/64
+#   FLANNEL_MTU=1500
+#   FLANNEL_IPMASQ=true
+# /etc/cni/net.d/10-flannel.conflist
+#   {
+#     "name": "cbr0",
+#     "cniVersion": "0.3.1",
+#     "plugins": [
+#       {
+#         "type": "flannel",
+#         "delegate": {
+#           "hairpinMode": true,
+#           "isDefaultGateway": true
+#         }
+#       },
+#       {
+#         "type": "portmap",
+#         "capabilities": {
+#           "portMappings": true
+#         }
+#       }
+#     ]
+#   }
+# /var/lib/cni/networks/cbr0/10.244.0.2
+#   6dc1e2e499ab631b802ca36421b008a770cad26cc333b03a68d316518cf21504
+#   eth0
+# /var/lib/cni/networks/cbr0/10.244.0.3
+#   f74aadf3fb8f11469d0402ddbf5513f2823ccf3019088cb18184697ad227a884
+#   eth0
+# /var/lib/cni/networks/cbr0/last_reserved_ip.0
+#   10.244.0.3
+# /var/lib/cni/networks/cbr0/lock
+# /var/lib/cni/networks/cbr0/fd00:10:244::2
+#   6dc1e2e499ab631b802ca36421b008a770cad26cc333b03a68d316518cf21504
+#   eth0
+# /var/lib/cni/networks/cbr0/fd00:10:244::3
+#   f74aadf3fb8f11469d0402ddbf5513f2823ccf3019088cb18184697ad227a884
+#   eth0
+# /var/lib/cni/networks/cbr0/last_reserved_ip.1
+#   fd00:10:244::3
+# /var/lib/cni/flannel/6dc1e2e499ab631b802ca36421b008a770cad26cc333b03a68d316518cf21504
+#   {"cniVersion":"0.3.1","hairpinMode":true,"ipMasq":false,"ipam":{"ranges":[[{"subnet":"10.244.0.0/24"}],[{"subnet":"fd00:10:244::/64"}]],"routes":[{"dst":"10.244.0.0/16"},{"dst":"fd00:10:244::/56"}],"type":"host-local"},"isDefaultGateway":true,"isGateway":true,"mtu":1500,"name":"cbr0","type":"bridge"}
+# /var/lib/cni/flannel/f74aadf3fb8f11469d0402ddbf5513f2823ccf3019088cb18184697ad227a884
+#   {"cniVersion":"0.3.1","hairpinMode":true,"ipMasq":false,"ipam":{"ranges":[[{"subnet":"10.244.0.0/24"}],[{"subnet":"fd00:10:244::/64"}]],"routes":[{"dst":"10.244.0.0/16"},{"dst":"fd00:10:244::/56"}],"type":"host-local"},"isDefaultGateway":true,"isGateway":true,"mtu":1500,"name":"cbr0","type":"bridge"}
+
+# --- node-2
+ip -n minik-minik-node-2 link set dev lo up
+ip -n minik-minik-node-2 address add 10.1.10.10/24 broadcast 10.1.10.255 dev ens33
+ip -n minik-minik-node-2 address add fd00:10:1:10::10/64 dev ens33 nodad
+ip -n minik-minik-node-2 link set dev ens33 up
+ip -n minik-minik-node-2 address add 10.244.1.1/24 broadcast 10.244.1.255 dev cni0
+ip -n minik-minik-node-2 address add fd00:10:244:1::1/64 dev cni0 nodad
+ip -n minik-minik-node-2 link set dev cni0 up
+ip -n minik-minik-node-2 link set dev veth8400e453 master cni0
+bridge -n minik-minik-node-2 link set dev veth8400e453 hairpin on
+ip -n minik-minik-node-2 link set dev veth8400e453 up
+ip -n minik-minik-node-2 link set dev veth6bead204 master cni0
+bridge -n minik-minik-node-2 link set dev veth6bead204 hairpin on
+ip -n minik-minik-node-2 link set dev veth6bead204 up
+ip -n minik-minik-node-2 route add default via 10.1.10.2 dev ens33
+ip -n minik-minik-node-2 route add 10.244.0.0/24 via 10.1.10.9 dev ens33
+ip -6 -n minik-minik-node-2 route add default via fd00:10:1:10::2 dev ens33
+ip -6 -n minik-minik-node-2 route add fd00:10:244::/64 via fd00:10:1:10::9 dev ens33
+ip netns exec minik-minik-node-2 iptables-restore <<'END'
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:FLANNEL-POSTRTG - [0:0]
+-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
+-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s 10.244.1.0/24 -d 10.244.0.0/16 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s 10.244.0.0/16 -d 10.244.1.0/24 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG ! -s 10.244.0.0/16 -d 10.244.1.0/24 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s 10.244.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+-A FLANNEL-POSTRTG ! -s 10.244.0.0/16 -d 10.244.0.0/16 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:FLANNEL-FWD - [0:0]
+-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD
+-A FLANNEL-FWD -s 10.244.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -d 10.244.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
+COMMIT
+END
+ip netns exec minik-minik-node-2 ip6tables-restore <<'END'
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:FLANNEL-POSTRTG - [0:0]
+-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
+-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s fd00:10:244:1::/64 -d fd00:10:244::/56 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s fd00:10:244::/56 -d fd00:10:244:1::/64 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG ! -s fd00:10:244::/56 -d fd00:10:244:1::/64 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s fd00:10:244::/56 ! -d ff00::/8 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+-A FLANNEL-POSTRTG ! -s fd00:10:244::/56 -d fd00:10:244::/56 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:FLANNEL-FWD - [0:0]
+-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD
+-A FLANNEL-FWD -s fd00:10:244::/56 -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -d fd00:10:244::/56 -m comment --comment "flanneld forward" -j ACCEPT
+COMMIT
+END
+# Files that this has too; `minik exec` shows them at their paths, `ip netns exec` cannot:
+# /run/flannel/subnet.env
+#   FLANNEL_NETWORK=10.244.0.0/16
+#   FLANNEL_SUBNET=10.244.1.1/24
+#   FLANNEL_IPV6_NETWORK=fd00:10:244::/56
+#   FLANNEL_IPV6_SUBNET=fd00:10:244:1::1/64
+#   FLANNEL_MTU=1500
+#   FLANNEL_IPMASQ=true
+# /etc/cni/net.d/10-flannel.conflist
+#   {
+#     "name": "cbr0",
+#     "cniVersion": "0.3.1",
+#     "plugins": [
+#       {
+#         "type": "flannel",
+#         "delegate": {
+#           "hairpinMode": true,
+#           "isDefaultGateway": true
+#         }
+#       },
+#       {
+#         "type": "portmap",
+#         "capabilities": {
+#           "portMappings": true
+#         }
+#       }
+#     ]
+#   }
+# /var/lib/cni/networks/cbr0/10.244.1.2
+#   cb041266d27306313b35d74ac87ec70153e813257cc716a6e4f9b968424af102
+#   eth0
+# /var/lib/cni/networks/cbr0/10.244.1.3
+#   4838640b664a248b8cce733205f2fb2029cc6fee0799585bfe11c25eb05ca7c8
+#   eth0
+# /var/lib/cni/networks/cbr0/last_reserved_ip.0
+#   10.244.1.3
+# /var/lib/cni/networks/cbr0/lock
+# /var/lib/cni/networks/cbr0/fd00:10:244:1::2
+#   cb041266d27306313b35d74ac87ec70153e813257cc716a6e4f9b968424af102
+#   eth0
+# /var/lib/cni/networks/cbr0/fd00:10:244:1::3
+#   4838640b664a248b8cce733205f2fb2029cc6fee0799585bfe11c25eb05ca7c8
+#   eth0
+# /var/lib/cni/networks/cbr0/last_reserved_ip.1
+#   fd00:10:244:1::3
+# /var/lib/cni/flannel/cb041266d27306313b35d74ac87ec70153e813257cc716a6e4f9b968424af102
+#   {"cniVersion":"0.3.1","hairpinMode":true,"ipMasq":false,"ipam":{"ranges":[[{"subnet":"10.244.1.0/24"}],[{"subnet":"fd00:10:244:1::/64"}]],"routes":[{"dst":"10.244.0.0/16"},{"dst":"fd00:10:244::/56"}],"type":"host-local"},"isDefaultGateway":true,"isGateway":true,"mtu":1500,"name":"cbr0","type":"bridge"}
+# /var/lib/cni/flannel/4838640b664a248b8cce733205f2fb2029cc6fee0799585bfe11c25eb05ca7c8
+#   {"cniVersion":"0.3.1","hairpinMode":true,"ipMasq":false,"ipam":{"ranges":[[{"subnet":"10.244.1.0/24"}],[{"subnet":"fd00:10:244:1::/64"}]],"routes":[{"dst":"10.244.0.0/16"},{"dst":"fd00:10:244::/56"}],"type":"host-local"},"isDefaultGateway":true,"isGateway":true,"mtu":1500,"name":"cbr0","type":"bridge"}
+
+# --- default/test-b8fb9cdb5-wls2w
+ip -n minik-minik-default-test-b8fb9cdb5-wls2w link set dev lo up
+ip -n minik-minik-default-test-b8fb9cdb5-wls2w address add 10.244.0.2/24 broadcast 10.244.0.255 dev eth0
+ip -n minik-minik-default-test-b8fb9cdb5-wls2w address add fd00:10:244::2/64 dev eth0 nodad
+ip netns exec minik-minik-default-test-b8fb9cdb5-wls2w sysctl -qw net.ipv4.conf.eth0.arp_notify=1
+ip -n minik-minik-default-test-b8fb9cdb5-wls2w link set dev eth0 up
+ip -n minik-minik-default-test-b8fb9cdb5-wls2w route add default via 10.244.0.1 dev eth0
+ip -n minik-minik-default-test-b8fb9cdb5-wls2w route add 10.244.0.0/16 via 10.244.0.1 dev eth0
+ip -6 -n minik-minik-default-test-b8fb9cdb5-wls2w route add default via fd00:10:244::1 dev eth0
+ip -6 -n minik-minik-default-test-b8fb9cdb5-wls2w route add fd00:10:244::/56 via fd00:10:244::1 dev eth0
+
+# --- default/test-b8fb9cdb5-8jfc5
+ip -n minik-minik-default-test-b8fb9cdb5-8jfc5 link set dev lo up
+ip -n minik-minik-default-test-b8fb9cdb5-8jfc5 address add 10.244.1.2/24 broadcast 10.244.1.255 dev eth0
+ip -n minik-minik-default-test-b8fb9cdb5-8jfc5 address add fd00:10:244:1::2/64 dev eth0 nodad
+ip netns exec minik-minik-default-test-b8fb9cdb5-8jfc5 sysctl -qw net.ipv4.conf.eth0.arp_notify=1
+ip -n minik-minik-default-test-b8fb9cdb5-8jfc5 link set dev eth0 up
+ip -n minik-minik-default-test-b8fb9cdb5-8jfc5 route add default via 10.244.1.1 dev eth0
+ip -n minik-minik-default-test-b8fb9cdb5-8jfc5 route add 10.244.0.0/16 via 10.244.1.1 dev eth0
+ip -6 -n minik-minik-default-test-b8fb9cdb5-8jfc5 route add default via fd00:10:244:1::1 dev eth0
+ip -6 -n minik-minik-default-test-b8fb9cdb5-8jfc5 route add fd00:10:244::/56 via fd00:10:244:1::1 dev eth0
+
+# --- default/test-b8fb9cdb5-khzl9
+ip -n minik-minik-default-test-b8fb9cdb5-khzl9 link set dev lo up
+ip -n minik-minik-default-test-b8fb9cdb5-khzl9 address add 10.244.0.3/24 broadcast 10.244.0.255 dev eth0
+ip -n minik-minik-default-test-b8fb9cdb5-khzl9 address add fd00:10:244::3/64 dev eth0 nodad
+ip netns exec minik-minik-default-test-b8fb9cdb5-khzl9 sysctl -qw net.ipv4.conf.eth0.arp_notify=1
+ip -n minik-minik-default-test-b8fb9cdb5-khzl9 link set dev eth0 up
+ip -n minik-minik-default-test-b8fb9cdb5-khzl9 route add default via 10.244.0.1 dev eth0
+ip -n minik-minik-default-test-b8fb9cdb5-khzl9 route add 10.244.0.0/16 via 10.244.0.1 dev eth0
+ip -6 -n minik-minik-default-test-b8fb9cdb5-khzl9 route add default via fd00:10:244::1 dev eth0
+ip -6 -n minik-minik-default-test-b8fb9cdb5-khzl9 route add fd00:10:244::/56 via fd00:10:244::1 dev eth0
+
+# --- default/web
+ip -n minik-minik-default-web link set dev lo up
+ip -n minik-minik-default-web address add 10.244.1.3/24 broadcast 10.244.1.255 dev eth0
+ip -n minik-minik-default-web address add fd00:10:244:1::3/64 dev eth0 nodad
+ip netns exec minik-minik-default-web sysctl -qw net.ipv4.conf.eth0.arp_notify=1
+ip -n minik-minik-default-web link set dev eth0 up
+ip -n minik-minik-default-web route add default via 10.244.1.1 dev eth0
+ip -n minik-minik-default-web route add 10.244.0.0/16 via 10.244.1.1 dev eth0
+ip -6 -n minik-minik-default-web route add default via fd00:10:244:1::1 dev eth0
+ip -6 -n minik-minik-default-web route add fd00:10:244::/56 via fd00:10:244:1::1 dev eth0
+
+# Done. A look around, and the way to remove all of it:
+#   ip netns exec minik-minik-default-test-b8fb9cdb5-wls2w ip route
+#   sh THIS-SCRIPT down
