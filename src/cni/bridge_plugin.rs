@@ -106,7 +106,7 @@ fn masquerade(cluster: &Cluster, network: &str, pod: &Pod, own: IpNet, nat: &mut
         ..Rule::default()
     };
     let to = |net, invert| Match::Destination { net, invert };
-    let multicast = multicast(Family::of(own.addr()));
+    let multicast = multicast(Family::of(&own.addr()));
     nat.chain(&chain).rules = vec![
         rule(to(own.trunc(), false), Target::Accept),
         rule(to(multicast, true), Target::Masquerade { random_fully: false }),
@@ -158,7 +158,7 @@ fn add_pods(cluster: &Cluster, conf: &Conf, node: &Node, ns: &mut Namespace) -> 
         ns.links.push(port(cluster, conf, pod, veth));
         let own = pools.iter_mut().map(|pool| pool.allocate(cluster, pod, POD_NIC)).collect::<Result<Vec<IpNet>>>()?;
         for own in own.iter().filter(|_| conf.ip_masq) {
-            let nat = match Family::of(own.addr()) {
+            let nat = match Family::of(&own.addr()) {
                 Family::Inet => ns.table(TableName::Nat),
                 Family::Inet6 => ns.table6(TableName::Nat),
             };

@@ -88,7 +88,7 @@ impl Remote<'_> {
 
     /// The prefix's family.
     pub(super) fn family(&self) -> Family {
-        Family::of(self.prefix.addr())
+        Family::of(&self.prefix.addr())
     }
 
     /// Whether the other node's address is in this node's own subnet.
@@ -274,7 +274,7 @@ fn block_routes(cluster: &Cluster, addresses: &Addresses, node: &Node, segment: 
         ipam.pools().iter().map(|pool| (pool.name.as_str(), flavour(pool))).collect();
     let remote = |prefix: IpNet, flavour: &Flavour, owner: &str| {
         let owner = by_name.get(owner)?;
-        let tunnel = flavour.tunnels.iter().find(|tunnel| tunnel.family == Family::of(prefix.addr()));
+        let tunnel = flavour.tunnels.iter().find(|tunnel| tunnel.family == Family::of(&prefix.addr()));
         let vteps = tunnel.and_then(|t| Some((*t, addresses.tunnel(node, t)?, addresses.tunnel(owner, t)?)));
         (flavour.remote_route)(&Remote { prefix, node: owner, here: node, segment, vteps })
     };

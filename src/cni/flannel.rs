@@ -79,7 +79,7 @@ impl Local<'_> {
 impl Lease<'_> {
     /// Its family.
     pub(super) fn family(&self) -> Family {
-        Family::of(self.subnet.addr())
+        Family::of(&self.subnet.addr())
     }
 
     /// The node's address.
@@ -210,7 +210,7 @@ fn routes(flannel: &Flannel) -> Vec<IpNet> {
 /// flanneld's rules in a nat table: of all pods' prefix `cluster`, of which `pods` are the node's own.
 fn masquerade(whole: &Cluster, cluster: IpNet, pods: IpNet, nat: &mut Table) {
     let flannel = &whole.network.flannel;
-    let multicast = bridge_plugin::multicast(Family::of(cluster.addr()));
+    let multicast = bridge_plugin::multicast(Family::of(&cluster.addr()));
     let from = |net, invert| Match::Source { net, invert };
     let to = |net, invert| Match::Destination { net, invert };
     let rule = |matches: &[Match], target| commented("flanneld masq", matches, target);

@@ -119,7 +119,7 @@ impl HostLocal {
     }
 
     fn family(&self) -> Family {
-        Family::of(self.gateway)
+        Family::of(&self.gateway)
     }
 
     /// The address that the node handed out last, as a live cluster remembers it.

@@ -79,7 +79,7 @@ pub(super) fn host(cluster: &Cluster, host: &Host, role: Role) -> Result<Namespa
     nic.mac = host.mac.or(nic.mac);
     (nic.mtu, nic.qdisc) = (Some(host.mtu), qdisc(host.line));
     ns.links.push(nic);
-    let families = host.addresses.iter().map(|address| Family::of(*address));
+    let families = host.addresses.iter().map(Family::of);
     let routers = families.filter_map(|family| segment.router_in(family));
     ns.routes.extend(routers.map(|router| Route::default_via(router, host.nic)));
     Ok(ns)
@@ -168,7 +168,7 @@ fn port_name(cluster: &Cluster, segment: &Segment, host: &str) -> String {
 fn nic(cluster: &Cluster, segment: &Segment, host: &str, name: &str, addresses: &[IpAddr]) -> Link {
     let peer = port_name(cluster, segment, host);
     let address = |address: &IpAddr| {
-        let length = segment.subnet_in(Family::of(*address))?.prefix_len();
+        let length = segment.subnet_in(Family::of(address))?.prefix_len();
         let net = IpNet::new(*address, length).ok()?;
         let broadcast = if let IpNet::V4(net) = net { Some(net.broadcast()) } else { None };
         Some(Address { net, broadcast, scope: Scope::Global })

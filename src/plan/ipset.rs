@@ -1,6 +1,5 @@
 //! Sets of addresses that rules ask for membership.
 
-use std::borrow::Borrow;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -22,8 +21,8 @@ impl Family {
     pub const BOTH: [Family; 2] = [Family::Inet, Family::Inet6];
 
     /// That of an address.
-    pub fn of(address: impl Borrow<IpAddr>) -> Family {
-        if address.borrow().is_ipv6() { Family::Inet6 } else { Family::Inet }
+    pub fn of(address: &IpAddr) -> Family {
+        if address.is_ipv6() { Family::Inet6 } else { Family::Inet }
     }
 
     /// As ipset spells it.

@@ -56,7 +56,7 @@ impl IpPool {
 
     /// Whose addresses it has.
     pub fn family(&self) -> Family {
-        Family::of(self.cidr.addr())
+        Family::of(&self.cidr.addr())
     }
 
     /// The mode whose way packets to its addresses go.

@@ -307,7 +307,7 @@ fn check_routes(entry: &ClientEntry, client: &Client, segments: &[Segment], host
                 .and(Some(entry.routes[first].to.span), "first given here")
                 .hint("keep one of them"));
         }
-        let subnet = segment.and_then(|segment| segment.subnet_in(Family::of(route.via)));
+        let subnet = segment.and_then(|segment| segment.subnet_in(Family::of(&route.via)));
         let reachable = subnet.is_some_and(|subnet| subnet.contains(&route.via));
         let own = [Some(IpAddr::from(client.address)), client.address6.map(IpAddr::from)].contains(&Some(route.via));
         let somebody = hosts.addresses.contains_key(&route.via) && !own;

@@ -92,7 +92,7 @@ fn this_host(links: &[Link], family: Family) -> impl Iterator<Item = IpNet> {
         Family::Inet6 => vec![IpAddr::V6(Ipv6Addr::LOCALHOST)],
     };
     let own = links.iter().flat_map(|link| &link.addresses).map(|address| address.net.addr());
-    loopback.into_iter().chain(own.filter(move |own| Family::of(*own) == family)).map(IpNet::from)
+    loopback.into_iter().chain(own.filter(move |own| Family::of(own) == family)).map(IpNet::from)
 }
 
 /// The four tables.
