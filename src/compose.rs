@@ -180,13 +180,16 @@ fn published(plan: &Plan, pod: &Pod) -> Option<hostport::Published> {
         Some(hostport::Mapping { protocol, host_port, host_ip: port.host_ip, container_port: port.port })
     };
     let ports: Vec<hostport::Mapping> = declared.filter_map(mapping).collect();
+    if ports.is_empty() {
+        return None;
+    }
     let (ns, node) = (plan.namespace(&pod.key())?, plan.namespace(&pod.node)?);
     let address = ns.address()?;
     let net = ns.addresses().find_map(|(_, own)| match own.net {
         IpNet::V4(net) if net.addr() == address => Some(net),
         _ => None,
     })?;
-    (!ports.is_empty()).then(|| hostport::Published {
+    Some(hostport::Published {
         namespace: pod.namespace.clone(),
         pod: pod.name.clone(),
         address: net,

@@ -27,7 +27,7 @@ pub(super) fn run(args: &HealArgs, globals: &Globals) -> Result<ExitCode> {
             state::store(&record)?;
             agent::follow(&orders::orders(&live.session.cluster, &live.session.plan))?;
             live.session.record = record;
-            live.session
+            std::mem::ManuallyDrop::into_inner(live.session)
         }
     };
     let object = json!({ "heal": session.record.heal, "daemons": daemons(&session) });

@@ -4,6 +4,8 @@
 //! differs between the two plans is changed in the kernel, the agent follows, and then the new record is written. If a
 //! step fails the cluster is changed back.
 
+use std::mem::ManuallyDrop;
+
 use super::stages::{self, Stages};
 use super::{orders, print, session};
 use crate::error::{Error, Kind, Result};
@@ -16,8 +18,8 @@ use session::Session;
 
 /// A live cluster that only this process changes.
 pub(super) struct Live {
-    /// The cluster as it is.
-    pub(super) session: Session,
+    /// The cluster as it is. A command ends after its change, and need not take a large plan apart before.
+    pub(super) session: ManuallyDrop<Session>,
     _lock: Lock,
 }
 
@@ -28,13 +30,13 @@ pub(super) struct Live {
 pub(super) fn open(cluster: &str) -> Result<Live> {
     features::require_root()?;
     process::raise_file_limit()?;
-    let phase = session::open(cluster)?.record.phase;
-    if phase != Phase::Ready {
+    let Some(record) = state::load(cluster)? else { return Err(session::missing(cluster)?) };
+    if record.phase != Phase::Ready {
         let error = Error::new(Kind::Conflict, format!("cluster `{cluster}` is not whole, so it cannot be changed"));
         return Err(error.hint(format!("remove it with `minik down -c {cluster}`")));
     }
     let lock = state::lock(cluster)?;
-    // Read again: it may have been changed while we waited.
+    // Only now is it worth computing its plan: it may have been changed while we waited.
     let mut session = session::open(cluster)?;
     if let Some(attempt) = session.record.attempt.take() {
         print::note(&format!("note: a change of cluster {cluster} did not come to its end; it is taken back first"))?;
@@ -42,7 +44,7 @@ pub(super) fn open(cluster: &str) -> Result<Live> {
         agent::follow(&orders::orders(&session.cluster, &session.plan))?;
         state::store(&session.record)?;
     }
-    Ok(Live { session, _lock: lock })
+    Ok(Live { session: ManuallyDrop::new(session), _lock: lock })
 }
 
 /// Goes from one plan to the other by the stages between them.
@@ -72,7 +74,7 @@ impl Live {
     /// # Errors
     /// If the record is wrong, before anything is touched; if the kernel or the agent refuse, and then all is as it was
     /// before, unless the error says otherwise.
-    pub(super) fn become_(&mut self, record: Record) -> Result<Session> {
+    pub(super) fn become_(&mut self, record: Record) -> Result<ManuallyDrop<Session>> {
         let next = self.next(record)?;
         restore::require_tools(&next.plan)?;
         features::require_parts(&next.plan)?;
@@ -97,7 +99,7 @@ impl Live {
         if let Err(error) = kept {
             return Err(self.change_back(&next, error));
         }
-        Ok(std::mem::replace(&mut self.session, next))
+        Ok(std::mem::replace(&mut self.session, ManuallyDrop::new(next)))
     }
 
     /// Cluster and plan of a changed record, with the memory of what there is now.

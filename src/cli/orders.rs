@@ -18,7 +18,9 @@ const ANSWERS: [Port; 2] = [Port::tcp(80), Port::udp(9376)];
 
 /// What the agent of this cluster has to do.
 pub fn orders(cluster: &Cluster, plan: &Plan) -> Orders {
-    let pods = cluster.pods.iter().filter_map(|pod| Some(pod_orders(pod, &plan.cluster, plan.namespace(&pod.key())?)));
+    let places = plan.places();
+    let place = |pod: &Pod| places.get(pod.key().as_str()).copied();
+    let pods = cluster.pods.iter().filter_map(|pod| Some(pod_orders(pod, &plan.cluster, place(pod)?)));
     let daemons = bird::of_plan(plan).filter_map(|(ns, files)| daemon(ns, files)).collect();
     let pods: Vec<PodOrders> = pods.collect();
     let is_server = |container: &ContainerOrders| matches!(container.work, Work::App { app: App::Dns, .. });

@@ -120,6 +120,10 @@ fn tunnels(cluster: &Cluster) -> impl Iterator<Item = &'static Tunnel> {
     TUNNELS.into_iter().filter(|tunnel| cluster.network.pools.iter().any(tunnel.serves))
 }
 
+/// Fewest nodes for which a thread is worth its start, and most threads.
+const SHARE_MIN: usize = 8;
+const THREADS_MAX: usize = 4;
+
 /// Whether packets of any pool go through the ipip module.
 pub(super) fn has_ipip(cluster: &Cluster) -> bool {
     tunnels(cluster).any(|tunnel| tunnel.device == calico_ipip::TUNNEL.device)
@@ -134,9 +138,7 @@ pub(super) fn ipam(cluster: &Cluster) -> Result<Ipam> {
 pub(super) fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
     let addresses = addresses::assign(cluster)?;
     let mut namespaces = underlay::namespaces(cluster)?;
-    for node in &cluster.nodes {
-        namespaces.push(node_namespace(cluster, &addresses, node)?);
-    }
+    namespaces.extend(node_namespaces(cluster, &addresses)?);
     for pod in &cluster.pods {
         namespaces.push(pod_namespace(cluster, &addresses, pod)?);
     }
@@ -154,6 +156,26 @@ fn tunnel_mtu(cluster: &Cluster, tunnel: &Tunnel, node: &Node) -> u32 {
 fn pod_mtu(cluster: &Cluster, node: &Node) -> u32 {
     let of_tunnels = tunnels(cluster).map(|tunnel| tunnel_mtu(cluster, tunnel, node));
     of_tunnels.min().unwrap_or(cluster.network.mtu.unwrap_or(node.mtu))
+}
+
+/// All nodes. What Felix makes for them is most of a plan, with a hash for every rule, so that many nodes are shared
+/// among some threads.
+fn node_namespaces(cluster: &Cluster, addresses: &Addresses) -> Result<Vec<Namespace>> {
+    let some = |nodes: &[Node]| -> Result<Vec<Namespace>> {
+        nodes.iter().map(|node| node_namespace(cluster, addresses, node)).collect()
+    };
+    let share = cluster.nodes.len().div_ceil(THREADS_MAX).max(SHARE_MIN);
+    if cluster.nodes.len() <= share {
+        return some(&cluster.nodes);
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = cluster.nodes.chunks(share).map(|nodes| scope.spawn(move || some(nodes))).collect();
+        let mut all = Vec::with_capacity(cluster.nodes.len());
+        for thread in threads {
+            all.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(all)
+    })
 }
 
 fn node_namespace(cluster: &Cluster, addresses: &Addresses, node: &Node) -> Result<Namespace> {

@@ -29,7 +29,7 @@ mod underlay;
 
 use crate::error::{Error, Kind, Result};
 use crate::ipam::{Ipam, Owner};
-use crate::plan::{Datapath, Namespace, Plan};
+use crate::plan::{Datapath, Plan};
 use crate::topology::{Addressing, Cluster, Kept, KeptService, Memory, Mode, Node};
 
 /// What a mode needs from the kernel and its tools.
@@ -153,13 +153,15 @@ pub fn bgp_sessions<'c>(cluster: &'c Cluster, node: &Node) -> Option<Vec<BgpSess
 pub fn memory(cluster: &Cluster, plan: &Plan) -> Result<Memory> {
     let services = cluster.services.iter().map(|service| (service.key(), KeptService::of(service))).collect();
     let mut memory = Memory { services, ..Memory::default() };
+    let places = plan.places();
     for pod in &cluster.pods {
-        let own = plan.namespace(&pod.key()).filter(|ns| ns.name == pod.key());
-        let (address, address6) = (own.and_then(Namespace::address), own.and_then(Namespace::address6));
-        memory.pods.insert(pod.key(), Kept { node: pod.node.clone(), address, address6 });
+let key = pod.key();
+        let own = places.get(key.as_str()).filter(|ns| ns.name == key);
+        let (address, address6) = (own.and_then(|ns| ns.address()), own.and_then(|ns| ns.address6()));
+        memory.pods.insert(key.clone(), Kept { node: pod.node.clone(), address, address6 });
         if let Some(address) = address.filter(|_| cluster.network.mode.addressing().is_by_node()) {
             // Pods are in creation order, and those that had an address before come first.
-            let known = cluster.memory.pods.contains_key(&pod.key());
+            let known = cluster.memory.pods.contains_key(&key);
             if !known || !cluster.memory.last_reserved.contains_key(&pod.node) {
                 memory.last_reserved.insert(pod.node.clone(), address);
                 memory.last_reserved6.extend(address6.map(|address| (pod.node.clone(), address)));

@@ -39,7 +39,12 @@ pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
 pub use netfilter::{IpSet, Table};
 pub use route::{FdbEntry, Neighbour, PolicyRule, Protocol, Route, RouteKind, RouteTable, Scope};
 
+<<<<<<< HEAD
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+=======
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+>>>>>>> 203089c (wip: scale)
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -210,6 +215,14 @@ impl Plan {
     /// The namespace of this name, if there is one; for a pod without a namespace of its own, the one it lives in.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.namespaces.iter().find(|ns| ns.name == name || ns.guests.iter().any(|guest| guest == name))
+    }
+
+    /// Every namespace by its name and by those of its guests: for who asks for many, as [`Plan::namespace`] does for
+    /// one.
+    pub fn places(&self) -> BTreeMap<&str, &Namespace> {
+        let guests = self.namespaces.iter().flat_map(|ns| ns.guests.iter().map(move |guest| (guest.as_str(), ns)));
+        let named = self.namespaces.iter().map(|ns| (ns.name.as_str(), ns));
+        guests.chain(named).collect()
     }
 
     /// The namespaces of the nodes.

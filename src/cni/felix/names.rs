@@ -10,6 +10,8 @@ use crate::topology::Pod;
 
 /// Longest name of a chain in bytes.
 const CHAIN_MAX: usize = 28;
+/// Hexadecimal digits in the name of a pod's veth.
+const VETH_DIGITS: usize = 11;
 /// Longest name of a set in bytes.
 const SET_MAX: usize = 31;
 
@@ -20,9 +22,10 @@ pub fn veth(pod: &Pod) -> String {
 
 /// The same with another prefix (Felix's `InterfacePrefix`).
 pub fn veth_with_prefix(prefix: &str, namespace: &str, pod: &str) -> String {
-    let digest = Sha1::digest(format!("{namespace}.{pod}"));
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{prefix}{}", &hex[..11])
+    let digest = Sha1::new().chain_update(namespace).chain_update(".").chain_update(pod).finalize();
+    let nibbles = digest.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    let hex = nibbles.take(VETH_DIGITS).filter_map(|nibble| char::from_digit(nibble.into(), 16));
+    prefix.chars().chain(hex).collect()
 }
 
 /// The Ethernet address of a node's vxlan.calico, unless its Node object stores one: 0x66 and the first 5 bytes of SHA-1

@@ -2,6 +2,8 @@
 //!
 //! Only hashed, never fed to a tool: what iptables-restore gets is `plan::restore`'s business.
 
+use std::fmt::Write;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha224};
@@ -16,23 +18,45 @@ const ID_LENGTH: usize = 16;
 /// before it; the first covers the chain's name.
 pub fn with_ids(chain: &str, rules: Vec<Rule>) -> Vec<Rule> {
     let mut hash = Sha224::digest(chain);
-    let mut numbered = Vec::with_capacity(rules.len());
-    for mut rule in rules {
-        hash = Sha224::new().chain_update(hash).chain_update(long_text(chain, &rule)).finalize();
-        let id: String = URL_SAFE_NO_PAD.encode(hash).chars().take(ID_LENGTH).collect();
-        rule.comments.insert(0, format!("cali:{id}"));
-        numbered.push(rule);
-    }
-    numbered
+    // A cluster of a thousand pods has thirty thousand rules: one text and one id for all of them.
+    let mut text = String::with_capacity(256);
+    let mut id = [0; ID_LENGTH];
+    let mut number = |mut rule: Rule| {
+        text.clear();
+        write_long_text(&mut text, chain, &rule);
+        hash = Sha224::new().chain_update(hash).chain_update(&text).finalize();
+        // 12 bytes make 16 characters.
+        let written = URL_SAFE_NO_PAD.encode_slice(&hash[..ID_LENGTH / 4 * 3], &mut id);
+        debug_assert_eq!(written, Ok(ID_LENGTH));
+        let mut comments = Vec::with_capacity(rule.comments.len() + 1);
+        comments.push(["cali:", &String::from_utf8_lossy(&id)].concat());
+        comments.append(&mut rule.comments);
+        Rule { comments, ..rule }
+    };
+    rules.into_iter().map(&mut number).collect()
 }
 
 /// The text that Felix hashes: `-A <chain> HASH`, extra comments, matches, action, each after one space.
 pub fn long_text(chain: &str, rule: &Rule) -> String {
-    let mut words = vec![format!("-A {chain} HASH")];
-    words.extend(rule.comments.iter().map(|comment| format!("-m comment --comment \"{}\"", clean(comment))));
-    words.extend(rule.matches.iter().map(matching));
-    words.extend(rule.target.iter().map(action));
-    words.join(" ")
+    let mut text = String::new();
+    write_long_text(&mut text, chain, rule);
+    text
+}
+
+fn write_long_text(text: &mut String, chain: &str, rule: &Rule) {
+    // Writing to a string cannot fail.
+    let _ = write!(text, "-A {chain} HASH");
+    for comment in &rule.comments {
+        let _ = write!(text, " -m comment --comment \"{}\"", clean(comment));
+    }
+    for one in &rule.matches {
+        text.push(' ');
+        text.push_str(&matching(one));
+    }
+    if let Some(target) = &rule.target {
+        text.push(' ');
+        text.push_str(&action(target));
+    }
 }
 
 /// Felix keeps 256 characters of a comment and replaces what a shell might trip over.
