@@ -132,8 +132,9 @@ impl<'p> Maker<'p> {
             push_routes(site, &mut batch)?;
         }
         site.fresh.rtnetlink.send(batch)?;
-        own.iter().flat_map(|link| &link.sysctls).try_for_each(sysctl::write)?;
-        site.defaults_before = sysctl::exchange(&sysctl::shared_defaults(&site.far_ends))?;
+        let defaults = &self.defaults;
+        own.iter().flat_map(|link| &link.sysctls).try_for_each(|one| defaults.write(one))?;
+        site.defaults_before = defaults.exchange(&sysctl::shared_defaults(&site.far_ends))?;
         self.position.insert(&namespace.name, at);
         Ok(self.sites[at].fresh.fd.as_fd())
     }

@@ -21,6 +21,7 @@ pub mod netlink;
 pub mod netns;
 pub mod place;
 pub mod process;
+mod procfs;
 pub mod qdisc;
 mod raw_netlink;
 pub mod read;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use super::procfs::Procfs;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Link, Sysctl};
 
@@ -14,6 +15,7 @@ use crate::plan::{Link, Sysctl};
 /// namespaces may inherit, so it is read and not assumed.
 #[derive(Debug, Default)]
 pub struct FreshDefaults {
+    procfs: Procfs,
     values: BTreeMap<String, String>,
     /// Whether /proc/sys has the directory of an optional part of the kernel.
     features: BTreeMap<&'static str, bool>,
@@ -27,19 +29,46 @@ impl FreshDefaults {
     pub fn apply(&mut self, wanted: &[Sysctl]) -> Result<()> {
         // Keys influence each other (`all` sets `default`), so what is read after a write is not remembered.
         let mut pristine = true;
+        self.procfs.next_namespace();
         for sysctl in wanted {
             if self.lacks_feature(sysctl) {
                 continue;
             }
             if pristine && !self.values.contains_key(&sysctl.key) {
-                self.values.insert(sysctl.key.clone(), read(sysctl)?);
+                self.values.insert(sysctl.key.clone(), self.read(sysctl)?);
             }
             if self.values.get(&sysctl.key) != Some(&sysctl.value) {
-                write(sysctl)?;
+                self.write(sysctl)?;
                 pristine = false;
             }
         }
         Ok(())
+    }
+
+    fn read(&self, sysctl: &Sysctl) -> Result<String> {
+        let text = self.procfs.read(&sysctl.path()).map_err(|e| failed("read", sysctl, e))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// Sets a key in the calling thread's namespace, the one of the last [`apply`](FreshDefaults::apply).
+    ///
+    /// # Errors
+    /// As [`write()`].
+    pub fn write(&self, sysctl: &Sysctl) -> Result<()> {
+        self.procfs.write(&sysctl.path(), &sysctl.value).map_err(|e| failed("set", sysctl, e))
+    }
+
+    /// Sets keys in that namespace and returns what they held before.
+    ///
+    /// # Errors
+    /// If a key cannot be read or written.
+    pub fn exchange(&self, wanted: &[Sysctl]) -> Result<Vec<Sysctl>> {
+        let mut before = Vec::with_capacity(wanted.len());
+        for sysctl in wanted {
+            before.push(Sysctl::new(&sysctl.key, self.read(sysctl)?));
+            self.write(sysctl)?;
+        }
+        Ok(before)
     }
 
     fn lacks_feature(&mut self, sysctl: &Sysctl) -> bool {
@@ -88,19 +117,6 @@ pub fn shared_defaults(born: &[&Link]) -> Vec<Sysctl> {
 pub fn remaining<'p>(born: &[&'p Link], defaults: &[Sysctl]) -> Vec<&'p Sysctl> {
     let given = |link: &Link, s: &Sysctl| default_of(s, &link.name).is_some_and(|d| defaults.contains(&d));
     born.iter().flat_map(|link| link.sysctls.iter().filter(|s| !given(link, s))).collect()
-}
-
-/// Sets keys in the calling thread's namespace and returns what they held before.
-///
-/// # Errors
-/// If a key cannot be read or written.
-pub fn exchange(wanted: &[Sysctl]) -> Result<Vec<Sysctl>> {
-    let mut before = Vec::with_capacity(wanted.len());
-    for sysctl in wanted {
-        before.push(Sysctl::new(&sysctl.key, read(sysctl)?));
-        write(sysctl)?;
-    }
-    Ok(before)
 }
 
 /// `net.ipv6.conf.default.X` for `net.ipv6.conf.<link>.X`. IPv4's defaults are no such help: writing one
