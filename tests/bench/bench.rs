@@ -8,16 +8,19 @@
 
 mod clusters;
 mod floor;
+mod growth;
 mod measure;
 mod peers;
+mod plot;
 mod rtnetlink;
 mod sections;
+mod services;
 mod tunnel;
 
 use std::io::{Error, Result};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: bench [up | memory | matrix | tunnel | quick] ...";
+const USAGE: &str = "usage: bench [up | memory | matrix | tunnel | growth | plot | services | quick] ...";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();

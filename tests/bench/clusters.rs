@@ -30,6 +30,13 @@ pub fn topology(nodes: usize, pods: usize) -> String {
     if (nodes, pods) == (2, 4) {
         return include_str!("../../topologies/calico-ipip.yaml").to_owned();
     }
+    topology_of("calico-ipip", nodes, pods)
+}
+
+/// A topology of that mode and size, without anything that a mode of another kind would not take.
+pub fn topology_of(mode: &str, nodes: usize, pods: usize) -> String {
+    let pool = "    pool: { cidr: 10.100.0.0/16, blockSize: 26, natOutgoing: true }\n";
+    let pool = if mode.starts_with("calico") { pool } else { "" };
     let node = |i: usize| {
         format!("  - {{ name: node-{}, address: 10.1.{}.{}, nic: ens33 }}\n", i + 1, 10 + i / 200, 9 + i % 200)
     };
@@ -43,9 +50,8 @@ spec:
   - {{ name: lan, subnet: 10.1.0.0/16, router: 10.1.0.2 }}
   nodes:
 {nodes}  network:
-    cni: calico-ipip
-    pool: {{ cidr: 10.100.0.0/16, blockSize: 26, natOutgoing: true }}
-  serviceCIDR: 10.96.0.0/16
+    cni: {mode}
+{pool}  serviceCIDR: 10.96.0.0/16
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -110,6 +116,11 @@ impl Standing {
         Ok(standing)
     }
 
+    /// Milliseconds of another command of minik's on this cluster.
+    pub fn does(&self, words: &[&str]) -> Result<f64> {
+        milliseconds(minik().args(words))
+    }
+
     pub fn down(mut self) -> Result<f64> {
         let taken = milliseconds(minik().arg("down"))?;
         self.removed = true;
@@ -145,13 +156,13 @@ pub fn address(netns: &str) -> Result<String> {
 }
 
 /// Milliseconds of one ping, the program's start included. Fails if there is no answer within a second.
-fn ping(pods: &[String]) -> Result<f64> {
+pub fn ping(pods: &[String]) -> Result<f64> {
     let to = address(&pods[pods.len() - 1])?;
     milliseconds(Command::new("ip").args(["netns", "exec", &pods[0], "ping", "-q", "-c1", "-W1", &to]))
 }
 
 /// What the processes of the cluster hold of memory that is theirs (PSS), in kB.
-fn own_kilobytes() -> Result<u64> {
+pub fn own_kilobytes() -> Result<u64> {
     let minik = Path::new(env!("CARGO_BIN_EXE_minik")).canonicalize()?;
     let mut sum = 0;
     for entry in read_dir("/proc")? {

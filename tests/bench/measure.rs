@@ -31,10 +31,23 @@ impl Figures {
         }
     }
 
+    pub fn least(&self) -> f64 {
+        self.values[0]
+    }
+
+    pub fn most(&self) -> f64 {
+        self.values[self.values.len() - 1]
+    }
+
+    /// These and others of the same kind.
+    pub fn and(mut self, others: Figures) -> Figures {
+        self.values.extend(others.values);
+        Figures::from(self.values, self.unit)
+    }
+
     /// `67.0 ms (66.1–69.2)`
     pub fn text(&self) -> String {
-        let (least, most) = (self.values[0], self.values[self.values.len() - 1]);
-        format!("{} {} ({}–{})", short(self.median()), self.unit, short(least), short(most))
+        format!("{} {} ({}–{})", short(self.median()), self.unit, short(self.least()), short(self.most()))
     }
 }
 

@@ -6,16 +6,16 @@ use std::process::Command;
 
 use crate::clusters::{self, CLUSTER, Life, Standing};
 use crate::measure::{Figures, Measure, installed, milliseconds, output};
-use crate::{USAGE, peers, tunnel};
+use crate::{USAGE, growth, peers, services, tunnel};
 
 /// A network to be built: so many nodes, so many pods, and how often it is measured.
 #[derive(Debug, Clone, Copy)]
-struct Size {
-    nodes: usize,
-    pods: usize,
-    times: usize,
+pub struct Size {
+    pub nodes: usize,
+    pub pods: usize,
+    pub times: usize,
     /// Whether ways that take a process for each object are measured as well.
-    slow_peers: bool,
+    pub slow_peers: bool,
 }
 
 const SIZES: &[Size] = &[
@@ -26,7 +26,7 @@ const SIZES: &[Size] = &[
 
 /// The sections that `wanted` names, or all.
 pub fn run(wanted: &[&str]) -> Result<()> {
-    const SECTIONS: [&str; 4] = ["up", "memory", "matrix", "tunnel"];
+    const SECTIONS: [&str; 7] = ["up", "memory", "matrix", "tunnel", "growth", "plot", "services"];
     if let Some(unknown) = wanted.iter().find(|word| !SECTIONS.contains(word) && **word != "quick") {
         return Err(Error::other(format!("no section is called {unknown}; {USAGE}")));
     }
@@ -43,6 +43,17 @@ pub fn run(wanted: &[&str]) -> Result<()> {
     }
     if wants("tunnel") {
         through_tunnel(dir.path())?;
+    }
+    if wants("growth") || wants("plot") {
+        let rows = growth::measure(dir.path(), wanted.contains(&"quick"))?;
+        growth::print(&rows);
+        // The picture in the repository changes only when somebody asks for it.
+        if wanted.contains(&"plot") {
+            growth::draw(&rows, &machine()?)?;
+        }
+    }
+    if wants("services") {
+        services::measure(dir.path(), wanted.contains(&"quick"))?;
     }
     Ok(())
 }
@@ -113,13 +124,16 @@ fn mininet(up: &mut Measure, down: &mut Measure, switches: usize, hosts: usize) 
     Ok(())
 }
 
-struct Floor {
-    up: Figures,
-    down: Figures,
-    memory: Figures,
+/// What the kernel needs for a network of some size.
+pub struct Floor {
+    pub up: Figures,
+    pub down: Figures,
+    /// For each pod.
+    pub memory: Figures,
 }
 
-fn floor(size: Size) -> Result<Floor> {
+/// Measures the floor of this size.
+pub fn floor(size: Size) -> Result<Floor> {
     let rows = again(size, "floor")?;
     let kilobytes = rows.iter().filter_map(|row| row.get(2)).map(|us| us * 1e3 / size.pods as f64).collect();
     let (up, down) = (column(&rows, 0, "ms")?, column(&rows, 1, "ms")?);
