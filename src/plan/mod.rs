@@ -39,12 +39,8 @@ pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
 pub use netfilter::{IpSet, Table};
 pub use route::{FdbEntry, Neighbour, PolicyRule, Protocol, Route, RouteKind, RouteTable, Scope};
 
-<<<<<<< HEAD
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-=======
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
->>>>>>> 203089c (wip: scale)
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
