@@ -155,7 +155,7 @@ pub fn memory(cluster: &Cluster, plan: &Plan) -> Result<Memory> {
     let mut memory = Memory { services, ..Memory::default() };
     let places = plan.places();
     for pod in &cluster.pods {
-let key = pod.key();
+        let key = pod.key();
         let own = places.get(key.as_str()).filter(|ns| ns.name == key);
         let (address, address6) = (own.and_then(|ns| ns.address()), own.and_then(|ns| ns.address6()));
         memory.pods.insert(key.clone(), Kept { node: pod.node.clone(), address, address6 });
