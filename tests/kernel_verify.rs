@@ -13,133 +13,33 @@
 mod kernel;
 
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use kernel::broken::{Lab, Twin, caught, parsed};
 use libtest_mimic::{Arguments, Failed};
-use minik::kernel::{apply, host, netns, remove, state};
-use minik::plan::{Datapath, LinkKind, Namespace, Plan, Role};
 use minik::probe::matrix::{self, End};
 use minik::probe::pair::{self, Answer, Question};
-use minik::topology::{self, Cluster, Overrides};
-use minik::tunnel::Engine;
-use minik::verify::{self, CheckReport, Options, Report};
-use minik::{cni, error};
+use minik::verify::{self, Options, Report};
+use minik::{error, topology};
 
-static LABS: AtomicU32 = AtomicU32::new(0);
+/// The topology that most of this is about.
+const EXAMPLE: &str = "calico-ipip";
 
-/// The example cluster under a name of its own, with its tunnels served. Removed when dropped.
-struct Lab {
-    plan: Plan,
-    engine: Option<Engine>,
-    _lock: state::Lock,
-}
-
-/// The cluster of the built-in topology.
-fn example() -> Result<Cluster, error::Error> {
-    topology::parse(&[topology::builtin::find("calico-ipip")?.source()], &Overrides::default())
-}
-
-impl Lab {
-    fn up() -> Result<Lab, error::Error> {
-        Lab::of(example()?)
-    }
-
-    /// The example with so many pods, on its nodes in turn.
-    fn with_pods(count: usize) -> Result<Lab, error::Error> {
-        let mut cluster = example()?;
-        let pattern = cluster.pods[0].clone();
-        let nodes: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
-        let pod = |index: usize| topology::Pod {
-            ready: true,
-            name: format!("many-{index}"),
-            node: nodes[index % nodes.len()].clone(),
-            owner: None,
-            ..pattern.clone()
-        };
-        cluster.pods = (0..count).map(pod).collect();
-        cluster.workloads.clear();
-        Lab::of(cluster)
-    }
-
-    fn of(mut cluster: Cluster) -> Result<Lab, error::Error> {
-        cluster.name = format!("tverify{}x{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
-        let plan = cni::plan(&cluster, kernel::datapath())?;
-        let taken = || error::Error::new(error::Kind::Conflict, format!("cluster {} is in use", plan.cluster));
-        let lock = state::try_lock(&plan.cluster)?.ok_or_else(taken)?;
-        host::prepare()?;
-        let mut lab = Lab { plan, engine: None, _lock: lock };
-        apply::build(&lab.plan, || Ok(()))?;
-        if lab.plan.datapath == Datapath::Kernel {
-            return Ok(lab);
-        }
-        let engine = Engine::start(1, |line| eprintln!("tunnel: {line}"))?;
-        for node in lab.plan.nodes() {
-            for tunnel in node.links.iter().filter(|link| link.kind == LinkKind::Ipip) {
-                engine.serve(&netns::open(&node.netns)?, &tunnel.name, None)?;
-            }
-        }
-        lab.engine = Some(engine);
-        Ok(lab)
-    }
-
-    fn verify(&self) -> Result<Report, error::Error> {
-        verify::run(&self.plan, &Options { patience: kernel::patience(Duration::from_millis(300)), seed: None })
-    }
-
-    /// Puts names in: `{a}` and `{b}` are the first two pods of the first node, `{c}` and `{d}` those of the second,
-    /// `{cali-a}` the node's end of a pod's link.
-    fn named(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        let on = |node: &Namespace| -> Vec<&Namespace> {
-            let name = &node.name;
-            self.plan.pods().filter(|pod| matches!(&pod.role, Role::Pod { node, .. } if node == name)).take(2).collect()
-        };
-        for (letter, pod) in ["a", "b", "c", "d"].iter().zip(self.plan.nodes().flat_map(on)) {
-            text = text.replace(&format!("{{{letter}}}"), &pod.name);
-            if let Some(LinkKind::Veth { peer, .. }) = pod.link("eth0").map(|link| &link.kind) {
-                text = text.replace(&format!("{{cali-{letter}}}"), peer);
-            }
-        }
-        text
-    }
-
-    /// Runs a command line in a namespace of the plan.
-    fn run(&self, ns: &str, line: &str) -> Result<(), Failed> {
-        let (ns, line) = (&self.named(ns), &self.named(line));
-        let netns = &self.plan.namespace(ns).ok_or_else(|| format!("no namespace {ns}"))?.netns;
-        let shell = Command::new("ip").args(["netns", "exec", netns, "sh", "-c", line]).output()?;
-        if shell.status.success() {
-            return Ok(());
-        }
-        Err(format!("in {ns}: {line}: {}", String::from_utf8_lossy(&shell.stderr)).into())
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        self.engine = None;
-        let name = &self.plan.cluster;
-        let removed = remove::namespaces(name).and_then(|()| state::remove(name)).and_then(|()| host::release());
-        if let Err(error) = removed {
-            eprintln!("cannot remove {name}: {error}");
-        }
-    }
-}
-
-/// Something broken by hand, and what must come of it.
-struct Twin {
-    name: &'static str,
-    /// Namespace and command line that break it.
-    breaks: &'static [(&'static str, &'static str)],
-    /// A check that must fail.
-    check: &'static str,
-    /// What its reason must begin with: the place.
-    place: &'static str,
-    /// What its reason must hold: field, cause or cure.
-    says: &'static str,
-    /// A check that must go on to pass, so that the fault is told from its surroundings.
-    spares: &'static str,
+/// The example with so many pods, on its nodes in turn.
+fn with_pods(count: usize) -> Result<Lab, error::Error> {
+    let mut cluster = parsed(EXAMPLE)?;
+    let pattern = cluster.pods[0].clone();
+    let nodes: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
+    let pod = |index: usize| topology::Pod {
+        ready: true,
+        name: format!("many-{index}"),
+        node: nodes[index % nodes.len()].clone(),
+        owner: None,
+        ..pattern.clone()
+    };
+    cluster.pods = (0..count).map(pod).collect();
+    cluster.workloads.clear();
+    Lab::of(cluster)
 }
 
 const TWINS: &[Twin] = &[
@@ -393,12 +293,14 @@ fn main() {
         kernel::trial("the matrix and pairs tell who reaches whom", missing(), matrix),
         kernel::trial("fifty pods reach each other", missing(), fifty_pods),
     ];
-    trials.extend(TWINS.iter().map(|twin| kernel::trial(format!("caught: {}", twin.name), missing(), || caught(twin))));
+    trials.extend(
+        TWINS.iter().map(|twin| kernel::trial(format!("caught: {}", twin.name), missing(), || caught(EXAMPLE, twin))),
+    );
     libtest_mimic::run(&arguments, trials).exit();
 }
 
 fn sound() -> Result<(), Failed> {
-    let lab = Lab::up().map_err(|e| e.to_string())?;
+    let lab = Lab::up(EXAMPLE).map_err(|e| e.to_string())?;
     for round in ["cold", "warm", "again"] {
         let start = Instant::now();
         let report = lab.verify().map_err(|e| e.to_string())?;
@@ -411,7 +313,7 @@ fn sound() -> Result<(), Failed> {
 }
 
 fn two_runs() -> Result<(), Failed> {
-    let lab = Lab::up().map_err(|e| e.to_string())?;
+    let lab = Lab::up(EXAMPLE).map_err(|e| e.to_string())?;
     let reports: Vec<Report> = std::thread::scope(|scope| {
         let runs = [1u16, 2].map(|seed| {
             let options = Options { patience: kernel::patience(Duration::from_secs(1)), seed: Some(seed) };
@@ -427,7 +329,7 @@ fn two_runs() -> Result<(), Failed> {
 }
 
 fn other_traffic() -> Result<(), Failed> {
-    let lab = Lab::up().map_err(|e| e.to_string())?;
+    let lab = Lab::up(EXAMPLE).map_err(|e| e.to_string())?;
     let netns = &lab.plan.namespace(&lab.named("{a}")).ok_or("no pod")?.netns;
     let mut ping = Command::new("ip")
         .args(["netns", "exec", netns, "ping", "-q", "-i", "0.002", "10.100.247.1"])
@@ -441,7 +343,7 @@ fn other_traffic() -> Result<(), Failed> {
 }
 
 fn fifty_pods() -> Result<(), Failed> {
-    let lab = Lab::with_pods(50).map_err(|e| e.to_string())?;
+    let lab = with_pods(50).map_err(|e| e.to_string())?;
     let ends: Vec<End> = lab
         .plan
         .pods()
@@ -460,7 +362,7 @@ fn fifty_pods() -> Result<(), Failed> {
 }
 
 fn matrix() -> Result<(), Failed> {
-    let lab = Lab::up().map_err(|e| e.to_string())?;
+    let lab = Lab::up(EXAMPLE).map_err(|e| e.to_string())?;
     let ends: Vec<End> = lab
         .plan
         .pods()
@@ -485,37 +387,6 @@ fn matrix() -> Result<(), Failed> {
             let touched = [from, to].iter().any(|end| ends[*end].namespace.name == lab.named("{a}"));
             assert_eq!(broken.rtt(from, to).is_some(), from != to && !touched, "{from} to {to}");
         }
-    }
-    Ok(())
-}
-
-fn caught(twin: &Twin) -> Result<(), Failed> {
-    let lab = Lab::up().map_err(|e| e.to_string())?;
-    for (ns, line) in twin.breaks {
-        lab.run(ns, line)?;
-    }
-    let report = lab.verify().map_err(|e| e.to_string())?;
-    let wrong = |what: String| Failed::from(format!("{what}\n{}", report.text()));
-    let failed: Vec<&CheckReport> =
-        report.checks.iter().filter(|check| check.name == twin.check && check.result == "fail").collect();
-    if failed.is_empty() {
-        return Err(wrong(format!("no check {} failed", twin.check)));
-    }
-    let (place, says) = (lab.named(twin.place), lab.named(twin.says));
-    let named = |check: &&&CheckReport| {
-        let reason = check.reason.as_deref().unwrap_or_default();
-        reason.starts_with(&place) && reason.contains(&says)
-    };
-    if !failed.iter().any(|check| named(&check)) {
-        return Err(wrong(format!("no {} names `{}` with `{}`", twin.check, place, says)));
-    }
-    let (spared, node) = twin.spares.split_once('@').unwrap_or((twin.spares, ""));
-    let passes = |check: &CheckReport| {
-        let on_node = node.is_empty() || check.expected.path.iter().any(|step| step.namespace == node);
-        check.name == spared && check.result == "pass" && on_node
-    };
-    if !report.checks.iter().any(passes) {
-        return Err(wrong(format!("no {} passes", twin.spares)));
     }
     Ok(())
 }

@@ -39,7 +39,8 @@ impl<'a> Walker<'a> {
         }
         // Connection tracking has joined fragments. How long they were is remembered on the way to another port, and
         // forgotten on the way up.
-        let joined = Carried { split: carried.split.filter(|_| !filtered), ..carried.clone() };
+        let is_joined = filtered && carried.split.is_some();
+        let joined = Carried { split: carried.split.filter(|_| !filtered), joined: is_joined, ..carried.clone() };
         if bridge.link.mac == Some(ethernet.dst) {
             self.see(bridge, Direction::In, Some(ethernet), &joined)?;
             return if filtered { self.routed(bridge, joined) } else { self.receive(bridge, joined) };

@@ -21,7 +21,7 @@ pub fn fit(carried: &mut Carried, interface: &str, mtu: u32) -> Result<Option<Re
     let outermost = split.level;
     match carried.split {
         // IPv6's sender has split what it might; what a tunnel makes longer than that is not sent (`ip6_fragment`).
-        _ if carried.outer()?.dont_fragment || carried.outer()?.is_v6() => {
+        _ if carried.is_whole()? => {
             return Ok(Some(Reason::TooLong { interface: interface.to_owned(), mtu }));
         }
         Some(split) if split.level != outermost => {

@@ -30,6 +30,9 @@ pub(super) struct Carried {
     /// How it is split into fragments on the wire. Inside a namespace it counts as one, as connection tracking
     /// joins fragments and splits them again as they came.
     pub split: Option<Split>,
+    /// Whether connection tracking has joined it from fragments and forgotten how long they were: then even IPv6 is split
+    /// by who forwards it (`ignore_df` in `ip6_fragment`).
+    pub joined: bool,
 }
 
 /// Fragmentation of one IP header's payload.
@@ -51,12 +54,18 @@ impl Split {
 
 impl Carried {
     pub fn new(packet: Packet) -> Carried {
-        Carried { packet, mark: 0, tracked: None, through_port: false, split: None }
+        Carried { packet, mark: 0, tracked: None, through_port: false, split: None, joined: false }
     }
 
     /// Another namespace: of what a kernel attaches to a packet nothing goes along.
     pub fn cross(&mut self) {
-        (self.mark, self.tracked, self.through_port) = (0, None, false);
+        (self.mark, self.tracked, self.through_port, self.joined) = (0, None, false, false);
+    }
+
+    /// Whether nobody but its sender may split it.
+    pub fn is_whole(&self) -> Result<bool> {
+        let ip = self.outer()?;
+        Ok(ip.dont_fragment || ip.is_v6() && !self.joined)
     }
 
     pub fn outer(&self) -> Result<&Ip> {
@@ -259,7 +268,7 @@ impl<'a> Walker<'a> {
             return Ok(Outcome::Dropped { namespace, reason, error: Some(error), through: None });
         }
         let mtu = settings::mtu(path.link);
-        if (ip.dont_fragment || ip.is_v6()) && u32::from(pieces::longest(&carried)) > mtu {
+        if carried.is_whole()? && u32::from(pieces::longest(&carried)) > mtu {
             let reason = Reason::TooLong { interface: path.link.name.clone(), mtu };
             return Ok(Outcome::refused(at.ns, reason, Told::TooLong(mtu), carried.packet));
         }

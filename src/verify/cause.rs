@@ -43,9 +43,26 @@ pub fn explain(plan: &Plan, check: &Check, divergence: &Divergence, live: &mut L
         let cure = "put it as planned by hand, or build the cluster anew: `minik up TOPOLOGY --replace`";
         text.push_str(&format!("\ncause: {}\ncure: {cure}", drift.join("; ")));
     } else if let Some(hint) = hint(plan, check, divergence) {
+        let hint = if is_v6(check) { in_words_of_v6(&hint) } else { hint };
         text.push_str(&format!("\nlook at: {hint}"));
     }
     text
+}
+
+/// Whether a check is of IPv6.
+fn is_v6(check: &Check) -> bool {
+    check.protocol == "nd" || check.protocol.ends_with('6')
+}
+
+/// A hint with the names that tools and sysctls have for IPv6.
+fn in_words_of_v6(hint: &str) -> String {
+    const NAMES: &[(&str, &str)] = &[
+        ("`iptables", "`ip6tables"),
+        ("`ip route", "`ip -6 route"),
+        ("`ip neigh", "`ip -6 neigh"),
+        ("net.ipv4.icmp_echo_ignore_all", "net.ipv6.icmp.echo_ignore_all"),
+    ];
+    NAMES.iter().fold(hint.to_owned(), |hint, (four, six)| hint.replace(four, six))
 }
 
 /// The namespaces that may be at fault, the most likely one first.
@@ -97,6 +114,10 @@ fn nothing_sent(check: &Check, hop: &Hop, purpose: Purpose) -> String {
         Purpose::Request => format!("{}: is {} up, is it there?", check.from, hop.interface),
         Purpose::Answer if check.protocol == "arp" => format!(
             "{}: the address must be its own, or `sysctl net.ipv4.conf.{}.proxy_arp` 1, with a route to the address elsewhere",
+            hop.namespace, hop.interface
+        ),
+        Purpose::Answer if check.protocol == "nd" => format!(
+            "{}: the address must be {}'s own (`ip -6 address`), and INPUT and OUTPUT must pass neighbour discovery (`ip6tables -vS`)",
             hop.namespace, hop.interface
         ),
         Purpose::Answer | Purpose::Error => {
@@ -166,6 +187,7 @@ fn serving(plan: &Plan, kind: &LinkKind) -> &'static str {
 fn field_hint(field: &str) -> &'static str {
     match field.trim_start_matches("outer ").trim_start_matches("inner ") {
         "TTL" => "a TTL target (`iptables -t mangle -S`), or one router more or less on the way",
+        "hop limit" => "an HL target (`iptables -t mangle -S`), or one router more or less on the way",
         "source" => "masquerade (`iptables -t nat -vS`, `ipset list`), or another source address (`ip route get`)",
         "destination" => "a DNAT rule (`iptables -t nat -vS`), or another gateway (`ip route`)",
         "DF" => "`ip -d link`: pmtudisc of the tunnel",

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use super::flows::flow;
 use crate::error::Result;
-use crate::packet::Mark;
 use crate::packet::build::{self, Probe};
+use crate::packet::{Icmp, Mark, Transport};
 use crate::plan::netfilter::Family;
 use crate::plan::{Link, LinkKind, Namespace, Plan, Role};
-use crate::predict::{self, Journey, Origin};
+use crate::predict::{self, Journey, Origin, Purpose};
 
 /// Nodes up to which every ordered pair of them is checked; above, each node and the next one.
 const NODES_ALL_PAIRS: usize = 6;
@@ -62,6 +62,8 @@ pub enum Act {
         length: u16,
         /// The MTU that the kernel must tell, in bytes.
         mtu: u32,
+        /// Or the smaller one of the way, in bytes, which an ICMP error has told it in the check before.
+        path: Option<u32>,
     },
 }
 
@@ -125,6 +127,13 @@ impl<'a> List<'a> {
             self.largest(from, to)?;
         }
         self.pods_and_nodes(&nodes, &pods)?;
+        for (a, pod) in pods.iter().enumerate() {
+            if let (Some(pod), Some(to)) =
+                (pod.first(), first(&pods, (a + 1) % nodes.len()).filter(|_| nodes.len() > 1))
+            {
+                self.expiring(pod, to)?;
+            }
+        }
         for client in plan.namespaces.iter().filter(|ns| ns.role == Role::Client) {
             for pod in pods.iter().filter_map(|on_node| on_node.first()) {
                 self.all_protocols("pod-to-client", pod, client)?;
@@ -261,7 +270,8 @@ impl<'a> List<'a> {
         self.wire(&format!("largest-packet-{mtu}{df}/icmp"), from, to, largest, None)?;
         let longer = self.echo(dst, mtu + 1)?;
         self.wire(&format!("one-byte-more-{}-fragments/icmp", mtu + 1), from, to, longer, Some(mtu))?;
-        let act = Act::Refused { dst, length: mtu + 1, mtu: u32::from(mtu) };
+        let path = self.checks.iter().rev().nth(1).and_then(|before| told_mtu(&before.expected));
+        let act = Act::Refused { dst, length: mtu + 1, mtu: u32::from(mtu), path };
         self.push(&format!("one-byte-more-{}-df/too-long", mtu + 1), from, &to.name, act, Journey { legs: Vec::new() })
     }
 
@@ -279,6 +289,16 @@ impl<'a> List<'a> {
         let probe = Probe { dont_fragment: true, ..self.echo(dst, length)? };
         let df = if self.family == Family::Inet { "-df" } else { "" };
         self.stack(&format!("client-to-pod-{length}{df}/icmp"), from, to, probe)
+    }
+}
+
+/// The MTU that an ICMP error tells who sent a packet that is too long for the way.
+fn told_mtu(journey: &Journey) -> Option<u32> {
+    let error = journey.legs.iter().rfind(|leg| leg.purpose == Purpose::Error)?;
+    match &error.hops.last()?.frame.packet()?.innermost().transport {
+        Transport::Icmp(Icmp::TooBig { mtu, .. }) => Some(*mtu),
+        Transport::Icmp(Icmp::Unreachable { mtu, .. }) => Some(u32::from(*mtu)).filter(|mtu| *mtu > 0),
+        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 #![allow(clippy::disallowed_methods, reason = "tests start what they check")]
 
+pub mod broken;
 pub mod by_hand;
 pub mod fields;
 pub mod lab;
