@@ -44,7 +44,7 @@ const CALICO: &[Twin] = &[
         check: "gateway-fe80::ecee:eeff:feee:eeee/nd",
         place: "node-1/{cali-a} out",
         says: "ip -6 address",
-        spares: "pod-to-pod-cross-node/udp6",
+        spares: "pod-to-pod-cross-node/udp",
     },
     Twin {
         name: "INPUT drops neighbour solicitations",
@@ -110,19 +110,11 @@ const CALICO: &[Twin] = &[
         spares: "pod-to-client/icmp",
     },
     Twin {
-        name: "pods may not hear that a packet is too big",
-        breaks: &[("node-1", "ip6tables -I OUTPUT -p ipv6-icmp --icmpv6-type packet-too-big -j DROP")],
-        check: "client-to-pod-1501/icmp6",
-        place: "node-1",
-        says: "the ICMP error not seen",
-        spares: "client-to-pod/icmp6",
-    },
-    Twin {
         name: "a pod has IPv6 switched off",
         breaks: &[("{c}", "sysctl -w net.ipv6.conf.eth0.disable_ipv6=1")],
         check: "node-to-own-pod/icmp6",
-        place: "node-2/{cali-c} out",
-        says: "the request not seen",
+        place: "{c}/eth0 out",
+        says: "missing: address fd00:10:100:",
         spares: "node-to-own-pod/icmp",
     },
 ];
@@ -158,6 +150,14 @@ const FLANNEL: &[Twin] = &[
         spares: "pod-to-pod-cross-node/icmp",
     },
     Twin {
+        name: "nobody hears that a packet is too big",
+        breaks: &[("node-1", "ip6tables -I OUTPUT -p ipv6-icmp --icmpv6-type packet-too-big -j DROP")],
+        check: "client-to-pod-1451/icmp6",
+        place: "node-1/ens33 out",
+        says: "the ICMP error not seen",
+        spares: "client-to-pod/icmp6",
+    },
+    Twin {
         name: "flannel-v6.1 is down",
         breaks: &[("node-2", "ip link set flannel-v6.1 down")],
         check: "pod-to-pod-cross-node/icmp6",
@@ -167,14 +167,10 @@ const FLANNEL: &[Twin] = &[
     },
     Twin {
         name: "a port of the bridge does not pass IPv6",
-        breaks: &[(
-            "node-1",
-            "port=$(ip -o link show master cni0 | head -1 | cut -d' ' -f2 | cut -d@ -f1 | tr -d :); \
-             tc qdisc add dev $port clsact && tc filter add dev $port ingress protocol ipv6 matchall action drop",
-        )],
+        breaks: &[("node-1", "ebtables -A FORWARD -i {cali-a} -p IPv6 -j DROP")],
         check: "pod-to-pod-same-node/icmp6",
-        place: "node-1/",
-        says: "not seen",
+        place: "node-1/{cali-b} out",
+        says: "not passed on by the bridge cni0",
         spares: "pod-to-pod-same-node/icmp",
     },
 ];

@@ -13,6 +13,8 @@ use crate::predict::{self, Journey, Origin, Purpose};
 
 /// Nodes up to which every ordered pair of them is checked; above, each node and the next one.
 const NODES_ALL_PAIRS: usize = 6;
+/// Links of one way, each narrower than the one before, that are looked for.
+const NARROWER_MAX: usize = 8;
 /// Places where a broadcast may be seen, for one from each pod; beyond, one from each node.
 const FLOOD_MAX: usize = 64;
 
@@ -62,8 +64,6 @@ pub enum Act {
         length: u16,
         /// The MTU that the kernel must tell, in bytes.
         mtu: u32,
-        /// Or the smaller one of the way, in bytes, which an ICMP error has told it in the check before.
-        path: Option<u32>,
     },
 }
 
@@ -256,7 +256,8 @@ impl<'a> List<'a> {
         Ok(())
     }
 
-    /// The largest packet goes whole; one byte more goes in two fragments, and not at all if it must not.
+    /// The largest packet goes whole; one byte more goes in two fragments, and not at all if it must not. What is longer
+    /// than the way lets pass is not sent: its sender would be told, and remember that for minutes.
     fn largest(&mut self, from: &'a Namespace, to: &Namespace) -> Result<()> {
         let Some(dst) = self.between(from, to) else { return Ok(()) };
         let whole = self.default_ping(dst)?;
@@ -264,15 +265,34 @@ impl<'a> List<'a> {
         let Some(mtu) = link.mtu.and_then(|mtu| u16::try_from(mtu).ok()).filter(|mtu| *mtu < u16::MAX) else {
             return Ok(());
         };
+        let path = self.narrowest(from, dst, mtu)?;
         // IPv6 has no bit for it: nobody on the way splits a packet.
         let df = if self.family == Family::Inet { "-df" } else { "" };
-        let largest = Probe { dont_fragment: true, ..self.echo(dst, mtu)? };
-        self.wire(&format!("largest-packet-{mtu}{df}/icmp"), from, to, largest, None)?;
+        let largest = Probe { dont_fragment: true, ..self.echo(dst, path)? };
+        self.wire(&format!("largest-packet-{path}{df}/icmp"), from, to, largest, None)?;
         let longer = self.echo(dst, mtu + 1)?;
-        self.wire(&format!("one-byte-more-{}-fragments/icmp", mtu + 1), from, to, longer, Some(mtu))?;
-        let path = self.checks.iter().rev().nth(1).and_then(|before| told_mtu(&before.expected));
-        let act = Act::Refused { dst, length: mtu + 1, mtu: u32::from(mtu), path };
+        self.wire(&format!("one-byte-more-{}-fragments/icmp", mtu + 1), from, to, longer, Some(path))?;
+        // The way back may be narrower, and nobody there join the fragments.
+        if self.checks.last().is_some_and(|check| told_mtu(&check.expected).is_some()) {
+            self.checks.pop();
+        }
+        let act = Act::Refused { dst, length: mtu + 1, mtu: u32::from(mtu) };
         self.push(&format!("one-byte-more-{}-df/too-long", mtu + 1), from, &to.name, act, Journey { legs: Vec::new() })
+    }
+
+    /// The longest packet that arrives whole, in bytes: no longer than `mtu`, and than what an ICMP error about a longer
+    /// one would tell.
+    fn narrowest(&self, from: &'a Namespace, dst: IpAddr, mtu: u16) -> Result<u16> {
+        let mut path = mtu;
+        for _ in 0..NARROWER_MAX {
+            let probe = Probe { dont_fragment: true, ..self.echo(dst, path)? };
+            let journey = predict::predict(self.plan, &flow(from, Origin::Stack, probe, None)?)?;
+            match told_mtu(&journey).and_then(|told| u16::try_from(told).ok()).filter(|told| *told < path) {
+                Some(told) => path = told,
+                None => break,
+            }
+        }
+        Ok(path)
     }
 
     /// From a link with a larger MTU: the node must answer "fragmentation needed", or "packet too big", with the pod's MTU.

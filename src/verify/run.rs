@@ -259,9 +259,9 @@ fn report(plan: &Plan, check: &Check, outcome: Outcome, run: &Run, live: &mut ca
     let seen = without_others_answers(&check.expected, seen);
     let refused = outcome.refused.map(|error| error.to_string());
     let reason = match (&check.act, outcome.refusal) {
-        (Act::Refused { mtu, path, .. }, Some(refusal)) => match seen.first() {
+        (Act::Refused { mtu, .. }, Some(refusal)) => match seen.first() {
             Some(seen) => Some(cause::explain(plan, check, &Divergence::Extra { seen: Box::new(seen.clone()) }, live)),
-            None => refusal_reason(check, (*mtu, *path), &refusal),
+            None => refusal_reason(check, *mtu, &refusal),
         },
         _ => compare(&check.expected, &seen).map(|divergence| {
             let why = cause::explain(plan, check, &divergence, live);
@@ -271,10 +271,10 @@ fn report(plan: &Plan, check: &Check, outcome: Outcome, run: &Run, live: &mut ca
     CheckReport::new(check, &seen, reason.map_or(Verdict::Pass, Verdict::Fail))
 }
 
-fn refusal_reason(check: &Check, (mtu, path): (u32, Option<u32>), refusal: &Refusal) -> Option<String> {
+fn refusal_reason(check: &Check, mtu: u32, refusal: &Refusal) -> Option<String> {
     let place = &check.from;
     match refusal {
-        Refusal::TooLong(told) if *told == mtu || Some(*told) == path => None,
+        Refusal::TooLong(told) if *told == mtu => None,
         Refusal::TooLong(told) => {
             Some(format!("{place}: the kernel refuses the packet with MTU {told}, {mtu} expected"))
         }
