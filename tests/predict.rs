@@ -16,7 +16,11 @@ use minik::verify::{Act, checks};
 use minik::{cni, compose};
 
 fn plan(mode: Mode, datapath: Datapath) -> Plan {
-    let builtin = topology::builtin::find(mode.name()).unwrap_or_else(|error| panic!("{error}"));
+    of_builtin(mode.name(), datapath)
+}
+
+fn of_builtin(name: &str, datapath: Datapath) -> Plan {
+    let builtin = topology::builtin::find(name).unwrap_or_else(|error| panic!("{error}"));
     let cluster = topology::parse(&[builtin.source()], &topology::Overrides::default());
     let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
     cni::plan(&cluster, datapath).unwrap_or_else(|error| panic!("{error}"))
@@ -53,24 +57,26 @@ fn paths(plan: &Plan) -> String {
 
 #[test]
 fn journeys_are_what_the_golden_files_say() {
-    for mode in Mode::ALL {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/paths/{mode}.txt"));
-        let now = paths(&plan(*mode, Datapath::Userspace));
+    for builtin in topology::builtin::ALL {
+        let name = builtin.name;
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/paths/{name}.txt"));
+        let now = paths(&of_builtin(name, Datapath::Userspace));
         if std::env::var_os("MINIK_BLESS").is_some() {
             std::fs::write(&file, &now).unwrap();
         }
         let golden = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         for (number, (golden, now)) in golden.lines().zip(now.lines()).enumerate() {
-            assert_eq!(golden, now, "{mode}, line {}; run with MINIK_BLESS=1 and look at git diff", number + 1);
+            assert_eq!(golden, now, "{name}, line {}; run with MINIK_BLESS=1 and look at git diff", number + 1);
         }
-        assert_eq!(golden.lines().count(), now.lines().count(), "{mode}");
+        assert_eq!(golden.lines().count(), now.lines().count(), "{name}");
     }
 }
 
 #[test]
 fn both_datapaths_look_the_same_on_the_wire() {
-    for mode in Mode::ALL {
-        assert_eq!(paths(&plan(*mode, Datapath::Kernel)), paths(&plan(*mode, Datapath::Userspace)), "{mode}");
+    for builtin in topology::builtin::ALL {
+        let of = |datapath| paths(&of_builtin(builtin.name, datapath));
+        assert_eq!(of(Datapath::Kernel), of(Datapath::Userspace), "{}", builtin.name);
     }
 }
 
