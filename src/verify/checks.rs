@@ -127,19 +127,19 @@ impl<'a> List<'a> {
             self.largest(from, to)?;
         }
         self.pods_and_nodes(&nodes, &pods)?;
-        for (a, pod) in pods.iter().enumerate() {
-            if let (Some(pod), Some(to)) =
-                (pod.first(), first(&pods, (a + 1) % nodes.len()).filter(|_| nodes.len() > 1))
-            {
-                self.expiring(pod, to)?;
-            }
-        }
         for client in plan.namespaces.iter().filter(|ns| ns.role == Role::Client) {
             for pod in pods.iter().filter_map(|on_node| on_node.first()) {
                 self.all_protocols("pod-to-client", pod, client)?;
                 self.ping("client-to-pod/icmp", client, pod)?;
                 self.udp_by_stack("client-to-pod/udp", client, pod)?;
                 self.too_long_for_the_pod(client, pod)?;
+            }
+        }
+        for (a, pod) in pods.iter().enumerate() {
+            if let (Some(pod), Some(to)) =
+                (pod.first(), first(&pods, (a + 1) % nodes.len()).filter(|_| nodes.len() > 1))
+            {
+                self.expiring(pod, to)?;
             }
         }
         Ok(())

@@ -75,11 +75,12 @@ impl<'a> List<'a> {
         }
     }
 
-    /// A ping that the first router on its way must not send on.
+    /// A ping that the first router on its way, if there is one, must not send on.
     pub(super) fn expiring(&mut self, from: &'a Namespace, to: &Namespace) -> Result<()> {
         let Some(dst) = self.between(from, to) else { return Ok(()) };
         let probe = Probe { ttl: 1, ..self.default_ping(dst)? };
-        self.wire("expires-on-the-way/icmp", from, to, probe, None)
+        let name = if self.family == Family::Inet { "ttl-1/icmp" } else { "hop-limit-1/icmp" };
+        self.wire(name, from, to, probe, None)
     }
 
     pub(super) fn udp(&mut self, name: &str, from: &'a Namespace, to: &Namespace) -> Result<()> {
