@@ -256,8 +256,9 @@ impl<'a> List<'a> {
         Ok(())
     }
 
-    /// The largest packet goes whole; one byte more goes in two fragments, and not at all if it must not. What is longer
-    /// than the way lets pass is not sent: its sender would be told, and remember that for minutes.
+    /// The largest packet goes whole; one byte more goes in two fragments, and not at all if it must not. Of IPv6 nothing
+    /// is sent that is longer than the way lets pass: its sender would be told, and would split its answers to others by
+    /// that for minutes. IPv4's answers ask the link alone (`IP_PMTUDISC_DONT` of the kernel's ICMP socket).
     fn largest(&mut self, from: &'a Namespace, to: &Namespace) -> Result<()> {
         let Some(dst) = self.between(from, to) else { return Ok(()) };
         let whole = self.default_ping(dst)?;
@@ -265,7 +266,7 @@ impl<'a> List<'a> {
         let Some(mtu) = link.mtu.and_then(|mtu| u16::try_from(mtu).ok()).filter(|mtu| *mtu < u16::MAX) else {
             return Ok(());
         };
-        let path = self.narrowest(from, dst, mtu)?;
+        let path = if self.family == Family::Inet { mtu } else { self.narrowest(from, dst, mtu)? };
         // IPv6 has no bit for it: nobody on the way splits a packet.
         let df = if self.family == Family::Inet { "-df" } else { "" };
         let largest = Probe { dont_fragment: true, ..self.echo(dst, path)? };
@@ -273,7 +274,8 @@ impl<'a> List<'a> {
         let longer = self.echo(dst, mtu + 1)?;
         self.wire(&format!("one-byte-more-{}-fragments/icmp", mtu + 1), from, to, longer, Some(path))?;
         // The way back may be narrower, and nobody there join the fragments.
-        if self.checks.last().is_some_and(|check| told_mtu(&check.expected).is_some()) {
+        let is_told = |check: &Check| told_mtu(&check.expected).is_some();
+        if self.family == Family::Inet6 && self.checks.last().is_some_and(is_told) {
             self.checks.pop();
         }
         let act = Act::Refused { dst, length: mtu + 1, mtu: u32::from(mtu) };
