@@ -35,7 +35,7 @@
 //! | [`probe`] | real packets: injected, captured everywhere, all pairs asked |
 //! | [`verify`] | prediction against observation: checks, first divergence, cause, report |
 //! | [`tunnel`] | the engine behind a TUN device that stands in for `tunl0` |
-//! | [`agent`] | the one background process of a cluster: pods' programs, the tunnels |
+//! | [`agent`] | the one background process of a cluster: pods' programs, tunnels, daemons and what they put back |
 //! | [`cli`] | the commands, and what they print |
 //!
 //! Below all of them: [`error`], the one error type, whose kind is the exit code; [`names`], every derived name.
@@ -68,8 +68,9 @@
 //!    of `features_of` in src/cli/doctor.rs, by names of rows in [`kernel::survey::catalogue`], which say how it is tried.
 //! 4. A new sort of device is a variant of [`plan::LinkKind`]: how it is made (`kernel::messages`), written as a script
 //!    (`plan::shell`), and how packets pass it (`predict`).
-//! 5. `topologies/<mode>.yaml`, listed in [`topology::builtin`]: the cluster that documents and tests show.
-//! 6. `MINIK_BLESS=1 cargo test --test golden --test predict` writes the plan and the paths as text; read both beside
+//! 5. What its daemons look after again and again, and how often: [`plan::Namespace::keepers`].
+//! 6. `topologies/<mode>.yaml`, listed in [`topology::builtin`]: the cluster that documents and tests show.
+//! 7. `MINIK_BLESS=1 cargo test --test golden --test predict` writes the plan and the paths as text; read both beside
 //!    the real system's documentation. `minik verify <mode>` then proves it with packets: it has no code of any mode.
 
 pub mod agent;

@@ -8,6 +8,11 @@
 //!
 //! If the agent dies, the data plane in the kernel stays as it is; [`restart`] starts another one from
 //! orders.json.
+//!
+//! What it serves: the household (pods with their ports, apps and programs), the tunnels, the daemons (a real BIRD on each
+//! node), and the timers of all daemons that minik stands for: [`keeper`](crate::plan::keeper) says who looks after what how
+//! often, [`glance`](crate::kernel::glance) whether anything changed since, and [`keep`](crate::kernel::keep) looks and puts
+//! back what is lost.
 
 mod account;
 mod apps;
