@@ -17,6 +17,8 @@ const TESTS: &[Test] = &[
     ("direct_routing_s_routes_do_not", &[], direct_routing),
     ("flanneld_s_rules_come_back_and_nobody_else_s", &[], flannel_rules),
     ("flannel_1_set_down_and_up_loses_its_routes_for_good", &["bridge"], vxlan_down_and_up),
+    ("vxlan_calico_set_down_and_up_gets_all_back", &["bridge"], felix_vxlan),
+    ("ipv6_comes_back_as_ipv4_does", &["ip6tables"], ipv6),
     ("bird_s_routes_come_back_at_its_scan", &[], bird_routes),
     ("felix_puts_back_rules_sets_routes_and_devices", &[], felix),
     ("a_bird_that_ends_is_started_again_as_runsv_does", &["bird", "birdc"], bird_killed),
@@ -127,6 +129,38 @@ fn vxlan_down_and_up() -> Outcome {
     // Every period of flanneld's passes, ten times as fast.
     lab.stays_away("node-1", "ip route", route, SECONDS(2))?;
     contains(&lab.0.status()?, &format!("node-1: missing: route {route}"))
+}
+
+fn felix_vxlan() -> Outcome {
+    let lab = Lab::up("n", "calico-vxlan", &["--heal-speed", "30"])?;
+    let on_node = |command: &str| lab.0.exec("node-1", command);
+    let (route, peer) = ("10.100.247.0/26 via 10.100.247.0 dev vxlan.calico", "10.100.247.0 lladdr");
+    contains(&on_node("ip route")?, route)?;
+    on_node("ip link set vxlan.calico down && ip link set vxlan.calico up")?;
+    contains(&lab.0.status()?, &format!("node-1: missing: route {route}"))?;
+    lab.back("node-1", "ip route", route, SECONDS(3))?;
+    lab.back("node-1", "ip neigh show dev vxlan.calico", peer, SECONDS(3))?;
+    let mac = on_node("ip neigh show dev vxlan.calico")?;
+    let mac = mac.split_whitespace().nth(2).ok_or("no MAC")?;
+    on_node(&format!("bridge fdb del {mac} dev vxlan.calico dst 10.1.10.10"))?;
+    lab.back("node-1", "bridge fdb show dev vxlan.calico", mac, SECONDS(3))?;
+    contains(&lab.0.status()?, "drift:     none")
+}
+
+fn ipv6() -> Outcome {
+    let lab = Lab::up("o", "flannel-host-gw-dualstack", &[])?;
+    let route = "fd00:10:244:1::/64 via fd00:10:1:10::10 dev ens33";
+    contains(&lab.0.exec("node-1", "ip -6 route")?, route)?;
+    let chain = "ip6tables -t nat -S FLANNEL-POSTRTG";
+    let rules = lab.0.exec("node-1", chain)?;
+    lab.0.exec("node-1", "ip -6 route del fd00:10:244:1::/64")?;
+    lab.0.exec("node-1", "ip6tables -t nat -F FLANNEL-POSTRTG")?;
+    contains(&lab.0.status()?, &format!("node-1: missing: route {route}"))?;
+    lab.back("node-1", chain, "MASQUERADE", SECONDS(5))?;
+    equal(chain, &rules, &lab.0.exec("node-1", chain)?)?;
+    let took = lab.back("node-1", "ip -6 route", route, SECONDS(10))?;
+    eprintln!("flannel host-gw's route of IPv6: back after {took:?}");
+    contains(&lab.0.status()?, "drift:     none")
 }
 
 fn bird_routes() -> Outcome {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the network of cluster minik (flannel-vxlan) by hand. Made by `minik plan --as shell`.
-# Run as root; needs iproute2, procps, and of ipset, iptables and ebtables what it names. `down` as argument
+# Run as root; needs iproute2, procps, and of ipset, iptables, nft and ebtables what it names. `down` as argument
 # removes it again.
 # Nothing outside of the namespaces named here is touched, but for /etc/netns.
 set -eu

@@ -145,7 +145,10 @@ pub(super) fn keepers(refresh: u32, devices: &[&str]) -> Vec<Keeper> {
     for device in devices {
         let device = (*device).to_owned();
         keepers.push(Keeper::new("felix", DEVICE_REFRESH, Keeps::Device { name: device.clone() }));
-        keepers.push(Keeper::new("felix", ROUTE_REFRESH, Keeps::Peers { device }));
+        keepers.push(Keeper::new("felix", ROUTE_REFRESH, Keeps::Peers { device: device.clone() }));
+        // Those through tunl0 are BIRD's, of another protocol.
+        let routes = Keeps::Routes { protocol: Protocol::Boot, device: Some(device), within: None };
+        keepers.push(Keeper::new("felix", ROUTE_REFRESH, routes));
     }
     keepers
 }
