@@ -10,7 +10,7 @@ use super::live_args::{LinkArgs, LinkCommand, LinkSetArgs};
 use super::print;
 use super::session::{self, Session};
 use crate::error::{Error, Kind, Result};
-use crate::topology::{self, Edit, Line, nearest};
+use crate::topology::{self, Edit, Line, Router, nearest};
 
 /// Runs `minik link`.
 ///
@@ -48,7 +48,14 @@ fn rows(session: &Session) -> Vec<Row> {
         line: client.line,
         mtu: client.mtu,
     });
-    nodes.chain(clients).collect()
+    let ports = session.cluster.routers.iter().flat_map(Router::lines).map(|(host, port)| Row {
+        host,
+        segment: port.segment.clone(),
+        nic: port.nic.clone(),
+        line: port.line,
+        mtu: port.mtu,
+    });
+    nodes.chain(clients).chain(ports).collect()
 }
 
 fn show(session: &Session, host: Option<&str>, globals: &Globals) -> Result<ExitCode> {
@@ -99,7 +106,7 @@ fn change_lines(edits: impl IntoIterator<Item = Edit>, globals: &Globals) -> Res
 }
 
 fn unknown(host: &str, rows: &[Row]) -> Error {
-    let error = Error::new(Kind::Usage, format!("no node or client is called `{host}`"));
+    let error = Error::new(Kind::Usage, format!("no node, client or router's interface is called `{host}`"));
     match nearest(host, rows.iter().map(|row| row.host.as_str())) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error.hint("`minik link show` lists them"),

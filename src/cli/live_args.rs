@@ -110,10 +110,10 @@ pub struct LinkArgs {
 /// The commands of `link`.
 #[derive(Debug, Subcommand)]
 pub enum LinkCommand {
-    /// Show what each host's line does, or that of one host.
+    /// Show what each host's line does, or that of one host; a router has one for each segment.
     #[command(after_help = "Example: minik link show node-1")]
     Show {
-        /// A node or client.
+        /// A node or client; `ROUTER/SEGMENT` for a router's.
         #[arg(value_name = "HOST")]
         host: Option<String>,
     },
@@ -125,7 +125,7 @@ pub enum LinkCommand {
     /// Make lines what the topology's file says: those of these hosts, or all.
     #[command(after_help = "Example: minik link reset node-2")]
     Reset {
-        /// Nodes and clients.
+        /// Nodes and clients; `ROUTER/SEGMENT` for a router's.
         #[arg(value_name = "HOST")]
         hosts: Vec<String>,
     },
@@ -135,7 +135,7 @@ pub enum LinkCommand {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true, args = ["delay", "loss", "rate", "mtu"])]
 pub struct LinkSetArgs {
-    /// A node or client.
+    /// A node or client; `ROUTER/SEGMENT` for a router's.
     #[arg(value_name = "HOST")]
     pub host: String,
     /// Delay of each packet: `10ms`, `500us`; `0ms` for none.

@@ -6,6 +6,8 @@
 //! ([`CloudRoutes`]). Sources: kubernetes v1.20, pkg/kubelet/dockershim/network/kubenet/kubenet_linux.go,
 //! pkg/util/bandwidth/linux.go.
 
+use std::net::IpAddr;
+
 use ipnet::Ipv4Net;
 
 use super::bridge_plugin::{self, Conf};
@@ -13,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::ebtables::{EbChain, EbRule, EbTarget};
 use crate::plan::netfilter::{Match, Policy, Rule, Side, TableName, Target};
 use crate::plan::{Datapath, Mac, Namespace, Plan, Qdisc, Role, Route};
-use crate::topology::{CloudRoutes, Cluster, HairpinMode, Mode, Node};
+use crate::topology::{CloudRoutes, Cluster, HairpinMode, Mode, Node, RouterPort};
 
 /// The bridge.
 const BRIDGE: &str = "cbr0";
@@ -93,12 +95,15 @@ fn static_routes(cluster: &Cluster, node: &Node, ns: &mut Namespace) -> Result<(
     Ok(())
 }
 
-/// The route table of a cloud: what its route controller tells the router.
+/// The route table of a cloud: what its route controller tells each router.
 fn route_table(cluster: &Cluster, ns: &mut Namespace) {
+    let Some(router) = cluster.routers.iter().find(|router| router.name == ns.name) else { return };
     for node in &cluster.nodes {
-        let nic = cluster.segments.iter().position(|segment| segment.name == node.segment);
-        let route = |pods, nic: usize| Route::via(pods, node.address, &format!("eth{nic}"));
-        ns.routes.extend(node.pod_cidr.zip(nic).map(|(pods, nic)| route(pods, nic)));
+        let way = router.way(node.address.into());
+        let route = |(pods, (port, via)): (Ipv4Net, (&RouterPort, Option<IpAddr>))| {
+            Route::via(pods, via.unwrap_or(node.address.into()), &port.nic)
+        };
+        ns.routes.extend(node.pod_cidr.zip(way).map(route));
     }
     ns.routes.sort_by_key(|route| (route.dst.addr(), route.dst.prefix_len()));
 }

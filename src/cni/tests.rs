@@ -103,6 +103,10 @@ fn two_segments() -> Cluster {
         router6: None,
         line: Default::default(),
     });
+    let mut port = cluster.routers[0].ports[0].clone();
+    (port.segment, port.nic, port.mtu) = ("dmz".into(), "eth1".into(), 1400);
+    port.addresses = vec!["10.2.0.1/24".parse().unwrap()];
+    cluster.routers[0].ports.push(port);
     let far = cluster.nodes.last_mut().unwrap();
     (far.segment, far.address, far.mtu) = ("dmz".into(), Ipv4Addr::new(10, 2, 0, 10), 1400);
     cluster

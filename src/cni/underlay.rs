@@ -1,7 +1,7 @@
-//! The network below the cluster: switches, the router, hosts outside, and the nodes' NICs.
+//! The network below the cluster: switches, routers, hosts outside, and the nodes' NICs.
 //!
-//! A segment is one namespace with one bridge. One router namespace stands on all segments, so that hosts of
-//! different segments reach each other; it knows no route to pods, as a router outside of a cluster does not.
+//! A segment is one namespace with one bridge. Routers are namespaces with a NIC on each of their segments, so that
+//! hosts of different segments reach each other; they know no route to pods, as routers outside of a cluster do not.
 //! Switches keep br_netfilter out, so that they forward frames as a switch does: no conntrack, no reassembly.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use sha1::{Digest, Sha1};
 use crate::error::{Error, Kind, Result};
 use crate::names;
 use crate::plan::{Address, Family, Link, LinkKind, Mac, Namespace, Netem, Qdisc, Role, Route, Scope, Sysctl};
-use crate::topology::{Client, Cluster, Line, Node, Segment};
+use crate::topology::{Client, Cluster, Line, Node, Router, Segment};
 
 /// The bridge of a switch.
 const BRIDGE: &str = "br0";
@@ -57,10 +57,12 @@ pub(super) fn segment<'a>(cluster: &'a Cluster, name: &str) -> Result<&'a Segmen
     found.ok_or_else(|| Error::new(Kind::Topology, format!("there is no segment {name}")))
 }
 
-/// Switches, the router and the clients.
+/// Switches, routers and clients.
 pub(super) fn namespaces(cluster: &Cluster) -> Result<Vec<Namespace>> {
     let mut all: Vec<Namespace> = cluster.segments.iter().map(|segment| switch(cluster, segment)).collect();
-    all.push(router(cluster));
+    for one in &cluster.routers {
+        all.push(router(cluster, one)?);
+    }
     for client in &cluster.clients {
         let mut ns = host(cluster, &Host::client(client), Role::Client)?;
         ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "0")];
@@ -85,16 +87,28 @@ pub(super) fn host(cluster: &Cluster, host: &Host, role: Role) -> Result<Namespa
     Ok(ns)
 }
 
-fn router(cluster: &Cluster) -> Namespace {
-    let name = cluster.router_name();
-    let mut ns = Namespace::new(&cluster.name, name, name, Role::Router);
+fn router(cluster: &Cluster, router: &Router) -> Result<Namespace> {
+    let mut ns = Namespace::new(&cluster.name, &router.name, &router.name, Role::Router);
     ns.sysctls = vec![Sysctl::new("net.ipv4.ip_forward", "1")];
     ns.sysctls.extend(if has_ipv6(cluster) { ipv6(true) } else { vec![no_ipv6()] });
-    for (number, segment) in cluster.segments.iter().enumerate() {
-        let addresses: Vec<IpAddr> = Family::BOTH.into_iter().filter_map(|family| segment.router_in(family)).collect();
-        ns.links.push(nic(cluster, segment, name, &format!("eth{number}"), &addresses));
+    // Where another router is nearer, one of a data centre forwards and does not tell hosts to go there; with a single
+    // router nobody is.
+    let redirects = |what: &str| Sysctl::new(format!("net.ipv4.conf.{what}.send_redirects"), "0");
+    let several = cluster.routers.len() > 1;
+    ns.sysctls.extend(several.then(|| redirects("all")));
+    for port in &router.ports {
+        let addresses: Vec<IpAddr> = port.addresses.iter().map(IpNet::addr).collect();
+        let mut link = nic(cluster, segment(cluster, &port.segment)?, &router.name, &port.nic, &addresses);
+        link.mac = port.mac.or(link.mac);
+        (link.mtu, link.qdisc) = (Some(port.mtu), qdisc(port.line));
+        link.sysctls.extend(several.then(|| redirects(&port.nic)));
+        ns.links.push(link);
     }
-    ns
+    for route in &router.routes {
+        let port = router.way(route.via).map(|(port, _)| port);
+        ns.routes.extend(port.map(|port| Route::via(route.to, route.via, &port.nic)));
+    }
+    Ok(ns)
 }
 
 fn switch(cluster: &Cluster, segment: &Segment) -> Namespace {
@@ -134,21 +148,21 @@ struct Plug {
     mtu: u32,
 }
 
-/// The machines on a segment: the router, clients, nodes. The segment's own line is that of the hosts; the router is
-/// plugged in without one, so that what is said of a line happens once on each way.
+/// The machines on a segment: routers, clients, nodes.
 fn plugged(cluster: &Cluster, segment: &Segment) -> Vec<Plug> {
-    let number = cluster.segments.iter().take_while(|other| other.name != segment.name).count();
     let clients = cluster.clients.iter().map(Host::client);
     let hosts = clients.chain(cluster.nodes.iter().map(Host::node)).filter(|host| host.segment == segment.name);
-    let router = Plug {
-        host: cluster.router_name().to_string(),
-        nic: format!("eth{number}"),
-        line: Line::default(),
-        mtu: segment.mtu,
-    };
+    let ports = cluster.routers.iter().flat_map(|router| router.ports.iter().map(move |port| (router, port)));
+    let ports = ports.filter(|(_, port)| port.segment == segment.name);
+    let routers = ports.map(|(router, port)| Plug {
+        host: router.name.clone(),
+        nic: port.nic.clone(),
+        line: port.line,
+        mtu: port.mtu,
+    });
     let plug =
         |host: Host| Plug { host: host.name.to_string(), nic: host.nic.to_string(), line: host.line, mtu: host.mtu };
-    std::iter::once(router).chain(hosts.map(plug)).collect()
+    routers.chain(hosts.map(plug)).collect()
 }
 
 /// A switch's port is called after the machine that it leads to. Where that is too long for a link, or taken by the

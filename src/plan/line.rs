@@ -84,9 +84,16 @@ fn chain(link: &Link) -> String {
     name
 }
 
+/// nft compares with no number that a remainder cannot be.
 fn rule(link: &Link) -> String {
-    format!("numgen random mod 1000000 < {} drop", link.loss)
+    match link.loss {
+        ..ALL => format!("numgen random mod {ALL} < {} drop", link.loss),
+        ALL.. => "drop".to_owned(),
+    }
 }
+
+/// A loss of everything.
+const ALL: u32 = 1_000_000;
 
 /// The rules of a namespace as facts: `nft netdev minik out_ens33: numgen random mod 1000000 < 10000 drop`.
 pub fn facts(ns: &Namespace) -> impl Iterator<Item = String> {
@@ -136,6 +143,13 @@ mod tests {
         );
         let error = plan(1, 1, 1).expect_err("has a delay");
         assert!(error.kind() == Kind::Unsupported && error.to_string().contains("ens33 of node-1"), "{error}");
+    }
+
+    #[test]
+    fn a_loss_of_everything_is_a_rule_without_chance() {
+        let ns = without_netem(plan(0, 1_000_000, 0)).expect("is replaced").namespaces.remove(0);
+        assert_eq!(facts(&ns).collect::<Vec<_>>(), ["nft netdev minik out_ens33: drop"]);
+        assert!(nft(&ns).contains("policy accept;\n    drop\n"));
     }
 
     #[test]

@@ -140,6 +140,12 @@ pub const ALL: &[Builtin] = &[
         text: include_str!("../../topologies/bridge-dualstack.yaml"),
         mode: Mode::Bridge,
     },
+    Builtin {
+        name: "two-routers",
+        description: "two racks and a core behind two routers, Calico: 3 nodes on 3 segments, 4 pods, an outside client",
+        text: include_str!("../../topologies/two-routers.yaml"),
+        mode: Mode::CalicoIpipCrossSubnet,
+    },
 ];
 
 impl Builtin {

@@ -13,6 +13,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use super::fields::{Ignored, Spanned};
 use super::line::LinkEntry;
 use super::options::{KubeRouterEntry, KubenetEntry};
+use super::routers::RouterEntry;
 
 /// A cluster: its underlay and how its pods are connected.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -47,8 +48,10 @@ pub(super) struct ClusterMetadata {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ClusterSpec {
-    /// The Ethernet segments of the underlay, each with one switch and one router.
+    /// The Ethernet segments of the underlay, each with one switch and a router.
     pub(super) segments: Spanned<Vec<SegmentEntry>>,
+    /// The routers between the segments; without them one router stands on all of them.
+    pub(super) routers: Option<Vec<RouterEntry>>,
     /// The nodes.
     pub(super) nodes: Spanned<Vec<NodeEntry>>,
     /// Hosts outside of the cluster.
@@ -123,7 +126,7 @@ impl JsonSchema for DnsEntry {
     }
 }
 
-/// An Ethernet segment with one switch and one router.
+/// An Ethernet segment with one switch and a router.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct SegmentEntry {
@@ -131,8 +134,8 @@ pub(super) struct SegmentEntry {
     pub(super) name: Spanned<String>,
     /// Prefix of its hosts: `10.1.10.0/24`, and behind a comma that of IPv6: `10.1.10.0/24,fd00:10:1:10::/64`.
     pub(super) subnet: Spanned<String>,
-    /// Address of its router, the hosts' default gateway, and behind a comma that of IPv6; the subnets' first
-    /// addresses if not given.
+    /// Address of its router, the hosts' default gateway, and behind a comma that of IPv6; if not given those of
+    /// the first of the `routers` on it, or without `routers` the subnets' first addresses.
     pub(super) router: Option<Spanned<String>>,
     /// MTU of every NIC on it, 1500 if not given.
     pub(super) mtu: Option<Spanned<u32>>,
@@ -192,7 +195,7 @@ pub(super) struct ClientEntry {
     pub(super) routes: Vec<RouteEntry>,
 }
 
-/// A static route, `ip route add TO via VIA`.
+/// A static route of a client or router, `ip route add TO via VIA`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RouteEntry {

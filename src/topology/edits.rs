@@ -14,6 +14,7 @@ use super::documents::{self, Document};
 use super::fields::Spanned;
 use super::line::LineChange;
 use super::manifests::Metadata;
+use super::routers;
 use super::source::Span;
 use super::tree::Node;
 
@@ -44,7 +45,7 @@ pub enum Edit {
     },
     /// What the line between a host and its switch does.
     Line {
-        /// The node or client.
+        /// The node or client, or a router and its segment: `gateway/lan`.
         host: String,
         /// What changes; none is back to what the files say.
         change: Option<LineChange>,
@@ -223,10 +224,11 @@ impl Edited {
 
     fn line(&mut self, host: &str, change: Option<LineChange>) -> Checked<()> {
         let spec = &self.cluster.spec;
-        let hosts = || spec.nodes.iter().map(|node| &*node.name).chain(spec.clients.iter().map(|client| &*client.name));
-        if !hosts().any(|known| known == host) {
-            let names: Vec<&str> = hosts().map(String::as_str).collect();
-            return Err(Complaint::usage(format!("no node or client is called {}", quote(host)))
+        let hosts = spec.nodes.iter().map(|node| &*node.name).chain(spec.clients.iter().map(|client| &*client.name));
+        let ports = routers::line_names(spec);
+        let names: Vec<&str> = hosts.chain(&ports).map(String::as_str).collect();
+        if !names.contains(&host) {
+            return Err(Complaint::usage(format!("no node, client or router's interface is called {}", quote(host)))
                 .hint(super::rules::one_of(host, &names)));
         }
         let before = self.past.lines.remove(host).unwrap_or_default();

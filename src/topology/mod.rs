@@ -35,6 +35,7 @@ mod pod_spec;
 mod pods;
 mod pools;
 mod proxy;
+mod routers;
 mod rules;
 mod schedule;
 mod schema;
@@ -47,6 +48,7 @@ mod services;
 mod source;
 mod tree;
 mod underlay;
+mod ways;
 mod workloads;
 mod wrong;
 
@@ -65,6 +67,7 @@ pub use parse::{parse, parse_services};
 pub use pod::{Container, ContainerPort, Pod, PodNetwork};
 pub use pod_dns::{DnsPolicy, PodDns};
 pub use proxy::{DetectLocal, ProxyConfig, ProxyMode};
+pub use routers::{Router, RouterPort};
 pub use schema::schema;
 pub use selector::{Selector, WrongSelector};
 pub use service::{
@@ -89,6 +92,8 @@ pub struct Cluster {
     pub name: String,
     /// The Ethernet segments of the underlay.
     pub segments: Vec<Segment>,
+    /// The routers: those of the file, or the one that stands on all segments.
+    pub routers: Vec<Router>,
     /// The nodes, in input order.
     pub nodes: Vec<Node>,
     /// Hosts outside of the cluster.
@@ -237,12 +242,12 @@ pub struct Client {
     pub routes: Vec<ClientRoute>,
 }
 
-/// A static route of a client.
+/// A static route of a client or router.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClientRoute {
     /// Destination.
     pub to: IpNet,
-    /// Next hop, an address of the client's segment and of the same family.
+    /// Next hop, an address of the same segment and family.
     pub via: IpAddr,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::cluster_file::ProxyEntry;
+use super::cluster_file::{ClusterSpec, ProxyEntry};
 use super::complaint::{Checked, Complaint, quote};
 use super::dns;
 use super::documents::{self, Document};
@@ -102,6 +102,7 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     let cluster = Cluster {
         name,
         segments: underlay.segments,
+        routers: underlay.routers,
         nodes: underlay.nodes,
         clients: underlay.clients,
         network,
@@ -116,8 +117,15 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
         proxy,
         dns,
     };
-    check_netns_names(&cluster, &segments, &hosts, &placed)?;
+    let routers = router_spans(&file.spec);
+    check_netns_names(&cluster, [&segments, &routers], &hosts, &placed)?;
     Ok(Cluster { pods: placed.into_iter().map(|(pod, _)| pod).collect(), ..cluster })
+}
+
+/// Where the routers are written; for the one that nobody writes, the first segment.
+fn router_spans(spec: &ClusterSpec) -> Vec<Span> {
+    let alone = spec.segments.iter().map(|segment| segment.name.span).take(usize::from(spec.routers.is_none()));
+    spec.routers.iter().flatten().map(|router| router.name.span).chain(alone).collect()
 }
 
 /// kube-proxy, if the file asks for it or there is something for it to do; it is told the pods' prefixes.
@@ -145,7 +153,12 @@ fn cluster_name(written: Option<(&str, Span)>, overrides: &Overrides) -> Checked
 }
 
 /// Every namespace of the cluster has a name of its own under /run/netns, and one that a file can have.
-fn check_netns_names(cluster: &Cluster, segments: &[Span], hosts: &[(&str, Span)], pods: &[Placed]) -> Checked<()> {
+fn check_netns_names(
+    cluster: &Cluster,
+    [segments, routers]: [&[Span]; 2],
+    hosts: &[(&str, Span)],
+    pods: &[Placed],
+) -> Checked<()> {
     let mut taken: BTreeMap<String, (String, Span)> = BTreeMap::new();
     let mut take = |what: &str, who: String, span: Span| {
         let netns = names::netns(&cluster.name, what);
@@ -166,8 +179,8 @@ fn check_netns_names(cluster: &Cluster, segments: &[Span], hosts: &[(&str, Span)
     for (segment, span) in cluster.segments.iter().zip(segments) {
         take(&cluster.switch_name(segment), format!("the switch of segment `{}`", segment.name), *span)?;
     }
-    if let Some(span) = segments.first() {
-        take(cluster.router_name(), "the router of the segments".to_owned(), *span)?;
+    for (router, span) in cluster.routers.iter().zip(routers) {
+        take(&router.name, format!("router `{}`", router.name), *span)?;
     }
     for (name, span) in hosts {
         take(name, format!("host `{name}`"), *span)?;
@@ -185,10 +198,5 @@ impl Cluster {
             1 => "switch".to_owned(),
             _ => format!("switch-{}", segment.name),
         }
-    }
-
-    /// Name inside the cluster of the router, which is one for all segments and so joins them.
-    pub fn router_name(&self) -> &'static str {
-        "gateway"
     }
 }

@@ -1,5 +1,7 @@
 //! The nodes' `podCIDR`s, as kube-controller-manager hands them out.
 
+use std::net::IpAddr;
+
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::cluster_file::ClusterSpec;
@@ -165,7 +167,13 @@ fn check_fixed(spec: &ClusterSpec, fixed: &[Option<IpNet>], cluster: IpNet, size
 pub(super) fn check_segments(spec: &ClusterSpec, underlay: &Underlay) -> Checked<()> {
     let nodes = underlay.nodes.iter().map(|node| (format!("node `{}`", node.name), node.address));
     let clients = underlay.clients.iter().map(|client| (format!("client `{}`", client.name), client.address));
-    let routers = underlay.segments.iter().map(|s| (format!("the router of segment `{}`", s.name), s.router));
+    let ports = underlay.routers.iter().flat_map(|router| router.ports.iter().map(move |port| (router, port)));
+    let routers = ports.flat_map(|(router, port)| {
+        port.addresses.iter().filter_map(|net| match net.addr() {
+            IpAddr::V4(address) => Some((format!("router `{}`", router.name), address)),
+            IpAddr::V6(_) => None,
+        })
+    });
     let hosts: Vec<_> = nodes.chain(clients).chain(routers).collect();
     for (entry, node) in spec.nodes.iter().zip(&underlay.nodes) {
         let segment = underlay.segments.iter().find(|segment| segment.name == node.segment);

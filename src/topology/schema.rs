@@ -43,7 +43,7 @@ mod tests {
     use serde::de::value::Error as PlainError;
     use serde::de::{self, Deserializer, Visitor};
 
-    use super::super::{cluster_file, line, manifests, options, pod_spec, service_spec};
+    use super::super::{cluster_file, line, manifests, options, pod_spec, routers, service_spec};
 
     /// Asks a type for the names of its fields: the list that `deny_unknown_fields` checks against.
     struct FieldNames<'a>(&'a mut Option<(&'static str, &'static [&'static str])>);
@@ -92,6 +92,8 @@ mod tests {
             cluster_file::NodeEntry,
             cluster_file::ClientEntry,
             cluster_file::RouteEntry,
+            routers::RouterEntry,
+            routers::InterfaceEntry,
             line::LinkEntry,
             cluster_file::NetworkEntry,
             cluster_file::PoolEntry,

@@ -13,7 +13,7 @@ use super::fields::Spanned;
 use super::line::{self, LinkEntry};
 use super::rules;
 use super::source::Span;
-use super::{Client, ClientRoute, Line, LineChange, Node, Segment};
+use super::{Client, ClientRoute, Line, LineChange, Node, Router, Segment, routers, ways};
 use crate::plan::{Family, Mac};
 
 /// MTU of a segment if the file does not say it.
@@ -26,6 +26,7 @@ pub(super) const MTU_RANGE: std::ops::RangeInclusive<u32> = 576..=65535;
 #[derive(Debug)]
 pub(super) struct Underlay {
     pub(super) segments: Vec<Segment>,
+    pub(super) routers: Vec<Router>,
     pub(super) nodes: Vec<Node>,
     pub(super) clients: Vec<Client>,
 }
@@ -41,7 +42,8 @@ pub(super) fn resolve(spec: &ClusterSpec, changed: &BTreeMap<String, LineChange>
             .hint("add one: `- {name: node-1, address: 10.1.10.9}`"));
     }
     let mut hosts = Hosts::default();
-    let segments = segments(&spec.segments, &mut hosts)?;
+    let mut segments = segments(spec, &mut hosts)?;
+    let mut routers = routers::resolve(spec, &mut segments, &mut hosts)?;
     let mut nodes = spec.nodes.iter().map(|entry| node(entry, &segments, &mut hosts)).collect::<Checked<Vec<_>>>()?;
     let mut clients =
         spec.clients.iter().map(|entry| client(entry, &segments, &mut hosts)).collect::<Checked<Vec<_>>>()?;
@@ -52,29 +54,33 @@ pub(super) fn resolve(spec: &ClusterSpec, changed: &BTreeMap<String, LineChange>
         for client in clients.iter_mut().filter(|client| client.name == *host) {
             (client.line, client.mtu) = (change.of(client.line), change.mtu.unwrap_or(client.mtu));
         }
+        for (_, port) in routers.iter_mut().flat_map(Router::lines_mut).filter(|(name, _)| name == host) {
+            (port.line, port.mtu) = (change.of(port.line), change.mtu.unwrap_or(port.mtu));
+        }
     }
     for (entry, client) in spec.clients.iter().zip(&clients) {
         check_routes(entry, client, &segments, &hosts)?;
     }
-    Ok(Underlay { segments, nodes, clients })
+    ways::give_routes(spec, &segments, &mut routers, &hosts)?;
+    Ok(Underlay { segments, routers, nodes, clients })
 }
 
 /// Who has which name, address and Ethernet address so far.
 #[derive(Debug, Default)]
-struct Hosts {
+pub(super) struct Hosts {
     names: BTreeMap<String, Span>,
     addresses: BTreeMap<IpAddr, (String, Span)>,
     macs: BTreeMap<(String, Mac), Span>,
 }
 
 impl Hosts {
-    fn name(&mut self, what: &str, name: &Spanned<String>) -> Checked<String> {
+    pub(super) fn name(&mut self, what: &str, name: &Spanned<String>) -> Checked<String> {
         rules::host_name(what, name)?;
         match self.names.insert(name.value.clone(), name.span) {
             None => Ok(name.value.clone()),
             Some(first) => Err(Complaint::at(name.span, format!("the name `{}` is used twice", name.value))
                 .and(Some(first), "first used here")
-                .hint("nodes and clients have names of their own")),
+                .hint("nodes, clients and routers have names of their own")),
         }
     }
 
@@ -86,6 +92,11 @@ impl Hosts {
                 .and(Some(place), format!("{first} has it"))
                 .hint("give every router, node and client an address of its own")),
         }
+    }
+
+    /// Whether a router, node or client has this address.
+    pub(super) fn is_somebodys(&self, address: IpAddr) -> bool {
+        self.addresses.contains_key(&address)
     }
 
     fn mac(&mut self, segment: &str, mac: Option<&Spanned<String>>) -> Checked<Option<Mac>> {
@@ -100,7 +111,8 @@ impl Hosts {
     }
 }
 
-fn segments(entries: &[SegmentEntry], hosts: &mut Hosts) -> Checked<Vec<Segment>> {
+fn segments(spec: &ClusterSpec, hosts: &mut Hosts) -> Checked<Vec<Segment>> {
+    let entries = &spec.segments.value;
     let mut segments: Vec<Segment> = Vec::with_capacity(entries.len());
     for entry in entries {
         rules::dns_label("a segment", &entry.name, Some(entry.name.span))?;
@@ -129,7 +141,7 @@ fn segments(entries: &[SegmentEntry], hosts: &mut Hosts) -> Checked<Vec<Segment>
                 .hint("segments are different networks: choose another subnet"));
             }
         }
-        let (router, router6) = router(entry, subnet, subnet6, hosts)?;
+        let (router, router6) = router(entry, subnet, subnet6, hosts, spec.routers.is_none())?;
         let mtu = entry.mtu.as_ref().map_or(Ok(MTU), |mtu| rules::in_range("an MTU", mtu, MTU_RANGE))?;
         let change = line::read(entry.delay.as_ref(), entry.loss.as_ref(), entry.rate.as_ref(), None)?;
         let line = change.of(Line::default());
@@ -138,11 +150,13 @@ fn segments(entries: &[SegmentEntry], hosts: &mut Hosts) -> Checked<Vec<Segment>
     Ok(segments)
 }
 
+/// The addresses of a segment's router; if it stands there `alone`, they are its own.
 fn router(
     entry: &SegmentEntry,
     subnet: Ipv4Net,
     subnet6: Option<Ipv6Net>,
     hosts: &mut Hosts,
+    alone: bool,
 ) -> Checked<(Ipv4Addr, Option<Ipv6Addr>)> {
     let first = subnet.hosts().next().unwrap_or(subnet.network());
     let (router, written6, span) = match &entry.router {
@@ -150,12 +164,12 @@ fn router(
         None => (first, None, entry.subnet.span),
     };
     let router6 = written6.or(subnet6.map(|net| Ipv6Addr::from_bits(net.network().to_bits() + 1)));
-    let who = format!("the router of segment `{}`", entry.name.value);
     check_host_address(router, span, subnet, &entry.name)?;
-    hosts.address(who.clone(), router, span)?;
-    if let Some(router6) = router6 {
-        dual_stack::check_host_address(router6, span, subnet6, &entry.name)?;
-        hosts.address(who, router6, span)?;
+    router6.map_or(Ok(()), |router6| dual_stack::check_host_address(router6, span, subnet6, &entry.name))?;
+    if alone {
+        let who = format!("the router of segment `{}`", entry.name.value);
+        hosts.address(who.clone(), router, span)?;
+        router6.map_or(Ok(()), |router6| hosts.address(who, router6, span))?;
     }
     Ok((router, router6))
 }
@@ -178,30 +192,38 @@ fn check_host_address(address: Ipv4Addr, span: Span, subnet: Ipv4Net, segment: &
     )))
 }
 
-/// What a node and a client have in common.
-struct Nic<'e> {
-    what: &'static str,
-    name: &'e Spanned<String>,
-    address: &'e Spanned<String>,
-    segment: Option<&'e Spanned<String>>,
-    mac: Option<&'e Spanned<String>>,
-    link: Option<&'e LinkEntry>,
+/// What a node, a client and a router's interface have in common.
+pub(super) struct Nic<'e> {
+    pub(super) what: &'static str,
+    pub(super) name: &'e Spanned<String>,
+    pub(super) address: &'e Spanned<String>,
+    pub(super) segment: Option<&'e Spanned<String>>,
+    pub(super) mac: Option<&'e Spanned<String>>,
+    pub(super) link: Option<&'e LinkEntry>,
 }
 
 /// What a host has, all checked.
-struct Attached {
-    name: String,
+pub(super) struct Attached {
     address: Ipv4Addr,
     address6: Option<Ipv6Addr>,
-    segment: String,
-    mac: Option<Mac>,
-    line: Line,
-    mtu: u32,
+    pub(super) segment: String,
+    pub(super) mac: Option<Mac>,
+    pub(super) line: Line,
+    pub(super) mtu: u32,
+}
+
+impl Attached {
+    /// Its addresses with the prefix lengths of its segment.
+    pub(super) fn addresses(&self, segments: &[Segment]) -> Vec<IpNet> {
+        let Some(segment) = segments.iter().find(|segment| segment.name == self.segment) else { return Vec::new() };
+        let addresses = [Some(IpAddr::from(self.address)), self.address6.map(IpAddr::from)];
+        let net = |address: IpAddr| IpNet::new(address, segment.subnet_in(Family::of(&address))?.prefix_len()).ok();
+        addresses.into_iter().flatten().filter_map(net).collect()
+    }
 }
 
 /// Checks what is written of a host.
-fn attach(nic: &Nic<'_>, segments: &[Segment], hosts: &mut Hosts) -> Checked<Attached> {
-    let name = hosts.name(&format!("a {}", nic.what), nic.name)?;
+pub(super) fn attach(nic: &Nic<'_>, segments: &[Segment], hosts: &mut Hosts) -> Checked<Attached> {
     let (address, address6) = dual_stack::addresses(nic.address)?;
     let segment = match nic.segment {
         Some(wanted) => segments.iter().find(|segment| segment.name == wanted.value).ok_or_else(|| {
@@ -216,15 +238,15 @@ fn attach(nic: &Nic<'_>, segments: &[Segment], hosts: &mut Hosts) -> Checked<Att
         })?,
     };
     check_host_address(address, nic.address.span, segment.subnet, &segment.name)?;
-    hosts.address(format!("{} `{name}`", nic.what), address, nic.address.span)?;
+    hosts.address(format!("{} `{}`", nic.what, **nic.name), address, nic.address.span)?;
     if let Some(address6) = address6 {
         dual_stack::check_host_address(address6, nic.address.span, segment.subnet6, &segment.name)?;
-        hosts.address(format!("{} `{name}`", nic.what), address6, nic.address.span)?;
+        hosts.address(format!("{} `{}`", nic.what, **nic.name), address6, nic.address.span)?;
     }
     let mac = hosts.mac(&segment.name, nic.mac)?;
     let change = line::change(nic.link)?;
     let (line, mtu) = (change.of(segment.line), change.mtu.unwrap_or(segment.mtu));
-    Ok(Attached { name, address, address6, segment: segment.name.clone(), mac, line, mtu })
+    Ok(Attached { address, address6, segment: segment.name.clone(), mac, line, mtu })
 }
 
 fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<Node> {
@@ -236,7 +258,8 @@ fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<N
         mac: entry.mac.as_ref(),
         link: entry.link.as_ref(),
     };
-    let Attached { name, address, address6, segment, mac, line, mtu } = attach(&nic, segments, hosts)?;
+    let name = hosts.name("a node", nic.name)?;
+    let Attached { address, address6, segment, mac, line, mtu } = attach(&nic, segments, hosts)?;
     let mut labels = BTreeMap::new();
     for (key, value) in &entry.labels {
         rules::label(key, value)?;
@@ -275,14 +298,15 @@ fn client(entry: &ClientEntry, segments: &[Segment], hosts: &mut Hosts) -> Check
         mac: entry.mac.as_ref(),
         link: entry.link.as_ref(),
     };
-    let Attached { name, address, address6, segment, mac, line, mtu } = attach(&nic, segments, hosts)?;
+    let name = hosts.name("a client", nic.name)?;
+    let Attached { address, address6, segment, mac, line, mtu } = attach(&nic, segments, hosts)?;
     let routes = entry.routes.iter().map(route).collect::<Checked<_>>()?;
     let nic = rules::nic_name(entry.nic.as_ref())?;
     Ok(Client { name, address, address6, segment, nic, mac, line, mtu, routes })
 }
 
-/// A route of a client, of either family.
-fn route(entry: &RouteEntry) -> Checked<ClientRoute> {
+/// A static route, of either family.
+pub(super) fn route(entry: &RouteEntry) -> Checked<ClientRoute> {
     if !entry.to.contains(':') {
         return Ok(ClientRoute { to: rules::prefix(&entry.to)?.into(), via: rules::address(&entry.via)?.into() });
     }
