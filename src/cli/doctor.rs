@@ -97,6 +97,9 @@ fn features_of(need: Need) -> &'static [&'static str] {
         Need::Ipip => &["ipip"],
         Need::Vxlan => &["vxlan"],
         Need::Tun => &["tun"],
+        Need::Macvlan => &["macvlan"],
+        Need::Ebtables => &["ebtables", "ebtables rules"],
+        Need::Htb => &["htb"],
     }
 }
 

@@ -51,6 +51,12 @@ pub enum Need {
     Vxlan,
     /// TUN devices, whose packets the agent carries.
     Tun,
+    /// macvlan devices.
+    Macvlan,
+    /// ebtables, with rules about IPv4 addresses.
+    Ebtables,
+    /// The queueing discipline htb.
+    Htb,
 }
 
 /// What `mode` needs from the kernel and its tools.
@@ -69,10 +75,10 @@ pub fn needs(mode: Mode) -> &'static [Need] {
         Mode::FlannelHostGw => &[Need::Veth, Need::Bridge, Need::BridgeNetfilter, Need::Iptables],
         Mode::FlannelUdp => &[Need::Veth, Need::Bridge, Need::BridgeNetfilter, Need::Iptables, Need::Tun],
         Mode::Canal => &[Need::Veth, Need::Bridge, Need::Iptables, Need::Ipset, Need::Vxlan],
-        Mode::Kubenet => &[Need::Veth, Need::Bridge, Need::BridgeNetfilter, Need::Iptables],
+        Mode::Kubenet => &[Need::Veth, Need::Bridge, Need::BridgeNetfilter, Need::Iptables, Need::Ebtables, Need::Htb],
         Mode::KubeRouter => &[Need::Veth, Need::Bridge, Need::BridgeNetfilter, Need::Iptables, Need::Ipset, Need::Ipip],
         Mode::Bridge | Mode::Docker => &[Need::Veth, Need::Bridge, Need::BridgeNetfilter, Need::Iptables],
-        Mode::Macvlan => &[Need::Veth, Need::Bridge],
+        Mode::Macvlan => &[Need::Veth, Need::Bridge, Need::Macvlan],
     }
 }
 
