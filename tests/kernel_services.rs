@@ -106,7 +106,13 @@ fn sound(mode: &'static str) -> Result<(), Failed> {
         ("service-cluster-ip/udp", 2),
         ("service-external-ip/tcp", 2),
         ("service-external-ip/udp", 2),
+        ("service-from-node/tcp", 6),
+        ("service-from-node/udp", 2),
+        ("service-hairpin/tcp", 1),
+        ("service-hairpin/udp", 1),
         ("service-load-balancer/tcp", 2),
+        ("service-node-port-by-loopback/tcp", 2),
+        ("service-node-port-by-loopback/udp", 1),
         ("service-node-port/tcp", 4),
         ("service-node-port/udp", 2),
     ];

@@ -24,6 +24,7 @@ mod link;
 mod live;
 mod logs;
 mod ls;
+mod name_checks;
 mod objects;
 mod orders;
 mod plan;

@@ -8,11 +8,11 @@ use serde_json::json;
 use super::args::{DatapathChoice, Globals, Output, UpArgs};
 use super::check_args::VerifyArgs;
 use super::up::{self, Interrupts};
-use super::{down, print, service_paths, session};
+use super::{down, name_checks, print, service_paths, session};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{features, process, state};
 use crate::plan::{Datapath, Plan};
-use crate::topology::{self, Mode, Overrides, builtin, nearest};
+use crate::topology::{self, Cluster, HostPorts, Mode, Overrides, Source, builtin, examples, nearest};
 use crate::verify::{self, Options, Report, Summary};
 
 /// The exit codes of a run with failed, and of one with skipped checks.
@@ -57,8 +57,34 @@ fn of_cluster(name: &str) -> Result<Report> {
     let session = session::open(name)?;
     tell_differences(&session.plan)?;
     let report = verify::run(&session.plan, &Options::default())?;
-    let paths = service_paths::of(&session.cluster, &session.plan);
-    Ok(report.and(verify::run_services(&session.plan, &paths, &Options::default())?))
+    with_services(report, &session.cluster, &session.plan)
+}
+
+/// Tries every way to a Service as well, and looks names up.
+fn with_services(report: Report, cluster: &Cluster, plan: &Plan) -> Result<Report> {
+    let paths = service_paths::of(cluster, plan);
+    let report = report.and(verify::run_services(plan, &paths, &Options::default())?);
+    let names = name_checks::of(cluster, plan);
+    Ok(report.and(verify::run_names(plan, &names, &Options::default())?))
+}
+
+/// The cluster as far as [`source_of`] made its Services: those of DNS have the same shapes.
+fn own(mut cluster: Cluster) -> Cluster {
+    cluster.services.retain(|service| service.name.starts_with("verify-"));
+    cluster
+}
+
+/// A mode's own topology with DNS and the Services of `verify-services`, where the mode's nodes have a kube-proxy.
+fn source_of(mode: Mode) -> Result<Source> {
+    let source = builtin::find(mode.name())?.source();
+    let services = examples::find("verify-services").filter(|_| mode.host_ports() != HostPorts::Own);
+    Ok(match services {
+        None => source,
+        Some(services) => {
+            let text = source.text.replacen("\nspec:\n", "\nspec:\n  dns: true\n", 1);
+            Source::new(source.name, format!("{text}\n---\n{}", services.text))
+        }
+    })
 }
 
 /// What is verified is this kernel as it is; where it is otherwise than a real node's, that is said.
@@ -68,7 +94,7 @@ fn tell_differences(plan: &Plan) -> Result<()> {
 
 /// Builds a mode's own topology, verifies it, and removes it, whatever came out. `-c` gives it a name.
 fn of_mode(mode: Mode, globals: &Globals) -> Result<Report> {
-    let source = builtin::find(mode.name())?.source();
+    let source = source_of(mode)?;
     let name = globals.cluster.clone().unwrap_or_else(|| format!("verify-{}", std::process::id()));
     let overrides = Overrides { cluster_name: Some(name.clone()), ..Default::default() };
     let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
@@ -86,7 +112,7 @@ fn of_mode(mode: Mode, globals: &Globals) -> Result<Report> {
     let interrupts = Interrupts::hold()?;
     let plan = up::whole(&cluster, source, &args, &interrupts, &mut up::Steps::untold())?;
     tell_differences(&plan)?;
-    let report = verify::run(&plan, &Options::default());
+    let report = verify::run(&plan, &Options::default()).and_then(|report| with_services(report, &own(cluster), &plan));
     down::remove_all(&[name], true)?;
     interrupts.check()?;
     report

@@ -110,7 +110,8 @@ pub fn is_local_on(ns: &Namespace, link: &Link, address: IpAddr) -> bool {
             .any(|own| own.net.addr() == address || (link.kind == LinkKind::Loopback && own.net.contains(&address)))
     };
     let by_kernel = || match address {
-        IpAddr::V4(_) => false,
+        // `lo` has it as soon as it is up, without anybody's doing.
+        IpAddr::V4(address) => link.kind == LinkKind::Loopback && address.is_loopback(),
         IpAddr::V6(address) => settings::own_v6(ns, link) == Some(address),
     };
     link.up && (planned() || by_kernel())

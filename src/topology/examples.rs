@@ -31,6 +31,7 @@ macro_rules! example {
 pub const ALL: &[Example] = &[
     example!("kubeadm-1.20", "kubeadm-1.20.yaml", "a whole cluster: one node with kubenet, DNS and kube-proxy 1.20"),
     example!("cluster-dns", "cluster-dns.yaml", "a whole cluster: names for Services of every sort"),
+    example!("verify-services", "verify-services.yaml", "the Services that `verify MODE` tries"),
     example!("pod", "pod.yaml", "two containers in one pod"),
     example!("deployment", "deployment.yaml", "two pods that ping each other"),
     example!("busybox", "busybox.yaml", "three pods that ping each other across nodes"),

@@ -16,6 +16,7 @@ mod compare;
 mod endpoints;
 mod flows;
 mod identify;
+mod names;
 mod order;
 mod others;
 mod report;
@@ -27,6 +28,7 @@ use std::time::Duration;
 pub use checks::{Act, Check, checks};
 pub use compare::{Divergence, Seen, compare};
 pub use flows::is_answered;
+pub use names::{Found, NameCheck, run as run_names};
 pub use report::{CheckReport, Report, Summary, Verdict, junit};
 pub use services::{Protocol, ServicePath, run as run_services};
 

@@ -132,6 +132,15 @@ impl CheckReport {
     }
 }
 
+impl CheckReport {
+    /// The report of a question that was `answered` or not, and whose packets nobody looked at.
+    pub(super) fn of_question(words: [&str; 4], answered: bool, verdict: Verdict) -> CheckReport {
+        let report = CheckReport::of(words, &Journey { legs: Vec::new() }, &[], verdict);
+        let observation = |reachable| Observation { reachable, path: Vec::new(), dropped: None };
+        CheckReport { expected: observation(true), observed: observation(answered), ..report }
+    }
+}
+
 /// Where and why the request, or the answer to it, is not sent on.
 fn dropped(journey: &Journey) -> Option<String> {
     journey.legs.iter().find_map(|leg| match &leg.end {

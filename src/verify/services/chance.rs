@@ -21,6 +21,17 @@ pub(super) fn unlikely(times: usize, count: usize, endpoints: usize) -> Option<S
     })
 }
 
+/// After how many tries it is unlikely that the same one of `endpoints` with equal chances is hit every time.
+pub(super) fn tries_until_another(endpoints: usize) -> usize {
+    (ERROR.ln() / (1.0 / endpoints.max(2) as f64).ln()).ceil() as usize
+}
+
+/// After how many tries it is unlikely that a certain one of `endpoints` with equal chances was never hit.
+pub(super) fn tries_until_certain(endpoints: usize) -> usize {
+    let missed = 1.0 - 1.0 / endpoints as f64;
+    if endpoints > 1 { (ERROR.ln() / missed.ln()).ceil() as usize } else { 1 }
+}
+
 /// The chance of `k` hits in `n` tries.
 fn binomial(k: usize, n: usize, chance: f64) -> f64 {
     let ways: f64 = (0..k).map(|i| ((n - i) as f64 / (k - i) as f64).ln()).sum();
@@ -38,6 +49,12 @@ mod tests {
         let all: f64 = (0..=96).map(|k| binomial(k, 96, 1.0 / 3.0)).sum();
         assert!((all - 1.0).abs() < 1e-9, "{all}");
         assert!((binomial(0, 10, 0.5) - 1.0 / 1024.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn more_endpoints_are_told_apart_sooner() {
+        assert_eq!([2, 4, 10].map(tries_until_another), [20, 10, 6]);
+        assert_eq!([1, 2, 3].map(tries_until_certain), [1, 20, 35]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One connection, or one datagram, from the namespace of the calling thread.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,11 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, sock
 
 use super::{Protocol, ServicePath};
 use crate::error::{Error, Result};
-use crate::packet::{Mark, Packet, Transport};
+use crate::packet::{Ip, Mark, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TcpFlags, Transport};
 use crate::probe::capture;
+
+/// With which packets leave Linux (`net.ipv4.ip_default_ttl`).
+const TTL: u8 = 64;
 
 /// What came of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +32,10 @@ pub(super) enum Answer {
 /// One connection that was tried.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Try {
-    /// Its own port.
-    port: u16,
+    /// Its own address and port, as its program has them.
+    own: SocketAddrV4,
+    /// The sequence number of its SYN.
+    sequence: Option<u32>,
     /// The mark of its datagram.
     mark: Option<Mark>,
     /// What came of it.
@@ -38,17 +43,42 @@ pub(super) struct Try {
 }
 
 impl Try {
-    /// Whether `packet`, just as it left its sender, is the first one of this connection.
-    pub(super) fn is_first(&self, path: &ServicePath, packet: &Packet) -> bool {
-        let to = packet.outer().is_some_and(|ip| ip.dst == path.address);
-        let port = match packet.transport {
-            Transport::Tcp { src, dst, flags, .. } if flags.0 & super::SYN_ACK == crate::packet::TcpFlags::SYN => {
-                src == Some(self.port) && dst == Some(path.port)
+    /// The first packet of this connection as its program sent it, if `packet` is that one, seen as it left the sender:
+    /// a node translates addresses before that.
+    pub(super) fn first(&self, path: &ServicePath, packet: &Packet) -> Option<Packet> {
+        let is_first = match packet.transport {
+            Transport::Tcp { seq, flags, .. } => {
+                flags.0 & super::sight::SYN_ACK == TcpFlags::SYN && seq.is_some() && seq == self.sequence
             }
-            Transport::Udp { src, dst } => src == Some(self.port) && dst == Some(path.port) && packet.mark == self.mark,
+            Transport::Udp { .. } => packet.mark.is_some() && packet.mark == self.mark,
             _ => false,
         };
-        to && port
+        if !is_first || packet.layers.len() != 1 {
+            return None;
+        }
+        let mut first = packet.clone();
+        let header = first.layers.first_mut()?;
+        (header.src, header.dst) = ((*self.own.ip()).into(), path.address.into());
+        let (Transport::Tcp { src, dst, .. } | Transport::Udp { src, dst }) = &mut first.transport else { return None };
+        (*src, *dst) = (Some(self.own.port()), Some(path.port));
+        Some(first)
+    }
+
+    /// The first packet of this connection as its program sent it, where it was not seen: refused before it left.
+    pub(super) fn unseen(&self, path: &ServicePath) -> Packet {
+        // A SYN of Linux has 20 bytes of options; a datagram of ours is a mark.
+        let (protocol, length) = match path.protocol {
+            Protocol::Tcp => (PROTOCOL_TCP, 60),
+            Protocol::Udp => (PROTOCOL_UDP, 28 + Mark::LENGTH as u16),
+        };
+        let (src, dst) = ((*self.own.ip()).into(), path.address.into());
+        let header = Ip { dont_fragment: true, ..Ip::new(src, dst, protocol, TTL, length) };
+        let (src, dst) = (Some(self.own.port()), Some(path.port));
+        let transport = match path.protocol {
+            Protocol::Tcp => Transport::Tcp { src, dst, flags: TcpFlags(TcpFlags::SYN), seq: self.sequence, ack: 0 },
+            Protocol::Udp => Transport::Udp { src, dst },
+        };
+        Packet { layers: vec![header], transport, mark: self.mark }
     }
 
     pub(super) fn words(&self) -> &'static str {
@@ -78,7 +108,6 @@ fn tcp(path: &ServicePath, patience: Duration) -> io::Result<Try> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let own = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
     socket::bind(own.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, 0))?;
-    let port = socket::getsockname::<SockaddrIn>(own.as_raw_fd())?.port();
     let to = SockaddrIn::from(SocketAddrV4::new(path.address, path.port));
     let answer = match socket::connect(own.as_raw_fd(), &to) {
         Ok(()) => Answer::Yes,
@@ -93,7 +122,36 @@ fn tcp(path: &ServicePath, patience: Duration) -> io::Result<Try> {
         }
         Err(_) => Answer::Refused,
     };
-    Ok(Try { port, mark: None, answer })
+    let at: SocketAddrV4 = socket::getsockname::<SockaddrIn>(own.as_raw_fd())?.into();
+    Ok(Try { own: at, sequence: sequence(&own)?, mark: None, answer })
+}
+
+/// The sequence number with which a connection began on which nothing was sent yet; none if it never began. Whoever may
+/// take connections along to another machine may ask for it (`TCP_REPAIR`, linux/tcp.h).
+fn sequence(own: &OwnedFd) -> io::Result<Option<u32>> {
+    const REPAIR: i32 = 19;
+    const REPAIR_QUEUE: i32 = 20;
+    const QUEUE_SEQ: i32 = 21;
+    const SEND_QUEUE: i32 = 2;
+    /// Ends it without a probe of the window.
+    const OFF_NO_PROBE: i32 = -1;
+    let set = |option: i32, value: i32| {
+        let size = size_of::<i32>() as libc::socklen_t;
+        // SAFETY: the value lives through the call, and its size is given.
+        let set =
+            unsafe { libc::setsockopt(own.as_raw_fd(), libc::IPPROTO_TCP, option, (&raw const value).cast(), size) };
+        if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    set(REPAIR, 1)?;
+    set(REPAIR_QUEUE, SEND_QUEUE)?;
+    let (mut next, mut size) = (0u32, size_of::<u32>() as libc::socklen_t);
+    let (place, length) = ((&raw mut next).cast(), &raw mut size);
+    // SAFETY: both live through the call, and the size is that of the place.
+    let got = unsafe { libc::getsockopt(own.as_raw_fd(), libc::IPPROTO_TCP, QUEUE_SEQ, place, length) };
+    let got = if got == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    set(REPAIR, OFF_NO_PROBE)?;
+    // The SYN has taken one number.
+    got.map(|()| (next != 0).then(|| next.wrapping_sub(1)))
 }
 
 fn udp(path: &ServicePath, patience: Duration) -> io::Result<Try> {
@@ -106,5 +164,9 @@ fn udp(path: &ServicePath, patience: Duration) -> io::Result<Try> {
         Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Answer::Silent,
         Err(_) => Answer::Refused,
     };
-    Ok(Try { port: own.local_addr()?.port(), mark: Some(mark), answer })
+    let at = match own.local_addr()? {
+        SocketAddr::V4(at) => at,
+        SocketAddr::V6(_) => return Err(io::ErrorKind::InvalidData.into()),
+    };
+    Ok(Try { own: at, sequence: None, mark: Some(mark), answer })
 }

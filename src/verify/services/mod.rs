@@ -2,12 +2,14 @@
 //! leaves open.
 //!
 //! A packet to a Service is known by what address translation leaves alone: a SYN by its sequence number, a datagram by
-//! the mark in it. The first of the connections that reached an endpoint is compared frame by frame (new destination, new
+//! the mark in it. What a node asks itself is translated before it is seen; there the packet is put back to what its
+//! program sent. The first of the connections that reached an endpoint is compared frame by frame (new destination, new
 //! source, lengths, tunnels); all of them are counted, and how often each endpoint was chosen is tested against equal
 //! chances ([`chance`]).
 
 mod chance;
 mod connect;
+mod sight;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,11 +20,12 @@ use super::compare::{Seen, compare};
 use super::report::{CheckReport, Verdict};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{features, netns};
-use crate::packet::{Direction, Frame, Mark, PROTOCOL_TCP, Packet, TcpFlags, Transport};
+use crate::packet::{Mark, Packet};
 use crate::plan::Plan;
-use crate::predict::{self, End, Flow, Journey, Origin, Port, Purpose};
+use crate::predict::{self, Flow, Journey, Origin, Port, Purpose};
 use crate::probe::capture::Capture;
 use connect::{Answer, Try};
+use sight::{Target, first, is_at, of, reached_by, target};
 
 /// Connections between two looks at the capture, so that no ring overflows.
 const BATCH: usize = 16;
@@ -31,13 +34,16 @@ const PER_ENDPOINT: usize = 32;
 const CONNECTIONS_MAX: usize = 256;
 /// Connections of one client that keeps its endpoint.
 const KEPT: usize = 8;
+/// Longest affinity in seconds whose end is waited for, and how much longer than that.
+const EXPIRY_MAX: u32 = 5;
+const EXPIRY_MARGIN: Duration = Duration::from_millis(50);
 
 /// A way to a Service that is to be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePath {
     /// What it is about: `service-cluster-ip`.
     pub name: String,
-    /// The sender's name inside the cluster: a pod or a client, which its packets leave as it sends them.
+    /// The sender's name inside the cluster.
     pub from: String,
     /// The Service and its port, for the report.
     pub to: String,
@@ -49,8 +55,10 @@ pub struct ServicePath {
     pub protocol: Protocol,
     /// Whether to test how connections are spread over the endpoints.
     pub spread: bool,
-    /// Whether a client keeps its endpoint (`sessionAffinity: ClientIP`).
-    pub keeps: bool,
+    /// Whether to ask until the sender, an endpoint itself, is sent back to itself.
+    pub hairpin: bool,
+    /// Seconds for which a client keeps its endpoint (`sessionAffinity: ClientIP`).
+    pub keeps: Option<u32>,
 }
 
 /// What is asked by.
@@ -87,9 +95,6 @@ pub fn run(plan: &Plan, paths: &[ServicePath], options: &Options) -> Result<Vec<
     Ok(reports)
 }
 
-/// Where a request can end: a namespace, and the address and port that it has there.
-type Target = (String, IpAddr, Option<u16>);
-
 struct Lab<'a> {
     plan: &'a Plan,
     capture: Capture,
@@ -106,12 +111,15 @@ struct Trace {
 impl Lab<'_> {
     fn check(&mut self, path: &ServicePath) -> Result<CheckReport> {
         self.take(&mut Vec::new());
+        if path.hairpin {
+            return self.returns(path);
+        }
         let mut pool = Vec::new();
         let mut tries = self.ask(path, 1, &mut pool)?;
         let first = self.settled(path, &tries[0], &mut pool)?;
         let targets: Vec<Target> = first.ways.iter().filter_map(target).collect();
         let count = match targets.len() {
-            2.. if path.keeps => KEPT,
+            2.. if path.keeps.is_some() => KEPT,
             endpoints @ 2.. if path.spread => (endpoints * PER_ENDPOINT).min(CONNECTIONS_MAX),
             _ => 1,
         };
@@ -119,22 +127,77 @@ impl Lab<'_> {
         let mut fault = self.fault(path, &tries[0], &first);
         tries.extend(self.ask(path, count - 1, &mut pool)?);
         for one in &tries {
-            let trace = if fault.is_none() { self.settled(path, one, &mut pool)? } else { break };
-            let Some(hit) = targets.iter().position(|target| trace.seen.iter().any(|seen| is_at(seen, target))) else {
-                continue;
-            };
+            if fault.is_some() {
+                break;
+            }
+            let Some(hit) = self.arrived(path, one, &targets, &mut pool)? else { continue };
             let times = reached.entry(hit).or_insert(0usize);
             *times += 1;
             if *times == 1 {
-                fault = self.fault(path, one, &trace);
+                fault = self.settled(path, one, &mut pool).map(|trace| self.fault(path, one, &trace))?;
             }
         }
-        let fault = fault.or_else(|| shares(path, &targets, &reached, count));
-        let nothing = || Journey { legs: Vec::new() };
-        let expected = best(&first).cloned().unwrap_or_else(nothing);
-        let (name, protocol) = (format!("{}/{}", path.name, path.protocol.name()), path.protocol.name());
-        let verdict = fault.map_or(Verdict::Pass, Verdict::Fail);
-        Ok(CheckReport::of([&name, &path.from, &path.to, protocol], &expected, &first.seen, verdict))
+        let mut fault = fault.or_else(|| shares(path, &targets, &reached, count));
+        if let (None, true, Some(seconds @ ..=EXPIRY_MAX)) = (&fault, path.spread && targets.len() > 1, path.keeps) {
+            let kept = reached.keys().next().copied();
+            fault = self.stays(path, seconds, (&targets, kept), &mut pool)?;
+        }
+        Ok(report(path, &first, fault))
+    }
+
+    /// Asks until the sender is sent back to itself: all other endpoints are passed by.
+    fn returns(&mut self, path: &ServicePath) -> Result<CheckReport> {
+        let own = self.plan.namespace(&path.from).and_then(|ns| ns.address()).map(IpAddr::from);
+        let mut pool = Vec::new();
+        let mut last = None;
+        let mut rounds = 1;
+        while rounds > 0 {
+            let one = self.ask(path, 1, &mut pool)?.swap_remove(0);
+            let trace = self.settled(path, &one, &mut pool)?;
+            let targets: Vec<Target> = trace.ways.iter().filter_map(target).collect();
+            let others: Vec<Target> = targets.into_iter().filter(|(_, address, _)| Some(*address) != own).collect();
+            if last.is_none() {
+                rounds = chance::tries_until_certain(others.len() + 1);
+            }
+            rounds -= 1;
+            let elsewhere = reached_by(&trace.seen, &others).is_some();
+            if !elsewhere {
+                let fault = self.fault(path, &one, &trace);
+                return Ok(report(path, &trace, fault));
+            }
+            last = Some(trace);
+        }
+        let never = "never came to itself, although it is an endpoint with the same chance as the others".to_owned();
+        let trace = last.unwrap_or(Trace { seen: Vec::new(), ways: Vec::new() });
+        Ok(report(path, &trace, Some(never)))
+    }
+
+    /// Why a client is still sent to the endpoint `kept` when its time is over; none if it comes to another one.
+    fn stays(
+        &mut self,
+        path: &ServicePath,
+        seconds: u32,
+        (targets, kept): (&[Target], Option<usize>),
+        pool: &mut Vec<Seen>,
+    ) -> Result<Option<String>> {
+        let rounds = chance::tries_until_another(targets.len());
+        for _ in 0..rounds {
+            // It is time itself that is waited for: an entry lives for so long after the last connection.
+            std::thread::sleep(Duration::from_secs(seconds.into()) + EXPIRY_MARGIN);
+            let tries = self.ask(path, 1, pool)?;
+            let hit = self.arrived(path, &tries[0], targets, pool)?;
+            if hit.is_none() {
+                return Ok(Some(format!("{seconds} s later a connection reached no endpoint")));
+            }
+            if hit != kept {
+                return Ok(None);
+            }
+        }
+        let name = kept.and_then(|at| targets.get(at)).map(|(ns, address, _)| format!("{ns} ({address})"));
+        let name = name.unwrap_or_default();
+        Ok(Some(format!(
+            "one client came to {name} {rounds} times more, each {seconds} s later, when its time was over"
+        )))
     }
 
     fn ask(&mut self, path: &ServicePath, count: usize, pool: &mut Vec<Seen>) -> Result<Vec<Try>> {
@@ -168,38 +231,58 @@ impl Lab<'_> {
     /// What is seen of a connection, once all that must come has come, or the patience is at its end.
     fn settled(&mut self, path: &ServicePath, one: &Try, pool: &mut Vec<Seen>) -> Result<Trace> {
         let deadline = Instant::now() + self.patience;
+        let mut known: Option<(Packet, Trace)> = None;
         loop {
             self.take(pool);
-            let trace = self.trace(path, one, pool)?;
-            let whole = trace.ways.iter().any(|way| compare(way, &trace.seen).is_none());
+            if known.is_none() {
+                known = self.sent(path, one, pool).map(|first| self.ways(path, one, first)).transpose()?;
+            }
+            let whole = known.as_mut().is_some_and(|(first, trace)| {
+                trace.seen = of(first, pool);
+                trace.ways.iter().any(|way| compare(way, &trace.seen).is_none())
+            });
             if whole || !self.capture.wait(deadline)? {
-                return Ok(trace);
+                let nothing = || Trace { seen: Vec::new(), ways: Vec::new() };
+                return Ok(known.map_or_else(nothing, |(_, trace)| trace));
             }
         }
     }
 
-    fn trace(&self, path: &ServicePath, one: &Try, pool: &[Seen]) -> Result<Trace> {
-        let sent = |seen: &&Seen| {
-            let packet = seen.frame.packet();
-            seen.namespace == path.from
-                && seen.direction == Direction::Out
-                && packet.is_some_and(|packet| packet.layers.len() == 1 && one.is_first(path, packet))
-        };
-        let Some(first) = pool.iter().find(sent).and_then(|seen| seen.frame.packet()) else {
-            return Ok(Trace { seen: Vec::new(), ways: Vec::new() });
-        };
-        let purposes = pool.iter().filter_map(|seen| Some((purpose(first, &seen.frame)?, seen)));
-        let mut seen: Vec<Seen> = purposes.map(|(purpose, seen)| Seen { purpose, ..seen.clone() }).collect();
-        seen.sort_by_key(|seen| seen.time);
+    /// The endpoint at which a connection arrives; none if it is none of these within the patience.
+    fn arrived(
+        &mut self,
+        path: &ServicePath,
+        one: &Try,
+        targets: &[Target],
+        pool: &mut Vec<Seen>,
+    ) -> Result<Option<usize>> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            self.take(pool);
+            let hit = first(path, one, pool).and_then(|first| reached_by(&of(&first, pool), targets));
+            if hit.is_some() || !self.capture.wait(deadline)? {
+                return Ok(hit);
+            }
+        }
+    }
+
+    /// A connection's first packet as its program sent it. What a node refuses to itself is seen nowhere.
+    fn sent(&self, path: &ServicePath, one: &Try, pool: &[Seen]) -> Option<Packet> {
+        let refused = one.answer == Answer::Refused && self.plan.nodes().any(|node| node.name == path.from);
+        first(path, one, pool).or_else(|| refused.then(|| one.unseen(path)))
+    }
+
+    /// The ways that the plan leaves open to a connection with this first packet.
+    fn ways(&self, path: &ServicePath, one: &Try, first: Packet) -> Result<(Packet, Trace)> {
         let port = if one.answer == Answer::Refused { Port::Closed } else { Port::Echo };
-        let flow =
-            Flow { from: path.from.clone(), origin: Origin::Stack, packet: first.clone(), fragments: None, port };
+        let (from, origin) = (path.from.clone(), Origin::Stack);
+        let flow = Flow { from, origin, packet: first.clone(), fragments: None, port };
         let mut ways = predict::outcomes(self.plan, &flow)?;
         if path.protocol == Protocol::Udp {
             // The app's answer has words of its own: only the datagram's way is foretold.
             ways.iter_mut().for_each(|way| way.legs.retain(|leg| leg.purpose != Purpose::Answer));
         }
-        Ok(Trace { seen, ways })
+        Ok((first, Trace { seen: Vec::new(), ways }))
     }
 
     /// Why a connection is not as the plan has it.
@@ -221,68 +304,20 @@ impl Lab<'_> {
     }
 }
 
+/// What a path's report says.
+fn report(path: &ServicePath, trace: &Trace, fault: Option<String>) -> CheckReport {
+    let expected = best(trace).cloned().unwrap_or_else(|| Journey { legs: Vec::new() });
+    let (name, protocol) = (format!("{}/{}", path.name, path.protocol.name()), path.protocol.name());
+    let verdict = fault.map_or(Verdict::Pass, Verdict::Fail);
+    CheckReport::of([&name, &path.from, &path.to, protocol], &expected, &trace.seen, verdict)
+}
+
 /// The way that fits best: what was seen is on it, or on it for longest.
 fn best(trace: &Trace) -> Option<&Journey> {
     let fits = |way: &&Journey| compare(way, &trace.seen).is_none();
     let ends = |way: &&Journey| target(way).is_some_and(|target| trace.seen.iter().any(|seen| is_at(seen, &target)));
     let ways = || trace.ways.iter();
     ways().find(fits).or_else(|| ways().find(ends)).or_else(|| ways().next())
-}
-
-/// Where a journey's request ends; none if it is not delivered.
-fn target(way: &Journey) -> Option<Target> {
-    let leg = way.legs.first()?;
-    let End::Delivered { namespace } = &leg.end else { return None };
-    let packet = leg.hops.last()?.frame.packet()?.innermost();
-    Some((namespace.clone(), packet.inner()?.dst, destination_port(packet)))
-}
-
-fn destination_port(packet: &Packet) -> Option<u16> {
-    match packet.transport {
-        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } => dst,
-        _ => None,
-    }
-}
-
-fn is_at(seen: &Seen, (namespace, address, port): &Target) -> bool {
-    let there = seen.purpose == Purpose::Request && seen.direction == Direction::In && seen.namespace == *namespace;
-    let packet = seen.frame.packet().filter(|_| there).map(Packet::innermost);
-    packet
-        .is_some_and(|packet| packet.inner().is_some_and(|ip| ip.dst == *address) && destination_port(packet) == *port)
-}
-
-/// Which leg of the journey of `first` a frame is on; none if it is not of it.
-fn purpose(first: &Packet, frame: &Frame) -> Option<Purpose> {
-    let packet = frame.packet()?.innermost();
-    match (&first.transport, &packet.transport) {
-        (Transport::Tcp { .. } | Transport::Udp { .. }, Transport::Icmp(icmp)) => {
-            same_request(first, icmp.about()?.innermost()).then_some(Purpose::Error)
-        }
-        (Transport::Tcp { seq: Some(seq), .. }, Transport::Tcp { flags, ack, .. }) => {
-            let takes = *ack == seq.wrapping_add(1)
-                && matches!(flags.0 & !TcpFlags::PSH, SYN_ACK | RST_ACK)
-                && packet.inner().is_some_and(|ip| ip.protocol == PROTOCOL_TCP);
-            match takes {
-                true => Some(Purpose::Answer),
-                false => same_request(first, packet).then_some(Purpose::Request),
-            }
-        }
-        _ => same_request(first, packet).then_some(Purpose::Request),
-    }
-}
-
-const SYN_ACK: u8 = TcpFlags::SYN | TcpFlags::ACK;
-const RST_ACK: u8 = TcpFlags::RST | TcpFlags::ACK;
-
-/// Whether a packet is this one, whatever became of its addresses and ports.
-fn same_request(first: &Packet, packet: &Packet) -> bool {
-    match (&first.transport, &packet.transport) {
-        (Transport::Tcp { seq: own, .. }, Transport::Tcp { seq, flags, .. }) => {
-            own.is_some() && own == seq && flags.0 & SYN_ACK == TcpFlags::SYN
-        }
-        (Transport::Udp { .. }, Transport::Udp { .. }) => first.mark.is_some() && first.mark == packet.mark,
-        _ => false,
-    }
 }
 
 /// Whether connections are spread, or kept, as they should be; why not.
@@ -292,11 +327,11 @@ fn shares(path: &ServicePath, targets: &[Target], reached: &BTreeMap<usize, usiz
     if !targets.is_empty() && total < count {
         return Some(format!("{} of {count} connections reached an endpoint", total));
     }
-    if path.keeps && reached.len() > 1 {
+    if path.keeps.is_some() && reached.len() > 1 {
         let names: Vec<String> = reached.keys().map(|at| name(*at)).collect();
         return Some(format!("one client came to {} although it keeps its endpoint", names.join(" and ")));
     }
-    if count < 2 || path.keeps {
+    if count < 2 || path.keeps.is_some() {
         return None;
     }
     (0..targets.len()).find_map(|at| {

@@ -1,0 +1,183 @@
+//! The cluster's DNS, asked from pods by messages on port 53 as a resolver of theirs asks it: the server through its
+//! Service, short names by the search list.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use simple_dns::rdata::RData;
+use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, RCODE, TYPE};
+
+use super::Options;
+use super::report::{CheckReport, Verdict};
+use crate::error::{Error, Kind, Result};
+use crate::kernel::netns;
+use crate::plan::{Namespace, Plan, Resolver};
+
+/// How often a question is sent: a datagram may be lost.
+const ATTEMPTS: usize = 2;
+
+/// A name that is to be looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameCheck {
+    /// The asking pod's name inside the cluster.
+    pub from: String,
+    /// The name as its program has it. One with a dot at its end is taken as it is.
+    pub name: String,
+    /// What is to be answered.
+    pub expected: Found,
+}
+
+/// What a look-up finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Addresses (A).
+    Addresses(BTreeSet<IpAddr>),
+    /// Ports with the names that have them (SRV).
+    Ports(BTreeSet<(u16, String)>),
+    /// Names (PTR).
+    Names(BTreeSet<String>),
+    /// No such name (NXDOMAIN).
+    Nothing,
+}
+
+impl Found {
+    fn kind(&self) -> (TYPE, &'static str) {
+        match self {
+            Found::Addresses(_) => (TYPE::A, "dns-a"),
+            Found::Ports(_) => (TYPE::SRV, "dns-srv"),
+            Found::Names(_) => (TYPE::PTR, "dns-ptr"),
+            Found::Nothing => (TYPE::A, "dns-no-such-name"),
+        }
+    }
+
+    /// Nothing of this sort.
+    fn none(&self) -> Found {
+        match self {
+            Found::Addresses(_) | Found::Nothing => Found::Addresses(BTreeSet::new()),
+            Found::Ports(_) => Found::Ports(BTreeSet::new()),
+            Found::Names(_) => Found::Names(BTreeSet::new()),
+        }
+    }
+
+    fn take(&mut self, data: &RData) {
+        let text = |name: &Name| name.to_string().trim_end_matches('.').to_lowercase();
+        match (self, data) {
+            (Found::Addresses(all), RData::A(a)) => drop(all.insert(IpAddr::V4(a.address.into()))),
+            (Found::Ports(all), RData::SRV(srv)) => drop(all.insert((srv.port, text(&srv.target)))),
+            (Found::Names(all), RData::PTR(ptr)) => drop(all.insert(text(&ptr.0))),
+            _ => {}
+        }
+    }
+}
+
+/// As a person would say it.
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words: Vec<String> = match self {
+            Found::Addresses(all) => all.iter().map(IpAddr::to_string).collect(),
+            Found::Ports(all) => all.iter().map(|(port, name)| format!("{name}:{port}")).collect(),
+            Found::Names(all) => all.iter().cloned().collect(),
+            Found::Nothing => return f.write_str("no such name"),
+        };
+        f.write_str(if words.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&words.join(", "))
+    }
+}
+
+/// Looks every name up.
+///
+/// # Errors
+/// If a namespace cannot be entered, or no socket be made. Another answer, or none, is no error but a failed check.
+pub fn run(plan: &Plan, checks: &[NameCheck], options: &Options) -> Result<Vec<CheckReport>> {
+    checks.iter().map(|check| look_up(plan, check, options.patience)).collect()
+}
+
+fn look_up(plan: &Plan, check: &NameCheck, patience: Duration) -> Result<CheckReport> {
+    let missing = || Error::new(Kind::Check, format!("{} has no namespace, or asks nobody for names", check.from));
+    let ns: &Namespace = plan.namespace(&check.from).ok_or_else(missing)?;
+    let resolver = ns.resolver.as_ref().ok_or_else(missing)?;
+    let server = SocketAddr::new(*resolver.nameservers.first().ok_or_else(missing)?, 53);
+    let handle = netns::open(&ns.netns)?;
+    let asked = netns::inside(handle.file(), || resolve(resolver, server, check, patience))?;
+    let asked = asked.map_err(|e| Error::io(format!("{}: cannot ask {server}", check.from), e))?;
+    let verdict = match &asked {
+        Ok(found) if *found == check.expected => Verdict::Pass,
+        Ok(found) => Verdict::Fail(format!("{}: {server} answers {found}, {} expected", check.name, check.expected)),
+        Err(why) => Verdict::Fail(format!("{}: {why}", check.name)),
+    };
+    let (_, name) = check.expected.kind();
+    let to = format!("{} ({server})", check.name);
+    Ok(CheckReport::of_question([name, &check.from, &to, "udp"], asked.is_ok(), verdict))
+}
+
+/// What the resolver of a program finds, or why it finds no answer at all: the name with each domain of the search list if
+/// it has few dots, then as it is.
+fn resolve(
+    resolver: &Resolver,
+    server: SocketAddr,
+    check: &NameCheck,
+    patience: Duration,
+) -> std::io::Result<std::result::Result<Found, String>> {
+    let ndots = resolver.options.iter().find_map(|option| option.strip_prefix("ndots:")?.parse().ok()).unwrap_or(1);
+    let few = check.name.matches('.').count() < ndots && !check.name.ends_with('.');
+    let searched = resolver.searches.iter().filter(|_| few).map(|domain| format!("{}.{domain}", check.name));
+    let names: Vec<String> = searched.chain([check.name.trim_end_matches('.').to_owned()]).collect();
+    let mut last = Ok(Found::Nothing);
+    for name in names {
+        last = ask(server, &name, &check.expected, patience)?;
+        match &last {
+            Ok(Found::Nothing) => {}
+            Ok(found) if *found == found.none() => {}
+            // The outside has no server here: its names cannot be known.
+            Err(_) if few => {}
+            _ => return Ok(last),
+        }
+    }
+    Ok(last)
+}
+
+fn ask(
+    server: SocketAddr,
+    name: &str,
+    expected: &Found,
+    patience: Duration,
+) -> std::io::Result<std::result::Result<Found, String>> {
+    static IDS: AtomicU16 = AtomicU16::new(1);
+    let id = IDS.fetch_add(1, Ordering::Relaxed) ^ std::process::id() as u16;
+    let Ok(question) = question(id, name, expected.kind().0) else { return Ok(Err(format!("{name} is no name"))) };
+    let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+    socket.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+    socket.connect(server)?;
+    let mut bytes = [0; 4096];
+    for _ in 0..ATTEMPTS {
+        match socket.send(&question).and_then(|_| socket.recv(&mut bytes)) {
+            Ok(length) => return Ok(answer(&bytes[..length], id, expected)),
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(e) => return Ok(Err(format!("{server}: {e}"))),
+        }
+    }
+    Ok(Err(format!("{server} does not answer")))
+}
+
+fn question(id: u16, name: &str, kind: TYPE) -> std::result::Result<Vec<u8>, simple_dns::SimpleDnsError> {
+    let mut packet = Packet::new_query(id);
+    packet.set_flags(PacketFlag::RECURSION_DESIRED);
+    packet.questions.push(Question::new(Name::new(name)?, kind.into(), CLASS::IN.into(), false));
+    packet.build_bytes_vec()
+}
+
+fn answer(bytes: &[u8], id: u16, expected: &Found) -> std::result::Result<Found, String> {
+    let packet = Packet::parse(bytes).map_err(|e| format!("an answer that cannot be read: {e}"))?;
+    match packet.rcode() {
+        _ if packet.id() != id => Err("the answer to another question".to_owned()),
+        RCODE::NoError => {
+            let mut found = expected.none();
+            packet.answers.iter().for_each(|record| found.take(&record.rdata));
+            Ok(found)
+        }
+        RCODE::NameError => Ok(Found::Nothing),
+        other => Err(format!("the server says {other:?}")),
+    }
+}
