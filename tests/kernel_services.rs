@@ -63,6 +63,16 @@ spec: {clusterIP: 10.96.7.3, selector: {app: nothing}, ports: [{port: 80}]}
 ---
 apiVersion: v1
 kind: Service
+metadata: {name: brief}
+spec:
+  clusterIP: 10.96.7.4
+  sessionAffinity: ClientIP
+  sessionAffinityConfig: {clientIP: {timeoutSeconds: 2}}
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 9376}]
+---
+apiVersion: v1
+kind: Service
 metadata: {name: headless}
 spec: {clusterIP: None, selector: {app: web}, ports: [{port: 9376}]}
 ---
@@ -99,14 +109,14 @@ fn sound(mode: &'static str) -> Result<(), Failed> {
     for check in &checks {
         *counts.entry(of(check, "name")).or_default() += 1;
     }
-    // Ports by TCP: `web`, `kept` and `nobody`, from a pod of each of two nodes; node ports of two.
+    // Ports by TCP: `web`, `kept`, `nobody` and `brief`, from a pod of each of two nodes and from these; node ports of two.
     let expected = [
         ("host-port/tcp", 1),
-        ("service-cluster-ip/tcp", 6),
+        ("service-cluster-ip/tcp", 8),
         ("service-cluster-ip/udp", 2),
         ("service-external-ip/tcp", 2),
         ("service-external-ip/udp", 2),
-        ("service-from-node/tcp", 6),
+        ("service-from-node/tcp", 8),
         ("service-from-node/udp", 2),
         ("service-hairpin/tcp", 1),
         ("service-hairpin/udp", 1),
@@ -158,11 +168,12 @@ fn lists() -> Result<(), Failed> {
     let cluster = up("calico-bgp", "lists")?;
     let services = cluster.minik(&["get", "svc", "-o", "wide"])?;
     let words: Vec<Vec<&str>> = services.lines().map(|line| line.split_whitespace().collect()).collect();
-    let expected: [&[&str]; 6] = [
+    let expected: [&[&str]; 7] = [
         &["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE", "SELECTOR"],
         &["web", "NodePort", "10.96.7.1", "10.1.10.77", "80:30080/TCP,90:30090/UDP", "", "app=web"],
         &["kept", "LoadBalancer", "10.96.7.2", "10.1.10.200", "80:30081/TCP", "", "app=web"],
         &["nobody", "ClusterIP", "10.96.7.3", "<none>", "80/TCP", "", "app=nothing"],
+        &["brief", "ClusterIP", "10.96.7.4", "<none>", "80/TCP", "", "app=web"],
         &["headless", "ClusterIP", "None", "<none>", "9376/TCP", "", "app=web"],
         &["elsewhere", "ExternalName", "<none>", "example.net", "<none>", "", "<none>"],
     ];
@@ -269,6 +280,34 @@ fn changes() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Names are looked up from pods; a server that is not reached is missed.
+fn names() -> Result<(), Failed> {
+    let cluster = Cluster::named("names");
+    cluster.minik(&["up", "kubeadm-1.20"])?;
+    cluster.minik(&["apply", "-f", "dns"])?;
+    let looked_up = || -> Result<(Option<i32>, Vec<Value>), Failed> {
+        let (code, checks) = cluster.verify()?;
+        Ok((code, checks.into_iter().filter(|check| of(check, "name").starts_with("dns-")).collect()))
+    };
+    let (code, checks) = looked_up()?;
+    let is_there = |name: &str, to: &str| {
+        checks
+            .iter()
+            .any(|check| of(check, "name") == name && of(check, "to").starts_with(to) && of(check, "result") == "pass")
+    };
+    let all = is_there("dns-a", "test-dns.default ")
+        && is_there("dns-srv", "_metrics._tcp.kube-dns.kube-system.svc.cluster.local. ")
+        && is_there("dns-ptr", "47.139.106.10.in-addr.arpa. ")
+        && is_there("dns-no-such-name", "no-such-service.default.svc.cluster.local. ");
+    if code != Some(0) || !all {
+        return Err(format!("{code:?}\n{}", lines(&checks)).into());
+    }
+    cluster.exec("node-1", "iptables -I FORWARD -p udp --dport 53 -j DROP")?;
+    let (code, checks) = looked_up()?;
+    let missed = checks.iter().all(|check| of(check, "reason").contains("does not answer"));
+    if code == Some(1) && missed { Ok(()) } else { Err(format!("{code:?}\n{}", lines(&checks)).into()) }
+}
+
 fn main() {
     let arguments = Arguments::from_args();
     let missing = kernel::not_root;
@@ -278,7 +317,8 @@ fn main() {
     }
     trials.push(kernel::trial("services and endpoints as kubectl lists them", missing(), lists));
     trials.push(kernel::trial("what a change did to rules, and readiness", missing(), changes));
-    let twins: [(&str, String, &str, &'static [&'static str]); 5] = [
+    trials.push(kernel::trial("names, and a server that is away", missing(), names));
+    let twins: [(&str, String, &str, &'static [&'static str]); 6] = [
         (
             "an endpoint that gets all",
             format!("{CHAIN}; R=$(iptables -t nat -S $C | grep probability | head -1 | grep -o 'KUBE-SEP.*'); iptables -t nat -I $C -j $R"),
@@ -312,6 +352,12 @@ fn main() {
                 .to_owned(),
             "service-cluster-ip/tcp",
             &["keeps its endpoint"],
+        ),
+        (
+            "a client whose time does not end",
+            "iptables-save -t nat | sed 's/--seconds 2 /--seconds 600 /' | iptables-restore".to_owned(),
+            "service-cluster-ip/tcp",
+            &["its time was over", "each 2 s later"],
         ),
     ];
     for (title, line, name, words) in twins {

@@ -30,7 +30,8 @@ pub(super) fn of(cluster: &Cluster, plan: &Plan) -> Vec<ServicePath> {
         for (service, port) in known.take(PORTS_MAX) {
             let own =
                 slices.iter().filter(|slice| slice.namespace == service.namespace && slice.service == service.name);
-            let endpoints = own.flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.address).collect();
+            let endpoints =
+                own.flat_map(|slice| &slice.endpoints).filter(|one| one.ready).map(|one| one.address).collect();
             paths.extend(of_port(cluster, plan, (service, port), &endpoints));
         }
     }
