@@ -12,7 +12,7 @@ use super::{down, name_checks, print, service_paths, session};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{features, process, state};
 use crate::plan::{Datapath, Plan};
-use crate::topology::{self, Cluster, HostPorts, Mode, Overrides, Source, builtin, examples, nearest};
+use crate::topology::{self, Cluster, Mode, Overrides, Source, builtin, examples, nearest};
 use crate::verify::{self, Options, Report, Summary};
 
 /// The exit codes of a run with failed, and of one with skipped checks.
@@ -74,10 +74,10 @@ fn own(mut cluster: Cluster) -> Cluster {
     cluster
 }
 
-/// A mode's own topology with DNS and the Services of `verify-services`, where the mode's nodes have a kube-proxy.
+/// A mode's own topology with DNS and the Services of `verify-services`, where a kube-proxy can do its work.
 fn source_of(mode: Mode) -> Result<Source> {
     let source = builtin::find(mode.name())?.source();
-    let services = examples::find("verify-services").filter(|_| mode.host_ports() != HostPorts::Own);
+    let services = examples::find("verify-services").filter(|_| mode.has_services());
     Ok(match services {
         None => source,
         Some(services) => {

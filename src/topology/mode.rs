@@ -147,6 +147,27 @@ impl Mode {
         }
     }
 
+    /// Whether what pods send passes their node, so that a kube-proxy there can do its work.
+    pub fn has_services(self) -> bool {
+        match self {
+            // A macvlan speaks past its node; Docker knows no Services.
+            Mode::Macvlan | Mode::Docker => false,
+            Mode::CalicoBgp
+            | Mode::CalicoIpip
+            | Mode::CalicoIpipCrossSubnet
+            | Mode::CalicoVxlan
+            | Mode::CalicoVxlanCrossSubnet
+            | Mode::Canal
+            | Mode::FlannelVxlan
+            | Mode::FlannelVxlanDirectRouting
+            | Mode::FlannelHostGw
+            | Mode::FlannelUdp
+            | Mode::Kubenet
+            | Mode::KubeRouter
+            | Mode::Bridge => true,
+        }
+    }
+
     /// Who programs `hostPort`s, and as which CNI network: in the configurations that these projects install, the plugin
     /// portmap follows.
     pub fn host_ports(self) -> HostPorts {

@@ -118,7 +118,10 @@ impl Lab<'_> {
         let mut tries = self.ask(path, 1, &mut pool)?;
         let first = self.settled(path, &tries[0], &mut pool)?;
         let targets: Vec<Target> = first.ways.iter().filter_map(target).collect();
+        // Where a way ends nowhere (an endpoint that cannot come back to itself), shares cannot be told.
+        let open = targets.len() == first.ways.len();
         let count = match targets.len() {
+            _ if !open => 1,
             2.. if path.keeps.is_some() => KEPT,
             endpoints @ 2.. if path.spread => (endpoints * PER_ENDPOINT).min(CONNECTIONS_MAX),
             _ => 1,
@@ -137,8 +140,10 @@ impl Lab<'_> {
                 fault = self.settled(path, one, &mut pool).map(|trace| self.fault(path, one, &trace))?;
             }
         }
-        let mut fault = fault.or_else(|| shares(path, &targets, &reached, count));
-        if let (None, true, Some(seconds @ ..=EXPIRY_MAX)) = (&fault, path.spread && targets.len() > 1, path.keeps) {
+        let mut fault = fault.or_else(|| shares(path, &targets, &reached, count).filter(|_| open));
+        if let (None, true, Some(seconds @ ..=EXPIRY_MAX)) =
+            (&fault, path.spread && open && targets.len() > 1, path.keeps)
+        {
             let kept = reached.keys().next().copied();
             fault = self.stays(path, seconds, (&targets, kept), &mut pool)?;
         }
@@ -149,8 +154,7 @@ impl Lab<'_> {
     fn returns(&mut self, path: &ServicePath) -> Result<CheckReport> {
         let own = self.plan.namespace(&path.from).and_then(|ns| ns.address()).map(IpAddr::from);
         let mut pool = Vec::new();
-        let mut last = None;
-        let mut rounds = 1;
+        let (mut last, mut rounds, mut first) = (None, 1, true);
         while rounds > 0 {
             let one = self.ask(path, 1, &mut pool)?.swap_remove(0);
             let trace = self.settled(path, &one, &mut pool)?;
@@ -161,8 +165,13 @@ impl Lab<'_> {
             }
             rounds -= 1;
             let elsewhere = reached_by(&trace.seen, &others).is_some();
-            if !elsewhere {
-                let fault = self.fault(path, &one, &trace);
+            let fault = if elsewhere { None } else { self.fault(path, &one, &trace) };
+            // Until it knows the endpoint's MAC, a bridge that translates addresses sends such a frame by way of its own
+            // device (`br_nf_pre_routing_finish_bridge`): once.
+            let unknown = std::mem::replace(&mut first, first && elsewhere) && fault.is_some();
+            if unknown {
+                rounds = chance::tries_until_certain(others.len() + 1);
+            } else if !elsewhere {
                 return Ok(report(path, &trace, fault));
             }
             last = Some(trace);
