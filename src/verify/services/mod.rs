@@ -168,7 +168,8 @@ impl Lab<'_> {
             let fault = if elsewhere { None } else { self.fault(path, &one, &trace) };
             // Until it knows the endpoint's MAC, a bridge that translates addresses sends such a frame by way of its own
             // device (`br_nf_pre_routing_finish_bridge`): once.
-            let unknown = std::mem::replace(&mut first, first && elsewhere) && fault.is_some();
+            let unknown = first && fault.is_some();
+            first = first && elsewhere;
             if unknown {
                 rounds = chance::tries_until_certain(others.len() + 1);
             } else if !elsewhere {
