@@ -182,7 +182,6 @@ mod tests {
         let modes: Vec<&str> = Mode::ALL.iter().map(|mode| mode.name()).collect();
         assert_eq!(names[..modes.len()], modes);
         for builtin in ALL {
-            assert!(builtin.name.starts_with(builtin.mode.name()), "{}", builtin.name);
             let cluster = parse(&[builtin.source()], &Overrides::default()).unwrap();
             assert_eq!(cluster.network.mode, builtin.mode);
         }
