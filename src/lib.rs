@@ -34,7 +34,7 @@
 //! | [`predict`] | a virtual packet's journey through a Plan, frame by frame |
 //! | [`probe`] | real packets: injected, captured everywhere, all pairs asked |
 //! | [`verify`] | prediction against observation: checks, first divergence, cause, report |
-//! | [`tunnel`] | the engine behind a TUN device that stands in for `tunl0` |
+//! | [`tunnel`] | the engine behind TUN devices: those that stand in for `tunl0` and kube-router's `tun-…`, and flannel's `flannel0` |
 //! | [`agent`] | the one background process of a cluster: pods' programs, tunnels, daemons and what they put back |
 //! | [`cli`] | the commands, and what they print |
 //!

@@ -76,6 +76,16 @@ impl Complaint {
         self
     }
 
+    /// The same of a text that stands inside of another one: `name` is what it is called, and `place` says where its parts
+    /// are in the whole.
+    pub(super) fn embedded(mut self: Box<Self>, name: &str, place: impl Fn(Span) -> Span) -> Box<Complaint> {
+        let words = self.message.strip_prefix("this is not YAML: ").unwrap_or(&self.message);
+        self.message = format!("{name} cannot be read: {words}");
+        self.at = self.at.map(&place);
+        self.others.iter_mut().for_each(|(span, _)| *span = place(*span));
+        self.path(name.to_owned())
+    }
+
     /// Adds another place that belongs to it, with a word on what is there.
     pub(super) fn and(mut self: Box<Self>, span: Option<Span>, label: impl Into<String>) -> Box<Complaint> {
         self.others.extend(span.map(|span| (span, label.into())));

@@ -51,17 +51,16 @@ impl<'a> Embedded<'a> {
         if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(self.text) {
             return Err(self.syntax(&error));
         }
-        // What is JSON is YAML, and that reader knows places. Its own limits are tighter; what it refuses is told at
-        // the whole value.
+        // What is JSON is YAML, and that reader knows places. Its own limits are tighter.
         let source = Source::new(self.name, self.text.as_str());
-        let cannot = || {
-            let message = format!("{} is nested too deep, or has a name twice in an object", self.name);
-            Complaint::at(self.text.span, message)
+        let place = |Span { start, end, .. }: Span| self.span(start as usize..end as usize);
+        let nodes = tree::read(&source, 0).map_err(|complaint| complaint.embedded(self.name, place))?;
+        // `null` is no document of YAML's.
+        nodes.into_iter().next().ok_or_else(|| {
+            Complaint::at(self.text.span, format!("{} is not an object", self.name))
                 .path(self.name.to_owned())
-                .hint("write plain JSON, each name once in its object")
-        };
-        let nodes = tree::read(&source, 0).map_err(|_| cannot())?;
-        nodes.into_iter().next().ok_or_else(cannot)
+                .hint("it begins with `{` and ends with `}`")
+        })
     }
 
     fn syntax(self, error: &serde_json::Error) -> Box<Complaint> {
