@@ -14,10 +14,13 @@ use crate::cni;
 use crate::compose;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Phase, Record, SourceText};
-use crate::kernel::{apply, bird, features, host, netns, process, restore};
+use crate::kernel::{apply, bird, features, host, netns, process, restore, sysctl};
 use crate::names;
-use crate::plan::{Datapath, LinkKind, Plan, line, render};
+use crate::plan::{Datapath, LinkKind, Plan, Sysctl, crowd, line, render};
 use crate::topology::{self, Cluster, Memory, Overrides, Source};
+
+/// Where the kernel says how many neighbours it keeps.
+const NEIGHBOURS_LIMIT: &str = "net.ipv4.neigh.default.gc_thresh3";
 
 /// How long BIRD may take for its sessions and routes: Calico has it wait two seconds before it connects, and five
 /// before it tries again.
@@ -257,6 +260,22 @@ fn undo(error: Error, cluster: &str, keep: bool) -> Error {
     }
 }
 
+/// What there is to say where a cluster may need more neighbours than the kernel keeps of all namespaces together.
+fn crowd_note(plan: &Plan) -> String {
+    // A machine whose network is itself a container's does not show the limit.
+    let limit = sysctl::read(&Sysctl::new(NEIGHBOURS_LIMIT, "")).ok().and_then(|text| text.parse::<usize>().ok());
+    let most = crowd::neighbours_max(plan);
+    match limit.filter(|limit| *limit < most) {
+        None => String::new(),
+        Some(limit) => format!(
+            "note: this kernel keeps {limit} neighbours (ARP entries) of all namespaces together, and this cluster may \
+             come to {most}: when very many pods speak at once, packets are lost; to let it keep more: sysctl -w \
+             {NEIGHBOURS_LIMIT}={}\n",
+            most.next_power_of_two()
+        ),
+    }
+}
+
 /// Says on stderr what stands, what is a replacement, and what to do next.
 fn report(plan: &Plan, took: Duration) -> Result<()> {
     let name = &plan.cluster;
@@ -274,6 +293,7 @@ fn report(plan: &Plan, took: Duration) -> Result<()> {
     for difference in plan.differences(features::kernel()) {
         text += &format!("note: {difference}\n");
     }
+    text += &crowd_note(plan);
     if line::is_replaced_in(plan) {
         text += &format!("{}\n", status::LINES);
     }

@@ -6,6 +6,7 @@
 
 mod address;
 pub mod aside;
+pub mod crowd;
 mod daemon;
 pub mod difference;
 pub mod ebtables;
