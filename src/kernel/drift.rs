@@ -47,7 +47,7 @@ pub fn of_routing(ns: &Namespace) -> Result<Vec<Drift>> {
 fn routing(ns: &Namespace, handle: &Netns) -> Result<Vec<Drift>> {
     let mut live = read::namespace(handle.file())?;
     let others = std::mem::take(&mut live.others);
-    let mut live = facts::facts(&as_namespace(ns, live));
+    let mut live = live_facts(ns, live);
     live.extend(others);
     Ok(facts::compare(&ns.name, &facts::facts(ns), &live))
 }
@@ -156,14 +156,16 @@ pub fn saved(ns: &Namespace) -> Result<Vec<(String, String)>> {
     })?
 }
 
-/// What was read, as a namespace that says no more of each link than the plan does.
-pub(super) fn as_namespace(planned: &Namespace, live: Live) -> Namespace {
+/// The facts of what was read, which say no more of each link than the plan does.
+pub(super) fn live_facts(planned: &Namespace, live: Live) -> BTreeSet<String> {
     let quiet = !aside::addresses(planned).is_empty();
     let expected = |name: &str| quiet && aside::is_quiet(aside::MODULES_DEVICE, name);
     let links = live.links.into_iter().filter(|link| !expected(&link.name));
     let links = links.filter_map(|link| as_link(planned.link(&link.name), link)).collect();
     let Live { routes, neighbours, fdb, policy, .. } = live;
-    Namespace { links, routes, neighbours, fdb, policy, ..planned.clone() }
+    // Not the plan's own copy: the rules of a node may be many, and are no part of this.
+    let bare = Namespace::new("", &planned.name, &planned.hostname, planned.role.clone());
+    facts::facts(&Namespace { links, routes, neighbours, fdb, policy, ..bare })
 }
 
 fn as_link(planned: Option<&Link>, live: LiveLink) -> Option<Link> {

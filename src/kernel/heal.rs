@@ -47,7 +47,7 @@ fn heal_here(plan: &Plan, namespace: &str, missing: &BTreeSet<String>) -> Result
     maker.finish()?;
     let Some(site) = maker.sites.last_mut() else { return Ok(()) };
     let live = read::with(&mut site.fresh.rtnetlink)?;
-    let now = facts::facts(&super::drift::as_namespace(ns, live.clone()));
+    let now = super::drift::live_facts(ns, live.clone());
     let missing_now: BTreeSet<String> = missing.difference(&now).cloned().collect();
     let mut batch = Batch::default();
     settle::push_missing(&mut batch, site, &missing_now, &live)?;

@@ -100,11 +100,11 @@ pub(super) fn again(site: &mut Site<'_>, before: &Namespace, was: &Live, all: bo
 /// asked for.
 fn missing(site: &Site<'_>, before: &Namespace, was: &Live, live: &Live, all: bool) -> BTreeSet<String> {
     let after = site.namespace;
-    let live = facts::facts(&drift::as_namespace(after, live.clone()));
+    let live = drift::live_facts(after, live.clone());
     let mut missing: BTreeSet<String> = facts::facts(after).difference(&live).cloned().collect();
     if !all && !missing.is_empty() {
         let before_facts = facts::facts(before);
-        let was = facts::facts(&drift::as_namespace(before, was.clone()));
+        let was = drift::live_facts(before, was.clone());
         missing.retain(|fact| !before_facts.contains(fact) || was.contains(fact));
     }
     // A daemon makes its routes in its own time.
