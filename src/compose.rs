@@ -12,7 +12,7 @@ use crate::cni;
 use crate::dns;
 use crate::error::{Error, Kind, Result};
 use crate::plan::nft::NftTable;
-use crate::plan::{Datapath, Namespace, Plan, Role, RouteKind, Sysctl};
+use crate::plan::{Datapath, Family as PlanFamily, Namespace, Plan, Role, RouteKind, Sysctl};
 use crate::proxy::{self, Family, Host, PodState, View, hostport, iptables, kubelet, nftables};
 use crate::topology::{Cluster, EndpointSlice, HostPorts, Node, Pod, ProxyConfig, ProxyMode, ServiceProtocol};
 
@@ -81,23 +81,36 @@ fn add_proxy(
     ns: &mut Namespace,
 ) -> Result<()> {
     let host = host(node, ns);
-    // Nodes have IPv4 addresses only; the rules that a real node has in ip6tables beside would never see a packet.
-    let family = Family::V4;
-    kubelet::overlay(config.minor, family, 1 << config.masquerade_bit, config.random_fully).onto(ns, family);
+    // On a node without IPv6 the rules that a real one has in ip6tables beside would never see a packet.
+    let second = node.address6.map(|_| Family::V6);
+    for family in std::iter::once(Family::V4).chain(second) {
+        let view = View::new(config, &host, family, &cluster.services, slices);
+        add_family(config, &view, ns)?;
+    }
     ns.keepers.push(kubelet::keeper());
-    let view = View::new(config, &host, family, &cluster.services, slices);
+    if config.mode == ProxyMode::Iptables {
+        ns.keepers.extend(iptables::keepers(config.minor));
+    }
+    let localnet = config.mode == ProxyMode::Iptables && (config.minor < 26 || config.localhost_node_ports);
+    if localnet {
+        ns.sysctls.push(Sysctl::new("net.ipv4.conf.all.route_localnet", "1"));
+    }
+    Ok(())
+}
+
+/// Adds the rules of one family.
+fn add_family(config: &ProxyConfig, view: &View, ns: &mut Namespace) -> Result<()> {
+    let family = view.family;
+    kubelet::overlay(config.minor, family, 1 << config.masquerade_bit, config.random_fully).onto(ns, family);
     if config.mode != ProxyMode::None {
-        ns.forwards = proxy::forwards(&view);
-        ns.health = Some(proxy::health(&view));
+        ns.forwards.extend(proxy::forwards(view));
+        // Of health checks there is one server, whatever the family.
+        ns.health.get_or_insert_with(|| proxy::health(view));
     }
     match config.mode {
-        ProxyMode::Iptables => {
-            iptables::overlay(&view).onto(ns, family);
-            ns.keepers.extend(iptables::keepers(config.minor));
-        }
+        ProxyMode::Iptables => iptables::overlay(view).onto(ns, family),
         ProxyMode::Nftables => {
-            let view = View::new(config, &host, family, &cluster.services, slices);
-            let table = nftables::table(&view);
+            let table = nftables::table(view);
             refuse_contradiction(&table)?;
             ns.nft.push(table);
         }
@@ -107,10 +120,6 @@ fn add_proxy(
                 format!("this version of minik cannot put kube-proxy's {} mode into a node", config.mode.name());
             return Err(Error::new(Kind::Unsupported, message).hint("write `proxy: {mode: iptables}`"));
         }
-    }
-    let localnet = config.mode == ProxyMode::Iptables && (config.minor < 26 || config.localhost_node_ports);
-    if localnet {
-        ns.sysctls.push(Sysctl::new("net.ipv4.conf.all.route_localnet", "1"));
     }
     Ok(())
 }
@@ -128,10 +137,10 @@ fn host(node: &Node, ns: &Namespace) -> Host {
     let own = ["127.0.0.1", "::1"].iter().filter_map(|ip| ip.parse().ok());
     Host {
         name: node.name.clone(),
-        node_ips: vec![node.address.into()],
+        node_ips: PlanFamily::BOTH.into_iter().filter_map(|family| node.address_in(family)).collect(),
         addresses: own.chain(ns.addresses().map(|(_, address)| address.net.addr())).collect(),
         zone: node.labels.get("topology.kubernetes.io/zone").cloned(),
-        pod_cidrs: node.pod_cidr.map(IpNet::from).into_iter().collect(),
+        pod_cidrs: PlanFamily::BOTH.into_iter().filter_map(|family| node.pod_cidr_in(family)).collect(),
     }
 }
 

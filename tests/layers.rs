@@ -10,7 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("names", &["plan::Mac"]),
     ("plan", &["names", "error"]),
     ("packet", &["plan::Mac", "names", "error"]),
-    ("topology", &["plan::Mac", "plan::Family", "names", "error"]),
+    ("topology", &["plan::Mac", "plan::Family", "plan::nth", "names", "error"]),
     ("ipam", &["topology", "plan::bits", "plan::nth", "names", "error"]),
     ("cni", &["topology", "ipam", "plan", "names", "error"]),
     ("proxy", &["topology", "plan", "names", "error"]),

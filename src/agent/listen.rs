@@ -4,7 +4,7 @@
 //! they are there, and a connection's memory goes with it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,9 +50,11 @@ pub(super) enum Socket {
     Udp(UdpSocket),
 }
 
-/// Opens a port on all addresses of the calling thread's namespace.
+/// Opens a port on all addresses of the calling thread's namespace. A socket of IPv6 takes IPv4's too; in a namespace
+/// without IPv6 it is one of IPv4, as programs find it there.
 pub(super) fn open(port: Port) -> io::Result<Socket> {
-    let address = (Ipv4Addr::UNSPECIFIED, port.number);
+    let all: IpAddr = if has_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let address = (all, port.number);
     match port.protocol {
         Transport::Tcp => {
             let socket = TcpListener::bind(address)?;
@@ -65,6 +67,16 @@ pub(super) fn open(port: Port) -> io::Result<Socket> {
             Ok(Socket::Udp(socket))
         }
     }
+}
+
+/// Whether IPv6 is on in the calling thread's namespace; where the kernel has none, there is no such file.
+fn has_ipv6() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6").is_ok_and(|off| off.trim() == "0")
+}
+
+/// Who asks, without the disguise that IPv4's addresses have at a socket of IPv6 (`::ffff:10.0.0.7`).
+fn plain(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 /// Where the connections of all ports of all pods go in, to be served by one HTTP server.
@@ -147,7 +159,7 @@ async fn answer_connections(listener: tokio::net::TcpListener, whom: Caller, hal
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let caller = Caller { peer, ..whom.clone() };
+                let caller = Caller { peer: plain(peer), ..whom.clone() };
                 if hall.send((Leased::new(stream, end.clone()), caller)).await.is_err() {
                     return log::line(format_args!(
                         "{}/{}: the HTTP server has ended",
@@ -183,7 +195,7 @@ async fn answer_datagrams(socket: tokio::net::UdpSocket, app: Arc<App>, identity
 fn answer_one(socket: &tokio::net::UdpSocket, app: &App, identity: &Identity) -> io::Result<()> {
     let mut buffer = [0u8; DATAGRAM_MAX];
     let (length, peer) = socket.try_recv_from(&mut buffer)?;
-    let answer = apps::datagram(app, identity, peer, &buffer[..length]);
+    let answer = apps::datagram(app, identity, plain(peer), &buffer[..length]);
     socket.try_send_to(&answer, peer).map(|_| ())
 }
 

@@ -15,7 +15,7 @@ use super::target;
 use crate::cni::{self, BgpSession};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{bird, netns};
-use crate::plan::{Namespace, Role};
+use crate::plan::{Family, Namespace, Role};
 use crate::probe::pair::{self, Answer, Question};
 use crate::topology::{Addressing, Mode, Node};
 
@@ -73,19 +73,23 @@ pub fn run(args: &BgpArgs, globals: &Globals) -> Result<ExitCode> {
     let nodes = chosen(&session, globals, node.as_deref())?;
     let mut seen = Vec::new();
     for ns in &nodes {
-        seen.push((ns.name.as_str(), of_node(&session, ns)?));
+        seen.push((ns.name.as_str(), of_node(&session, ns, Family::Inet)?, of_node(&session, ns, Family::Inet6)?));
     }
     let object: Vec<_> = seen
         .iter()
-        .map(|(node, sessions)| json!({ "node": node, "running": sessions.is_some(), "ipv4": sessions }))
+        .map(|(node, four, six)| json!({ "node": node, "running": four.is_some(), "ipv4": four, "ipv6": six }))
         .collect();
     let text = match print::as_data(&object, globals.output)? {
         Some(data) => data,
-        None => seen.iter().map(|(node, sessions)| report(node, sessions.as_deref(), nodes.len() > 1)).collect(),
+        None => {
+            let several = nodes.len() > 1;
+            let both = |four: &Option<Vec<Seen>>, six: &Option<Vec<Seen>>| Some([four.clone()?, six.clone()?]);
+            seen.iter().map(|(node, four, six)| report(node, both(four, six).as_ref(), several)).collect()
+        }
     };
     print::text(&text)?;
     let is_real = nodes.iter().any(|ns| ns.bird.is_some());
-    let has_bgp = seen.iter().any(|(_, sessions)| sessions.is_some());
+    let has_bgp = seen.iter().any(|(_, sessions, _)| sessions.is_some());
     if has_bgp && !is_real {
         print::note(
             "note: minik programs BIRD's routes itself; a session is up here if TCP passes to the peer's port 179. \
@@ -101,16 +105,20 @@ fn chosen<'s>(session: &'s Session, globals: &Globals, name: Option<&str>) -> Re
     if ns.role == Role::Node { Ok(vec![ns]) } else { Err(Error::new(Kind::Usage, format!("{name} is no node"))) }
 }
 
-/// The sessions of a node; none if no BGP daemon runs, or is meant to run, there.
-fn of_node(session: &Session, ns: &Namespace) -> Result<Option<Vec<Seen>>> {
+/// The sessions of a node in one family; none if no BGP daemon runs, or is meant to run, there.
+fn of_node(session: &Session, ns: &Namespace, family: Family) -> Result<Option<Vec<Seen>>> {
     let find = |name: &str| session.cluster.nodes.iter().find(|node| node.name == name);
     let Some(node) = find(&ns.name) else { return Ok(None) };
-    let Some(sessions) = cni::bgp_sessions(&session.cluster, node) else { return Ok(None) };
+    let Some(sessions) = cni::bgp_sessions(&session.cluster, node, family) else { return Ok(None) };
     if let Some((_, files)) = bird::of_plan(&session.plan).find(|(with_bird, _)| with_bird.name == ns.name) {
+        // A real one is there for IPv4 alone.
+        if family == Family::Inet6 {
+            return Ok(Some(Vec::new()));
+        }
         let lines = bird::sessions(&files)?;
         return Ok(lines.map(|lines| lines.into_iter().map(live).collect()));
     }
-    sessions.iter().map(|one| probed(session, node, one)).collect::<Result<_>>().map(Some)
+    sessions.iter().map(|one| probed(session, node, one, family)).collect::<Result<_>>().map(Some)
 }
 
 /// What BIRD says: its protocol `Mesh_10_1_10_10` is the session with 10.1.10.10.
@@ -122,19 +130,24 @@ fn live(line: bird::ProtocolLine) -> Seen {
 
 /// Without a BIRD: whether the side that would connect can. A listener stands in for the other side's BIRD meanwhile, so
 /// that a refusal is a firewall's.
-fn probed(session: &Session, node: &Node, one: &BgpSession) -> Result<Seen> {
+fn probed(session: &Session, node: &Node, one: &BgpSession, family: Family) -> Result<Seen> {
+    let address = |node: &Node| {
+        let own = node.address_in(family);
+        own.ok_or_else(|| Error::new(Kind::Io, format!("{} has no address of this family", node.name)))
+    };
     let (from, to) = if one.passive { (one.peer, node) } else { (node, one.peer) };
     let place = |node: &Node| {
         let ns = session.plan.namespace(&node.name);
         ns.ok_or_else(|| Error::new(Kind::Io, format!("{} has no namespace in the plan", node.name)))
     };
     let peer = netns::open(&place(to)?.netns)?;
-    let _listener = match netns::inside(peer.file(), || TcpListener::bind((to.address, PORT)))? {
+    let there = address(to)?;
+    let _listener = match netns::inside(peer.file(), || TcpListener::bind((there, PORT)))? {
         // Somebody's own daemon: it answers for itself.
         Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => None,
         listener => Some(listener.map_err(|e| Error::io(format!("cannot listen on {} port {PORT}", to.name), e))?),
     };
-    let (state, info) = match pair::pair(place(from)?, to.address.into(), Question::Tcp(PORT), PATIENCE)? {
+    let (state, info) = match pair::pair(place(from)?, there, Question::Tcp(PORT), PATIENCE)? {
         Answer::Yes { .. } => ("up", "Established".to_owned()),
         _ if one.passive => ("start", "Passive".to_owned()),
         Answer::Closed { .. } => ("start", "Active Socket: Connection refused".to_owned()),
@@ -144,7 +157,7 @@ fn probed(session: &Session, node: &Node, one: &BgpSession) -> Result<Seen> {
         Answer::Silence => ("start", "Connect".to_owned()),
     };
     Ok(Seen {
-        peer_address: one.peer.address.to_string(),
+        peer_address: address(one.peer)?.to_string(),
         peer_type: "node-to-node mesh",
         state: state.to_owned(),
         since: since(session.record.created, session.age()),
@@ -153,15 +166,23 @@ fn probed(session: &Session, node: &Node, one: &BgpSession) -> Result<Seen> {
 }
 
 /// A node's part of the output.
-fn report(node: &str, sessions: Option<&[Seen]>, several: bool) -> String {
+fn report(node: &str, sessions: Option<&[Vec<Seen>; 2]>, several: bool) -> String {
     let mut text = if several { format!("{node}:\n") } else { String::new() };
     text += "Calico process is running.\n\n";
     let Some(sessions) = sessions else {
         return text + "None of the BGP backend processes (BIRD or GoBGP) are running.\n\n";
     };
-    text += "IPv4 BGP status\n";
+    let [four, six] = sessions;
+    text += &family_report("IPv4", four);
+    text += "\n";
+    text += &family_report("IPv6", six);
+    text + "\n"
+}
+
+fn family_report(family: &str, sessions: &[Seen]) -> String {
+    let mut text = format!("{family} BGP status\n");
     if sessions.is_empty() {
-        text += "No IPv4 peers found.\n";
+        text += &format!("No {family} peers found.\n");
     } else {
         let row = |seen: &Seen| {
             [&seen.peer_address, seen.peer_type, &seen.state, &seen.since, &seen.info].map(str::to_owned).to_vec()
@@ -169,7 +190,7 @@ fn report(node: &str, sessions: Option<&[Seen]>, several: bool) -> String {
         let rows: Vec<Vec<String>> = sessions.iter().flat_map(|seen| broken(&row(seen))).collect();
         text += &print::boxed(&["PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO"], &rows);
     }
-    text + "\nIPv6 BGP status\nNo IPv6 peers found.\n\n"
+    text
 }
 
 /// A row whose long cells go on in rows below it.
@@ -231,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_table_is_calicoctls() {
-        let text = report("node-1", Some(&[seen("10.1.10.10", "up", "Established")]), false);
+        let text = report("node-1", Some(&[vec![seen("10.1.10.10", "up", "Established")], vec![]]), false);
         let expected = "\
 Calico process is running.
 
@@ -248,12 +269,16 @@ No IPv6 peers found.
 ";
         assert_eq!(text, expected);
         assert!(report("n", None, false).contains("None of the BGP backend processes (BIRD or GoBGP) are running."));
-        assert!(report("n", Some(&[]), true).starts_with("n:\nCalico process is running.\n\nIPv4 BGP status\nNo IPv4"));
+        assert!(
+            report("n", Some(&[vec![], vec![]]), true)
+                .starts_with("n:\nCalico process is running.\n\nIPv4 BGP status\nNo IPv4")
+        );
     }
 
     #[test]
     fn long_cells_go_on_below() {
-        let text = report("n", Some(&[seen("10.1.10.10", "start", "Active Socket: Connection refused")]), false);
+        let refused = seen("10.1.10.10", "start", "Active Socket: Connection refused");
+        let text = report("n", Some(&[vec![refused], vec![]]), false);
         assert!(text.contains("| 23:30:04 | Active Socket: Connection |\n|              |                   |       |          | refused                   |\n"), "{text}");
     }
 

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::BgpSession;
 use crate::ipam::Ipam;
+use crate::plan::Family;
 use crate::topology::{Cluster, EncapsulationMode, IpPool, Node, Segment};
 
 /// Seconds between two looks of its at the kernel's routes (`scan time`).
@@ -24,10 +25,14 @@ pub(super) fn is_used(cluster: &Cluster) -> bool {
     cluster.network.pools.iter().any(|pool| !pool.vxlan.is_on())
 }
 
-/// The sessions of the node-to-node mesh. The side whose peer's address is the larger text waits for the other.
-pub(super) fn mesh<'c>(cluster: &'c Cluster, node: &Node) -> Vec<BgpSession<'c>> {
+/// The sessions of the node-to-node mesh of one family, for which Calico has a BIRD each. The side whose peer's address is the larger text waits for the other.
+pub(super) fn mesh<'c>(cluster: &'c Cluster, node: &Node, family: Family) -> Vec<BgpSession<'c>> {
     let others = cluster.nodes.iter().filter(|other| other.name != node.name);
-    others.map(|peer| BgpSession { peer, passive: peer.address.to_string() > node.address.to_string() }).collect()
+    let session = |peer: &'c Node| {
+        let (own, theirs) = (node.address_in(family)?, peer.address_in(family)?);
+        Some(BgpSession { peer, passive: theirs.to_string() > own.to_string() })
+    };
+    others.filter_map(session).collect()
 }
 
 /// The configuration of a node's BIRD.
@@ -47,7 +52,7 @@ pub(super) fn config(cluster: &Cluster, ipam: &Ipam, node: &Node, segment: &Segm
     add(&kernel_filter(&cluster.network.pools, node, segment, has_tunnel));
     add(&protocols(&blocks));
     add(&template(node, has_tunnel));
-    for session in mesh(cluster, node) {
+    for session in mesh(cluster, node, Family::Inet) {
         let passive = if session.passive { " passive on;" } else { "" };
         let name = session.peer.address.to_string().replace('.', "_");
         let peer = session.peer.address;
@@ -62,7 +67,7 @@ fn tunnel_next_hops(cluster: &Cluster, node: &Node) -> String {
         "# In place of `krt_tunnel`, an attribute of Calico's own BIRD.\nipv4 table tunnel_next_hops;\n\
          protocol static through_tunl0 {\n  ipv4 { table tunnel_next_hops; };\n",
     );
-    for BgpSession { peer, .. } in mesh(cluster, node) {
+    for BgpSession { peer, .. } in mesh(cluster, node, Family::Inet) {
         let _ = writeln!(text, "  route {0}/32 via {0}%tunl0 onlink;", peer.address);
     }
     text + "}\n"

@@ -29,7 +29,7 @@ mod underlay;
 
 use crate::error::{Error, Kind, Result};
 use crate::ipam::{Ipam, Owner};
-use crate::plan::{Datapath, Plan};
+use crate::plan::{Datapath, Family, Plan};
 use crate::topology::{Addressing, Cluster, Kept, KeptService, Memory, Mode, Node};
 
 /// What a mode needs from the kernel and its tools.
@@ -146,10 +146,10 @@ pub struct BgpSession<'c> {
     pub passive: bool,
 }
 
-/// The BGP sessions of a node; none if no BIRD runs in a cluster of this kind.
-pub fn bgp_sessions<'c>(cluster: &'c Cluster, node: &Node) -> Option<Vec<BgpSession<'c>>> {
+/// The BGP sessions of a node in one family; none if no BIRD runs in a cluster of this kind.
+pub fn bgp_sessions<'c>(cluster: &'c Cluster, node: &Node, family: Family) -> Option<Vec<BgpSession<'c>>> {
     let has_bird = cluster.network.mode.addressing() == Addressing::Pools && bird::is_used(cluster);
-    has_bird.then(|| bird::mesh(cluster, node))
+    has_bird.then(|| bird::mesh(cluster, node, family))
 }
 
 /// What a cluster has handed out, by its plan: the next plan keeps it.

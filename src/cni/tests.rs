@@ -189,11 +189,11 @@ fn a_pod_with_host_network_lives_in_its_node() {
 #[test]
 fn of_two_nodes_one_waits_for_the_other() {
     let cluster = article();
-    let passive = |node: usize| bgp_sessions(&cluster, &cluster.nodes[node]).unwrap()[0].passive;
+    let passive = |node: usize| bgp_sessions(&cluster, &cluster.nodes[node], Family::Inet).unwrap()[0].passive;
     assert_eq!((passive(0), passive(1)), (false, true));
     let mut vxlan = cluster.clone();
     (vxlan.network.pools[0].ipip, vxlan.network.pools[0].vxlan) = Mode::CalicoVxlan.encapsulation();
-    assert!(bgp_sessions(&vxlan, &vxlan.nodes[0]).is_none());
+    assert!(bgp_sessions(&vxlan, &vxlan.nodes[0], Family::Inet).is_none());
 }
 
 #[test]

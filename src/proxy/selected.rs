@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::plan::{Namespace, Plan};
+use crate::plan::{Family, Plan};
 use crate::topology::{
     Cluster, Endpoint, EndpointPort, EndpointSlice, Pod, Service, ServiceKind, ServicePort, TargetPort,
 };
@@ -27,19 +27,26 @@ impl PodState {
 /// The slices of all Services that have a selector: a pod whose labels fit is an endpoint, by whatever name its containers
 /// give the port.
 pub fn selected(cluster: &Cluster, plan: &Plan, state: impl Fn(&Pod) -> PodState) -> Vec<EndpointSlice> {
-    let addresses = addresses(plan);
+    let addresses = Family::BOTH.map(|family| addresses(plan, family));
     let with_selector =
         cluster.services.iter().filter(|s| !s.selector.is_empty() && s.kind != ServiceKind::ExternalName);
-    with_selector.flat_map(|service| slices(cluster, service, &addresses, &state)).collect()
+    let of_family = |service: &Service, family: Family| {
+        let addresses = &addresses[usize::from(family == Family::Inet6)];
+        slices(cluster, service, family, addresses, &state)
+    };
+    let families = |service: &'_ Service| service.families.clone();
+    with_selector
+        .flat_map(|s| families(s).into_iter().flat_map(|family| of_family(s, family)).collect::<Vec<_>>())
+        .collect()
 }
 
-/// The address of every pod, by `namespace/name`; a pod without a namespace of its own has its host's.
-fn addresses(plan: &Plan) -> BTreeMap<&str, IpAddr> {
+/// The address of every pod of one family, by `namespace/name`; a pod without a namespace of its own has its host's.
+fn addresses(plan: &Plan, family: Family) -> BTreeMap<&str, IpAddr> {
     let mut addresses = BTreeMap::new();
     for namespace in &plan.namespaces {
-        let Some(address) = Namespace::address(namespace) else { continue };
-        addresses.insert(namespace.name.as_str(), IpAddr::V4(address));
-        addresses.extend(namespace.guests.iter().map(|guest| (guest.as_str(), IpAddr::V4(address))));
+        let Some(address) = namespace.address_in(family) else { continue };
+        addresses.insert(namespace.name.as_str(), address);
+        addresses.extend(namespace.guests.iter().map(|guest| (guest.as_str(), address)));
     }
     addresses
 }
@@ -47,6 +54,7 @@ fn addresses(plan: &Plan) -> BTreeMap<&str, IpAddr> {
 fn slices(
     cluster: &Cluster,
     service: &Service,
+    family: Family,
     addresses: &BTreeMap<&str, IpAddr>,
     state: &impl Fn(&Pod) -> PodState,
 ) -> Vec<EndpointSlice> {
@@ -76,12 +84,14 @@ fn slices(
     }
     let slice = |(ports, endpoints): (Vec<EndpointPort>, Vec<Endpoint>)| {
         let spelled: Vec<String> = ports.iter().map(|port| format!("{}/{}", port.name, port.port)).collect();
-        let suffix = names::hash(&format!("{} {}", service.key(), spelled.join(",")), 5).to_lowercase();
+        let of_family = if family == Family::Inet6 { " IPv6" } else { "" };
+        let hashed = format!("{} {}{of_family}", service.key(), spelled.join(","));
+        let suffix = names::hash(&hashed, 5).to_lowercase();
         EndpointSlice {
             namespace: service.namespace.clone(),
             name: format!("{}-{suffix}", service.name),
             service: service.name.clone(),
-            v6: false,
+            v6: family == Family::Inet6,
             headless: service.headless(),
             ports,
             endpoints,

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::cluster_file::ClusterSpec;
 use super::complaint::{Checked, Complaint, quote};
@@ -85,6 +85,14 @@ pub(super) fn prefixes(text: &Spanned<String>) -> Checked<(Ipv4Net, Option<Ipv6N
 pub(super) fn host_prefixes(what: &str, text: &Spanned<String>) -> Checked<(Ipv4Net, Option<Ipv6Net>)> {
     let (four, six) = halves(text, "`10.1.10.0/24,fd00:10:1:10::/64`")?;
     Ok((rules::host_prefix(what, &four)?, six.map(|six| host_prefix6(what, &six)).transpose()?))
+}
+
+/// A prefix of either family that hosts can have.
+pub(super) fn either_prefix(what: &str, text: &Spanned<String>) -> Checked<IpNet> {
+    match text.contains(':') {
+        true => Ok(host_prefix6(what, text)?.into()),
+        false => Ok(rules::host_prefix(what, text)?.into()),
+    }
 }
 
 /// An IPv6 prefix without host bits.

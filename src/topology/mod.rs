@@ -16,6 +16,7 @@ mod endpoint_slices;
 pub mod examples;
 mod fields;
 mod flannel;
+mod ip_families;
 mod ip_pool;
 mod line;
 mod manifest;

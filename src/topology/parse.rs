@@ -81,8 +81,7 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     if chosen.mode.addressing() == Addressing::Segment {
         pod_cidr::check_segments(&file.spec, &underlay)?;
     }
-    let (network, (service_cidr, service_cidr6)) =
-        network::resolve(&file.spec, &pool_objects, &underlay, flannel, cluster_cidrs, chosen)?;
+    let (network, services) = network::resolve(&file.spec, &pool_objects, &underlay, flannel, cluster_cidrs, chosen)?;
     let namespaces = workloads::namespaces(&objects)?;
     let orders = workloads::orders(&objects, &namespaces)?;
     let (workloads, placed) = schedule::place(&orders, &underlay.nodes, &past, &overrides.memory)?;
@@ -91,7 +90,7 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     pools::check_room(&network, &file.spec, &pool_objects, &underlay.nodes, &placed)?;
     let dns = dns::resolve(&file.spec)?;
     pod_dns::check(&placed, dns.is_some())?;
-    let found = service_objects::resolve(&objects, &namespaces, Some((service_cidr, &overrides.memory.services)))?;
+    let found = service_objects::resolve(&objects, &namespaces, Some((services, &overrides.memory.services)))?;
     let proxy_mode = overrides.proxy.as_deref().map(proxy::mode_argument).transpose()?;
     let wanted = !found.services.is_empty() || proxy_mode.is_some();
     let proxy = proxy_config(file.spec.proxy.as_ref(), &network, wanted)?;
@@ -106,8 +105,8 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
         nodes: underlay.nodes,
         clients: underlay.clients,
         network,
-        service_cidr,
-        service_cidr6,
+        service_cidr: services.0,
+        service_cidr6: services.1,
         namespaces,
         workloads,
         pods: Vec::new(),

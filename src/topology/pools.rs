@@ -80,7 +80,7 @@ fn entries(entry: &NetworkEntry) -> impl Iterator<Item = &Spanned<PoolEntry>> {
     entry.pool.iter().chain(entry.pools.iter().flat_map(|pools| pools.iter()))
 }
 
-/// The mode that the pools say: that of the first one in use that says its encapsulation, and is IPv4's if one is. An object always does,
+/// The mode that the pools say: that of the first one in use that says its encapsulation, IPv4's before IPv6's. An object always does,
 /// because the API server fills in `Never`.
 pub(super) fn mode_of(entry: &NetworkEntry, objects: &[&IpPoolObject]) -> Checked<Option<Mode>> {
     let listed = entries(entry)
@@ -89,9 +89,7 @@ pub(super) fn mode_of(entry: &NetworkEntry, objects: &[&IpPoolObject]) -> Checke
     let given = objects.iter().map(|object| &object.spec);
     let given = given.map(|spec| (spec.disabled, &spec.ipip_mode, &spec.vxlan_mode, is_v6(&spec.cidr)));
     let mut all: Vec<_> = listed.chain(given).collect();
-    if all.iter().any(|(.., v6)| !v6) {
-        all.retain(|(.., v6)| !v6);
-    }
+    all.sort_by_key(|(.., v6)| *v6);
     let in_use = all.iter().find(|(disabled, ..)| *disabled != Some(true)).or(all.first());
     let Some((_, ipip, vxlan, _)) = in_use else { return Ok(None) };
     let (ipip, vxlan) = (encapsulation("ipipMode", ipip.as_ref())?, encapsulation("vxlanMode", vxlan.as_ref())?);
@@ -110,6 +108,10 @@ pub(super) fn routing(entry: &NetworkEntry, pools: &[&IpPool], mode: Mode) -> Ch
         "bird" if pools.iter().all(|pool| pool.vxlan.is_on()) => {
             Err(Complaint::at(text.span, "no BIRD runs where all pools have VXLAN: Felix makes their routes")
                 .hint("leave `routing` out, or give a pool with `vxlanMode: Never`"))
+        }
+        "bird" if pools.iter().any(|pool| pool.cidr.addr().is_ipv6()) => {
+            Err(Complaint::at(text.span, "a real BIRD beside IPv6 pools is not in this version of minik")
+                .hint("leave `routing` out: minik then makes the routes of both BIRDs, or leave the IPv6 pools out"))
         }
         "bird" => Ok(Routing::Bird),
         _ => Err(Complaint::at(text.span, format!("unknown routing {}", quote(text)))
@@ -173,10 +175,7 @@ fn resolved(form: &Form<'_>, chosen: Chosen) -> Checked<Written> {
     } else {
         check_encapsulation(form, chosen)?
     };
-    let cidr: IpNet = match is_v6(form.cidr) {
-        false => rules::host_prefix("a pool", form.cidr)?.into(),
-        true => dual_stack::host_prefix6("a pool", form.cidr)?.into(),
-    };
+    let cidr = dual_stack::either_prefix("a pool", form.cidr)?;
     let (for_pods, for_tunnels) = uses(form.uses)?;
     let pool = IpPool {
         block_size: block_size(form.block_size, cidr, form.cidr.span)?,

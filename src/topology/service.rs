@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use crate::plan::Family;
+
 /// A Service of Kubernetes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Service {
@@ -19,6 +21,9 @@ pub struct Service {
     pub kind: ServiceKind,
     /// Labels of the pods behind it; empty if its endpoints are given by hand.
     pub selector: BTreeMap<String, String>,
+    /// `ipFamilies`, resolved: the first one first; none for an `ExternalName`.
+    #[serde(skip_serializing_if = "is_ipv4_alone")]
+    pub families: Vec<Family>,
     /// Its cluster addresses, one per family at most; none for a headless one or an `ExternalName`.
     pub cluster_ips: Vec<IpAddr>,
     /// `externalName` of an `ExternalName`.
@@ -189,6 +194,10 @@ pub struct Endpoint {
     pub pod: Option<String>,
     /// Zones that should use it (`hints.forZones`).
     pub zones: Vec<String>,
+}
+
+fn is_ipv4_alone(families: &[Family]) -> bool {
+    families == [Family::Inet]
 }
 
 impl Service {

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::Ipv4Net;
-
 use super::complaint::{Checked, Complaint};
 use super::documents::Document;
 use super::endpoint_slices;
@@ -35,7 +33,7 @@ type Seen = BTreeMap<(&'static str, String, String), Span>;
 pub(super) fn resolve(
     documents: &[Document],
     namespaces: &[KubeNamespace],
-    given: Option<(Ipv4Net, &BTreeMap<String, KeptService>)>,
+    given: Option<(service_ports::Ranges, &BTreeMap<String, KeptService>)>,
 ) -> Checked<ServiceObjects> {
     let mut seen = Seen::new();
     let mut drafts = Vec::new();
@@ -45,8 +43,8 @@ pub(super) fn resolve(
         let (name, namespace) = named("Service", &object.metadata, place, namespaces, &mut seen)?;
         drafts.push(services::service(object, &name, &namespace)?);
     }
-    if let Some((range, before)) = given {
-        service_ports::allocate(&mut drafts, range, before)?;
+    if let Some((ranges, before)) = given {
+        service_ports::allocate(&mut drafts, ranges, before)?;
     }
     let services: Vec<Service> = drafts.into_iter().map(|draft| draft.service).collect();
     let mut slices = Vec::new();

@@ -5,22 +5,27 @@
 //! is a hash of the Service's name.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sha2::{Digest, Sha256};
 
 use super::complaint::{Checked, Complaint};
+use super::ip_families;
 use super::memory::KeptService;
 use super::service::{ServiceKind, ServiceProtocol, TrafficPolicy};
 use super::services::Draft;
 use super::source::Span;
+use crate::plan::{Family, nth};
 
 /// `--service-node-port-range` of the API server.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 
 /// How many of them are left to numbers written by hand.
 const NODE_PORTS_STATIC: u16 = 86;
+
+/// `serviceCIDR` with its second half.
+pub(super) type Ranges = (Ipv4Net, Option<Ipv6Net>);
 
 /// Who has what, with the place where it is written.
 #[derive(Default)]
@@ -30,20 +35,22 @@ struct Taken {
 }
 
 /// Gives every Service the address and node ports that it lacks: those that it had before, if they are still free.
-pub(super) fn allocate(drafts: &mut [Draft], range: Ipv4Net, before: &BTreeMap<String, KeptService>) -> Checked<()> {
+pub(super) fn allocate(drafts: &mut [Draft], ranges: Ranges, before: &BTreeMap<String, KeptService>) -> Checked<()> {
     let mut taken = Taken::default();
-    for draft in drafts.iter() {
-        written_addresses(draft, range, &mut taken)?;
+    for draft in drafts.iter_mut() {
+        let place = draft.ip_span.unwrap_or(draft.name_span);
+        draft.service.families = ip_families::resolve(&draft.families, &draft.service, ranges.1.is_some(), place)?;
+        written_addresses(draft, ranges, &mut taken)?;
         written_ports(draft, &mut taken)?;
     }
     for draft in drafts.iter_mut() {
         if let Some(kept) = before.get(&draft.service.key()) {
-            keep(draft, kept, range, &mut taken);
+            keep(draft, kept, ranges, &mut taken);
         }
     }
     for draft in drafts.iter_mut() {
         let key = draft.service.key();
-        if draft.wants_ip && draft.service.cluster_ips.is_empty() {
+        for range in lacking(draft, ranges) {
             let ip = choose_address(&key, range, &taken).ok_or_else(|| full(draft, "address", &range.to_string()))?;
             taken.addresses.insert(ip, (key.clone(), None));
             draft.service.cluster_ips.push(ip);
@@ -53,8 +60,25 @@ pub(super) fn allocate(drafts: &mut [Draft], range: Ipv4Net, before: &BTreeMap<S
     Ok(())
 }
 
+/// The prefixes of which a Service still needs an address, in the order of its families.
+fn lacking(draft: &Draft, ranges: Ranges) -> Vec<IpNet> {
+    let has = |family: &Family| draft.service.cluster_ips.iter().any(|ip| Family::of(ip) == *family);
+    // An address that is written is one of a family; the other family's is chosen beside it.
+    let wants = draft.wants_ip || !draft.service.cluster_ips.is_empty();
+    let families = draft.service.families.iter().filter(|family| wants && !has(family));
+    families.filter_map(|family| range_of(*family, ranges)).collect()
+}
+
+/// The services' prefix of a family.
+fn range_of(family: Family, ranges: Ranges) -> Option<IpNet> {
+    match family {
+        Family::Inet => Some(ranges.0.into()),
+        Family::Inet6 => ranges.1.map(IpNet::from),
+    }
+}
+
 /// Gives a Service again what it had, as far as it still wants it and nobody wrote it down for another.
-fn keep(draft: &mut Draft, kept: &KeptService, range: Ipv4Net, taken: &mut Taken) {
+fn keep(draft: &mut Draft, kept: &KeptService, ranges: Ranges, taken: &mut Taken) {
     let key = draft.service.key();
     let mut claim = |protocol, number: u16| {
         let free = NODE_PORTS.contains(&number) && !taken.ports.contains_key(&(protocol, number));
@@ -69,13 +93,16 @@ fn keep(draft: &mut Draft, kept: &KeptService, range: Ipv4Net, taken: &mut Taken
         let had = kept.health_check.filter(|number| claim(ServiceProtocol::Tcp, *number));
         draft.service.health_check_node_port = had;
     }
-    let inside = |ip: &&IpAddr| matches!(ip, IpAddr::V4(ip) if range.contains(ip));
-    if let Some(ip) =
-        kept.addresses.iter().find(inside).filter(|ip| draft.wants_ip && !taken.addresses.contains_key(ip))
-    {
-        taken.addresses.insert(*ip, (key, None));
-        draft.service.cluster_ips.push(*ip);
+    for range in lacking(draft, ranges) {
+        let had = kept.addresses.iter().find(|ip| range.contains(*ip));
+        if let Some(ip) = had.filter(|ip| !taken.addresses.contains_key(ip)) {
+            taken.addresses.insert(*ip, (key.clone(), None));
+            draft.service.cluster_ips.push(*ip);
+        }
     }
+    // What was kept may be of the second family alone; the first one's comes first.
+    let families = draft.service.families.clone();
+    draft.service.cluster_ips.sort_by_key(|ip| families.iter().position(|family| *family == Family::of(ip)));
 }
 
 fn full(draft: &Draft, what: &str, range: &str) -> Box<Complaint> {
@@ -89,18 +116,12 @@ fn clash(what: String, key: &str, span: Option<Span>, first: &(String, Option<Sp
         .hint(format!("give {key} another, or remove the line and have one chosen"))
 }
 
-fn written_addresses(draft: &Draft, range: Ipv4Net, taken: &mut Taken) -> Checked<()> {
-    if let Some(span) = draft.v6_span {
-        return Err(Complaint::at(span, "this Service asks for IPv6, which is not configured on this cluster")
-            .hint("services have IPv4 addresses of `serviceCIDR`: remove this line"));
-    }
+fn written_addresses(draft: &Draft, ranges: Ranges, taken: &mut Taken) -> Checked<()> {
     for ip in &draft.service.cluster_ips {
         let span = draft.ip_span.unwrap_or(draft.name_span);
-        let IpAddr::V4(v4) = ip else {
-            return Err(Complaint::at(span, format!("{ip} is IPv6, which is not configured on this cluster"))
-                .hint("services have IPv4 addresses of `serviceCIDR`"));
-        };
-        if !range.contains(v4) || *v4 == range.network() || *v4 == range.broadcast() {
+        let Some(range) = range_of(Family::of(ip), ranges) else { continue };
+        let last = ip.is_ipv4() && *ip == range.broadcast();
+        if !range.contains(ip) || *ip == range.network() || last {
             return Err(Complaint::at(span, format!("{ip} is not in the valid range, {range}"))
                 .hint("write an address of `serviceCIDR`, or remove the line and have one chosen"));
         }
@@ -146,14 +167,13 @@ fn hash(name: &str, size: u64) -> u64 {
 }
 
 /// The first free address from the hash on, in the upper band of the range and then in the lower one.
-fn choose_address(key: &str, range: Ipv4Net, taken: &Taken) -> Option<IpAddr> {
-    let base = u64::from(u32::from(range.network()));
-    let size = 1u64 << (32 - range.prefix_len());
+fn choose_address(key: &str, range: IpNet, taken: &Taken) -> Option<IpAddr> {
+    let size = 1u64 << (range.max_prefix_len() - range.prefix_len()).min(63);
     // min(max(16, size/16), 256) addresses are left to those written by hand; the first is the API server's own.
     let band = (size / 16).clamp(16, 256).min(size.saturating_sub(1));
     let usable = size.saturating_sub(1);
     let upper = usable.saturating_sub(band);
-    let ip = |offset: u64| IpAddr::V4(Ipv4Addr::from(u32::try_from(base + offset).unwrap_or(u32::MAX)));
+    let ip = |offset: u64| nth(&range, u128::from(offset));
     let start = hash(key, upper);
     let high = (0..upper).map(|step| band + (start + step) % upper);
     high.chain(2..band).map(ip).find(|ip| !taken.addresses.contains_key(ip))

@@ -7,11 +7,13 @@ use ipnet::IpNet;
 
 use super::complaint::{Checked, Complaint, quote};
 use super::fields::Spanned;
+use super::ip_families;
 use super::pods;
 use super::rules;
 use super::service::{Service, ServiceKind, ServicePort, ServiceProtocol, TargetPort, TrafficPolicy};
 use super::service_spec::{IntOrString, ServiceObject, ServicePortEntry, ServiceSpec};
 use super::source::Span;
+use crate::plan::Family;
 
 /// Seconds of `sessionAffinity: ClientIP` if not given.
 const AFFINITY_SECONDS: u32 = 10_800;
@@ -25,8 +27,8 @@ const TOPOLOGY_ANNOTATIONS: [&str; 2] =
 pub(super) struct Draft {
     pub(super) service: Service,
     pub(super) name_span: Span,
-    /// Where it asks for IPv6.
-    pub(super) v6_span: Option<Span>,
+    /// What it says of families of addresses.
+    pub(super) families: ip_families::Wanted,
     /// Where its cluster address is written; none if it is to be chosen.
     pub(super) ip_span: Option<Span>,
     /// Whether it wants a cluster address.
@@ -54,7 +56,7 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
     let ports = ports(spec, kind, headless, name.span)?;
     let external = matches!(kind, ServiceKind::NodePort | ServiceKind::LoadBalancer);
     let external_policy = external_policy(spec, external)?;
-    let v6_span = wants_v6(spec)?;
+    let families = ip_families::written(spec)?;
     let (affinity, service_health) = (affinity(spec)?, health(spec)?);
     let metadata = &object.metadata;
     let labels = pods::labels(&metadata.labels)?;
@@ -64,6 +66,7 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
         name: name.value.clone(),
         kind,
         selector: pods::labels(&spec.selector)?,
+        families: vec![Family::Inet],
         cluster_ips,
         external_name: external_name(spec, kind, name.span)?,
         ports,
@@ -89,7 +92,7 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
     };
     Ok(Draft {
         name_span: name.span,
-        v6_span,
+        families,
         wants_ip: ip_span.is_none() && !headless && kind != ServiceKind::ExternalName,
         ip_span,
         node_port_spans: spec.ports.iter().map(|port| port.node_port.as_ref().map(|number| number.span)).collect(),
@@ -113,19 +116,6 @@ fn external_policy(spec: &ServiceSpec, external: bool) -> Checked<TrafficPolicy>
         .hint("it may only be set for types NodePort and LoadBalancer, or with `externalIPs`"));
     }
     choice("traffic policy", spec.external_traffic_policy.as_ref(), TrafficPolicy::Cluster, POLICIES)
-}
-
-/// Where a Service asks for an IPv6 address.
-fn wants_v6(spec: &ServiceSpec) -> Checked<Option<Span>> {
-    let families: Vec<bool> = spec
-        .ip_families
-        .iter()
-        .map(|family| choice("family of addresses", Some(family), false, &[("IPv4", false), ("IPv6", true)]))
-        .collect::<Checked<_>>()?;
-    let stacks = [("SingleStack", false), ("PreferDualStack", false), ("RequireDualStack", true)];
-    let dual = choice("ipFamilyPolicy", spec.ip_family_policy.as_ref(), false, &stacks)?;
-    let v6 = spec.ip_families.iter().zip(&families).find(|(_, v6)| **v6).map(|(written, _)| written.span);
-    Ok(v6.or_else(|| spec.ip_family_policy.as_ref().filter(|_| dual).map(|policy| policy.span)))
 }
 
 const KINDS: &[(&str, ServiceKind)] = &[

@@ -7,7 +7,8 @@ use crate::cli::session::Session;
 use crate::cni;
 use crate::error::Result;
 use crate::ipam::Usage;
-use crate::topology::IpPool;
+use crate::plan::Family;
+use crate::topology::{IpPool, Node};
 
 pub(super) fn pools(session: &Session) -> Listing {
     let rows = session.cluster.network.pools.iter().map(pool_row).collect();
@@ -50,12 +51,14 @@ fn pool_row(pool: &IpPool) -> Row {
 
 /// The nodes as `calicoctl get nodes -o wide` has them. The AS number in parentheses is inherited from the cluster's.
 pub(super) fn nodes(session: &Session, kubectls: Listing) -> Listing {
-    let prefix_length =
-        |name: &str| session.cluster.segments.iter().find(|s| s.name == name).map(|s| s.subnet.prefix_len());
+    let address = |node: &Node, family: Family| {
+        let segment = session.cluster.segments.iter().find(|segment| segment.name == node.segment)?;
+        Some(format!("{}/{}", node.address_in(family)?, segment.subnet_in(family)?.prefix_len()))
+    };
     let mut rows = kubectls.rows;
     for (row, node) in rows.iter_mut().zip(&session.cluster.nodes) {
-        let length = prefix_length(&node.segment).map_or_else(String::new, |length| format!("/{length}"));
-        row.cells = vec![node.name.clone(), "(64512)".to_owned(), format!("{}{length}", node.address), String::new()];
+        let [four, six] = Family::BOTH.map(|family| address(node, family).unwrap_or_default());
+        row.cells = vec![node.name.clone(), "(64512)".to_owned(), four, six];
     }
     let columns = vec![column("NAME"), column("ASN"), column("IPV4"), column("IPV6")];
     Listing { columns, rows, like_calicoctl: true, ..kubectls }

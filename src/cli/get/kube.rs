@@ -6,7 +6,7 @@ use crate::agent::{PodStatus, State, Status};
 use crate::cli::print::{Listing, Row, age, column, wide};
 use crate::cli::session::{Session, pod_status};
 use crate::error::Result;
-use crate::plan::Namespace;
+use crate::plan::{Family, Namespace};
 use crate::topology::{Pod, Workload, WorkloadKind};
 
 /// What kubectl prints for a cell that has no value.
@@ -17,6 +17,9 @@ pub(super) fn nodes(session: &Session) -> Listing {
     let version = format!("minik-{}", session.record.version);
     let rows = session.cluster.nodes.iter().map(|node| {
         let ip = node.address.to_string();
+        let ips = Family::BOTH.into_iter().filter_map(|family| node.address_in(family));
+        let mut addresses: Vec<Value> = ips.map(|ip| json!({ "type": "InternalIP", "address": ip })).collect();
+        addresses.push(json!({ "type": "Hostname", "address": node.name }));
         Row {
             namespace: None,
             name: node.name.clone(),
@@ -34,10 +37,7 @@ pub(super) fn nodes(session: &Session) -> Listing {
                 "kind": "Node",
                 "metadata": { "name": node.name, "labels": node.labels },
                 "status": {
-                    "addresses": [
-                        { "type": "InternalIP", "address": ip },
-                        { "type": "Hostname", "address": node.name },
-                    ],
+                    "addresses": addresses,
                     "conditions": [{ "type": "Ready", "status": "True" }],
                 },
             }),
@@ -119,6 +119,9 @@ fn pod_object(session: &Session, pod: &Pod, status: Option<&Status>, word: &str,
     let owner = pod.owner.as_ref().map(|(kind, name)| json!([{ "kind": kind, "name": name }]));
     let states = pod_status(status, pod).map(|status| json!(status.containers));
     let node = session.cluster.nodes.iter().find(|node| node.name == pod.node);
+    let own = session.plan.namespace(&pod.key());
+    let ips = Family::BOTH.into_iter().filter_map(|family| own?.address_in(family));
+    let ips: Vec<Value> = ips.map(|ip| json!({ "ip": ip })).collect();
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -127,6 +130,7 @@ fn pod_object(session: &Session, pod: &Pod, status: Option<&Status>, word: &str,
         "status": {
             "phase": word,
             "podIP": ip,
+            "podIPs": ips,
             "hostIP": node.map(|node| node.address),
             "conditions": [{ "type": "Ready", "status": if pod.ready { "True" } else { "False" } }],
             "containerStatuses": states,
