@@ -12,9 +12,11 @@ use crate::cni;
 use crate::dns;
 use crate::error::{Error, Kind, Result};
 use crate::plan::nft::NftTable;
-use crate::plan::{Datapath, Family as PlanFamily, Namespace, Plan, Role, RouteKind, Sysctl};
+use crate::plan::{Backend, Datapath, Family as PlanFamily, Namespace, Plan, Role, RouteKind, Sysctl};
 use crate::proxy::{self, Family, Host, PodState, View, hostport, iptables, kubelet, nftables};
-use crate::topology::{Cluster, EndpointSlice, HostPorts, Node, Pod, ProxyConfig, ProxyMode, ServiceProtocol};
+use crate::topology::{
+    Cluster, EndpointSlice, HostPorts, Iptables, Node, Pod, ProxyConfig, ProxyMode, ServiceProtocol,
+};
 
 /// The plan of a cluster.
 ///
@@ -39,6 +41,13 @@ pub fn plan_while(cluster: &Cluster, datapath: Datapath, state: impl Fn(&Pod) ->
     }
     publish_ports(cluster, &mut plan)?;
     give_names(cluster, &mut plan);
+    for node in plan.namespaces.iter_mut().filter(|ns| ns.role == Role::Node) {
+        node.backend = match cluster.iptables {
+            None => Backend::Machine,
+            Some(Iptables::Nft) => Backend::Nft,
+            Some(Iptables::Legacy) => Backend::Legacy,
+        };
+    }
     Ok(plan)
 }
 

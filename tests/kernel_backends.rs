@@ -271,6 +271,40 @@ fn nftables_broken() -> Result<(), Failed> {
     cluster.serves()
 }
 
+/// All rules of nodes are in the tables of one flavour, Calico's and kube-proxy's, before and after a change; programs on
+/// a node find the tools of that flavour under their plain names.
+fn flavour(wanted: &'static str, other: &'static str) -> Result<(), Failed> {
+    let cluster = Cluster::up(wanted, "calico-bgp", &["--iptables", wanted])?;
+    let same = |when: &str| -> Result<(), Failed> {
+        cluster.is_as_planned()?;
+        let own = cluster.run("node-1", &format!("iptables-{wanted}-save | grep -v '^#'"))?;
+        let others = cluster.run("node-1", &format!("iptables-{other}-save | grep -c -e KUBE -e cali || :"))?;
+        if !own.contains("-j KUBE-SVC-") || !own.contains("-j cali-FORWARD") || others.trim() != "0" {
+            return Err(format!("{when}: {others} rules of {other}, and of {wanted}\n{own}").into());
+        }
+        let seen = cluster.prints(&["exec", "node-1", "--", "sh", "-c", "iptables-save | grep -v '^#'"])?;
+        if minik::plan::restore::normalised(&seen) != minik::plan::restore::normalised(&own) {
+            return Err(format!("{when}: a program on the node sees\n{seen}").into());
+        }
+        Ok(())
+    };
+    same("at first")?;
+    cluster.serves()?;
+    let version = cluster.prints(&["exec", "node-1", "--", "iptables", "--version"])?;
+    if version.contains("legacy") != (wanted == "legacy") {
+        return Err(version.into());
+    }
+    cluster.prints(&["scale", "deploy/web", "--replicas", "3"])?;
+    same("with an endpoint less")?;
+    cluster.prints(&["scale", "deploy/web", "--replicas", "4"])?;
+    cluster.run("node-1", &format!("iptables-{wanted} -t nat -F KUBE-SERVICES"))?;
+    let status = cluster.minik(&["status"])?;
+    if !String::from_utf8_lossy(&status.stdout).contains("missing: rule 1: nat: -A KUBE-SERVICES") {
+        return Err(said(&["status"], &status));
+    }
+    Ok(())
+}
+
 fn main() {
     let arguments = Arguments::from_args();
     let missing = |tool: &str| {
@@ -284,5 +318,10 @@ fn main() {
     }
     trials.push(kernel::trial("nftables: a change touches only what differs", missing("nft"), nftables_live));
     trials.push(kernel::trial("nftables: what is broken, and what fails", missing("nft"), nftables_broken));
+    for (wanted, other) in [("legacy", "nft"), ("nft", "legacy")] {
+        let missing = missing("iptables-legacy-restore").or_else(|| missing("iptables-nft-restore"));
+        let name = format!("iptables-{wanted}: all rules of a node");
+        trials.push(kernel::trial(name, missing, move || flavour(wanted, other)));
+    }
     libtest_mimic::run(&arguments, trials).exit();
 }

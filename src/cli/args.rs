@@ -227,6 +227,9 @@ pub struct UpArgs {
     /// kube-proxy's mode in place of the file's: `iptables`, `nftables`, `ipvs` or `none`.
     #[arg(long, value_name = "MODE", env = "MINIK_PROXY")]
     pub proxy: Option<String>,
+    /// Which iptables nodes have, in place of the file's: `nft` or `legacy`; without either, this machine's own.
+    #[arg(long, value_name = "FLAVOUR", env = "MINIK_IPTABLES")]
+    pub iptables: Option<String>,
     /// Who carries the packets of tunl0.
     #[arg(long, value_name = "WHO", env = "MINIK_DATAPATH", default_value = "auto")]
     pub datapath: DatapathChoice,
@@ -321,6 +324,9 @@ pub struct PlanArgs {
     /// kube-proxy's mode in place of the file's: `iptables`, `nftables`, `ipvs` or `none`.
     #[arg(long, value_name = "MODE", env = "MINIK_PROXY")]
     pub proxy: Option<String>,
+    /// Which iptables nodes have, in place of the file's: `nft` or `legacy`; without either, this machine's own.
+    #[arg(long, value_name = "FLAVOUR", env = "MINIK_IPTABLES")]
+    pub iptables: Option<String>,
     /// Who carries the packets of tunl0; `auto` is the kernel here, so that the plan is the same on every machine.
     #[arg(long, value_name = "WHO", env = "MINIK_DATAPATH", default_value = "auto")]
     pub datapath: DatapathChoice,

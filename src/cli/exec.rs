@@ -14,6 +14,7 @@ use super::inside_args::ExecArgs;
 use super::session::{self, Session};
 use super::target;
 use crate::error::{Error, Kind, Result};
+use crate::kernel::flavour;
 use crate::kernel::place::Place;
 use crate::plan::{Namespace, Role};
 
@@ -38,6 +39,8 @@ pub fn run(args: &ExecArgs, globals: &Globals) -> Result<ExitCode> {
 /// Settles in a namespace and becomes `command` there, with the variables of the pod's first container.
 pub(super) fn become_program(session: &Session, ns: &Namespace, mut command: Command) -> Result<ExitCode> {
     let cluster = &session.record.name;
+    // Its iptables are of the node's flavour.
+    command.envs(flavour::path(cluster, ns.backend)?.map(|path| ("PATH", path)));
     Place { netns: &ns.netns, hostname: &ns.hostname, cluster }.settle()?;
     if let Role::Pod { .. } = ns.role
         && let Some(container) =

@@ -19,6 +19,7 @@ pub fn run(args: &PlanArgs, globals: &Globals) -> Result<ExitCode> {
         cluster_name: globals.cluster.clone(),
         cni: args.cni.clone(),
         proxy: args.proxy.clone(),
+        iptables: args.iptables.clone(),
         ..Overrides::default()
     };
     let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;

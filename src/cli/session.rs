@@ -84,6 +84,7 @@ pub fn cluster(record: &Record) -> Result<Cluster> {
         cluster_name: Some(record.name.clone()),
         cni: record.cni.clone(),
         proxy: record.proxy.clone(),
+        iptables: record.iptables.clone(),
         edits: record.edits.clone(),
         memory: record.memory.clone(),
     };

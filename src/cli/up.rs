@@ -38,6 +38,7 @@ pub fn run(args: &UpArgs, globals: &Globals) -> Result<ExitCode> {
         cluster_name: globals.cluster.clone(),
         cni: args.cni.clone(),
         proxy: args.proxy.clone(),
+        iptables: args.iptables.clone(),
         ..Overrides::default()
     };
     let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
@@ -194,6 +195,7 @@ fn record(plan: &Plan, args: &UpArgs, source: Source, netem: Option<bool>) -> Re
         sources: vec![SourceText { name: source.name, text: source.text }],
         cni: args.cni.clone(),
         proxy: args.proxy.clone(),
+        iptables: args.iptables.clone(),
         datapath: plan.datapath,
         netem,
         created,

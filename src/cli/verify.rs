@@ -102,6 +102,7 @@ fn of_mode(mode: Mode, globals: &Globals) -> Result<Report> {
         topology: mode.name().to_owned(),
         cni: None,
         proxy: None,
+        iptables: None,
         datapath: DatapathChoice::Auto,
         dry_run: false,
         no_rollback: false,

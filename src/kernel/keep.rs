@@ -6,6 +6,7 @@ use super::drift::{dump, of_routing};
 use super::heal::heal;
 use super::{netns, restore};
 use crate::error::{Error, Result};
+use crate::plan::backend::Tools;
 use crate::plan::facts::{self, Drift};
 use crate::plan::keeper::Rules;
 use crate::plan::{Datapath, Keeper, Keeps, Namespace, Plan, Table, restore as text};
@@ -85,12 +86,10 @@ fn inside(ns: &Namespace, tool: &str, arguments: &[&str]) -> Result<String> {
 
 /// Puts back a daemon's rules, in both families.
 fn repair(ns: &Namespace, rules: &Rules) -> Result<Vec<String>> {
-    let families: [(&[Table], &str, &[&str]); 2] = [
-        (&ns.tables, "iptables-save", restore::IPTABLES_CHANGE),
-        (&ns.tables6, "ip6tables-save", restore::IP6TABLES_CHANGE),
-    ];
+    let families: [(&[Table], Tools); 2] = [(&ns.tables, Tools::V4), (&ns.tables6, Tools::V6)];
     let mut lost = Vec::new();
-    for (tables, save, change) in families.into_iter().filter(|(tables, ..)| !tables.is_empty()) {
+    for (tables, tools) in families.into_iter().filter(|(tables, ..)| !tables.is_empty()) {
+        let (save, change) = (ns.backend.save(tools), ns.backend.change(tools));
         let repair = rules.repair(tables, &text::normalised(&inside(ns, save, &[])?));
         if !repair.input.is_empty() {
             netns::inside(netns::open(&ns.netns)?.file(), || restore::feed(change, &repair.input))??;

@@ -9,6 +9,7 @@ pub mod drift;
 pub mod etc;
 pub mod features;
 pub mod files;
+pub mod flavour;
 pub mod glance;
 pub mod gone;
 pub mod heal;

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 
 use super::netns;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Namespace, Plan, ebtables, line, nft, restore};
+use crate::plan::backend::Tools;
+use crate::plan::{Namespace, Plan, Table, ebtables, line, nft, restore};
 
 /// What a namespace has for one of the tools: the tool with its arguments, and its input.
 pub(super) type Input = (&'static [&'static str], String);
@@ -22,9 +23,9 @@ pub(super) fn inputs(namespace: &Namespace) -> Vec<Input> {
     if !sets.is_empty() {
         inputs.push((&["ipset", "restore"], restore::ipset_restore(sets)));
     }
-    for (argv, tables) in [(IPTABLES, tables), (IP6TABLES, tables6)] {
+    for (tools, tables) in [(Tools::V4, tables), (Tools::V6, tables6)] {
         if !tables.is_empty() {
-            inputs.push((argv, restore::iptables_restore(tables)));
+            inputs.push((namespace.backend.restore(tools), restore::iptables_restore(tables)));
         }
     }
     if !nftables.is_empty() {
@@ -39,12 +40,8 @@ pub(super) fn inputs(namespace: &Namespace) -> Vec<Input> {
     inputs
 }
 
-/// The tools that take whole tables, and those that leave alone what they are not told of.
-pub(super) const IPTABLES: &[&str] = &["iptables-restore", "-w"];
-pub(super) const IP6TABLES: &[&str] = &["ip6tables-restore", "-w"];
+/// The tool for tables of nftables.
 pub(super) const NFT: &[&str] = &["nft", "-f", "-"];
-pub(super) const IPTABLES_CHANGE: &[&str] = &["iptables-restore", "-w", "--noflush"];
-pub(super) const IP6TABLES_CHANGE: &[&str] = &["ip6tables-restore", "-w", "--noflush"];
 
 /// Whether a namespace has anything to be loaded.
 pub fn has_any(namespace: &Namespace) -> bool {
@@ -70,15 +67,17 @@ pub fn require_tools(plan: &Plan) -> Result<()> {
     let any = |has: fn(&Namespace) -> bool| plan.namespaces.iter().any(has);
     let wanted = [
         ("ipset", any(|ns| !ns.sets.is_empty())),
-        ("iptables-restore", any(|ns| !ns.tables.is_empty())),
-        ("ip6tables-restore", any(|ns| !ns.tables6.is_empty())),
         ("ebtables-restore", any(|ns| !ns.ebtables.is_empty())),
         ("nft", any(|ns| !ns.nft.is_empty() || line::loses(ns))),
         ("bird", any(|ns| ns.bird.is_some())),
     ];
     let path = std::env::var_os("PATH").unwrap_or_default();
     let lacks = |tool: &str| !std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
-    match wanted.into_iter().find(|(tool, wanted)| *wanted && lacks(tool)) {
+    let families = plan.namespaces.iter().flat_map(|ns| {
+        let tool = |tools, tables: &[Table]| (ns.backend.restore(tools)[0], !tables.is_empty());
+        [tool(Tools::V4, &ns.tables), tool(Tools::V6, &ns.tables6)]
+    });
+    match wanted.into_iter().chain(families).find(|(tool, wanted)| *wanted && lacks(tool)) {
         Some((tool, _)) => Err(missing(tool, std::io::Error::from_raw_os_error(libc::ENOENT))),
         None => Ok(()),
     }

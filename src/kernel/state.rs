@@ -61,6 +61,9 @@ pub struct Record {
     /// `--proxy` of the command line.
     #[serde(default)]
     pub proxy: Option<String>,
+    /// `--iptables` of the command line.
+    #[serde(default)]
+    pub iptables: Option<String>,
     /// Who carries the tunnels' packets.
     pub datapath: Datapath,
     /// Whether the kernel has netem; none as long as no line needed it.

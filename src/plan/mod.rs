@@ -6,6 +6,7 @@
 
 mod address;
 pub mod aside;
+pub mod backend;
 pub mod crowd;
 mod daemon;
 pub mod difference;
@@ -28,6 +29,7 @@ mod route;
 pub mod shell;
 
 pub use address::{Address, Mac, bits, nth};
+pub use backend::Backend;
 pub use daemon::Bird;
 pub use etc::{Resolver, etc_files};
 pub use file::File;
@@ -115,6 +117,9 @@ pub struct Namespace {
     pub policy: Vec<PolicyRule>,
     /// ipsets, made before the rules that name them.
     pub sets: Vec<IpSet>,
+    /// Whose tables its iptables uses.
+    #[serde(skip_serializing_if = "Backend::is_machine")]
+    pub backend: Backend,
     /// Netfilter tables as iptables has them.
     pub tables: Vec<Table>,
     /// Netfilter tables as ip6tables has them.
@@ -256,6 +261,7 @@ impl Namespace {
             routes: Vec::new(),
             policy: Vec::new(),
             sets: Vec::new(),
+            backend: Backend::Machine,
             tables: Vec::new(),
             tables6: Vec::new(),
             nft: Vec::new(),

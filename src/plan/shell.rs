@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use super::backend::Tools;
 use super::{
     Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, aside, ebtables, etc_files, line, nft, restore,
 };
@@ -212,10 +213,12 @@ fn inside(text: &mut String, ns: &Namespace) {
         heredoc(text, &format!("{run} ipset restore"), &restore::ipset_restore(&ns.sets));
     }
     if !ns.tables.is_empty() {
-        heredoc(text, &format!("{run} iptables-restore"), &restore::iptables_restore(&ns.tables));
+        let tool = ns.backend.restore(Tools::V4)[0];
+        heredoc(text, &format!("{run} {tool}"), &restore::iptables_restore(&ns.tables));
     }
     if !ns.tables6.is_empty() {
-        heredoc(text, &format!("{run} ip6tables-restore"), &restore::iptables_restore(&ns.tables6));
+        let tool = ns.backend.restore(Tools::V6)[0];
+        heredoc(text, &format!("{run} {tool}"), &restore::iptables_restore(&ns.tables6));
     }
     if !ns.nft.is_empty() {
         heredoc(text, &format!("{run} nft -f -"), &nft::text::script(&ns.nft));

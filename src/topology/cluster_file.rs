@@ -66,6 +66,9 @@ pub(super) struct ClusterSpec {
     pub(super) service_cidr: Option<Spanned<String>>,
     /// kube-proxy on the nodes; with Services and without this, 1.30 in iptables mode.
     pub(super) proxy: Option<ProxyEntry>,
+    /// Which iptables the nodes have, for the rules of all programs on them: `nft` or `legacy`; the machine's own if not
+    /// given.
+    pub(super) iptables: Option<Spanned<String>>,
     /// The cluster's DNS: `true` as kubeadm installs it, or its options; `false` if not given.
     pub(super) dns: Option<Spanned<DnsEntry>>,
 }

@@ -18,6 +18,7 @@ mod fields;
 mod flannel;
 mod ip_families;
 mod ip_pool;
+mod iptables;
 mod line;
 mod manifest;
 mod manifests;
@@ -58,6 +59,7 @@ pub use dns::Dns;
 pub use edits::{Edit, Reference};
 pub use flannel::Flannel;
 pub use ip_pool::{EncapsulationMode, IpPool, Routing};
+pub use iptables::Iptables;
 pub use line::{Line, LineChange, line_change};
 pub use manifest::{Applied, applied, objects};
 pub use memory::{Kept, KeptService, Memory};
@@ -123,6 +125,9 @@ pub struct Cluster {
     /// kube-proxy, if the file has a `proxy:` or a Service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxyConfig>,
+    /// Which iptables its nodes have; none is the machine's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iptables: Option<Iptables>,
     /// The cluster's DNS, if the file has a `dns:`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,

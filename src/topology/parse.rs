@@ -10,6 +10,7 @@ use super::dns;
 use super::documents::{self, Document};
 use super::edits::{self, Edited};
 use super::flannel;
+use super::iptables;
 use super::net_conf;
 use super::network;
 use super::pod_cidr;
@@ -114,6 +115,7 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
         services: found.services,
         slices: found.slices,
         proxy,
+        iptables: iptables::resolve(overrides.iptables.as_deref(), file.spec.iptables.as_ref())?,
         dns,
     };
     let routers = router_spans(&file.spec);

@@ -55,6 +55,8 @@ pub struct Overrides {
     pub cni: Option<String>,
     /// `--proxy MODE`: instead of `spec.proxy.mode`.
     pub proxy: Option<String>,
+    /// `--iptables FLAVOUR`: instead of `spec.iptables`.
+    pub iptables: Option<String>,
     /// What was changed since, on the live cluster.
     pub edits: Vec<Edit>,
     /// What the live cluster has handed out.

@@ -9,6 +9,7 @@ use crate::kernel::conntrack;
 use crate::kernel::maker::Site;
 use crate::kernel::netns;
 use crate::kernel::restore::{self, Input};
+use crate::plan::backend::Tools;
 use crate::plan::{Namespace, difference, ebtables, forwarding, line, nft};
 
 /// Most restores at a time, as in [`crate::kernel::apply`].
@@ -64,18 +65,19 @@ fn changes(before: &Namespace, after: &Namespace, all: bool) -> Vec<Input> {
         false => difference::sets(&before.sets, &after.sets),
     };
     inputs.push((&["ipset", "restore", "-exist"], sets));
-    let families = [
-        (restore::IPTABLES, restore::IPTABLES_CHANGE, &before.tables, &after.tables),
-        (restore::IP6TABLES, restore::IP6TABLES_CHANGE, &before.tables6, &after.tables6),
-    ];
-    for (whole, change, before, after) in families {
+    let families = [(Tools::V4, &before.tables, &after.tables), (Tools::V6, &before.tables6, &after.tables6)];
+    let backend = after.backend;
+    for (tools, before, after) in families {
         if all {
             // What only the earlier plan has is emptied, and the rest is loaded over whatever is there.
             let gone: Vec<_> = before.iter().filter(|one| !after.iter().any(|t| t.name == one.name)).cloned().collect();
             let emptied: Vec<_> = gone.iter().map(|table| crate::plan::Table::new(table.name)).collect();
-            inputs.push((whole, crate::plan::restore::iptables_restore(&[emptied, after.clone()].concat())));
+            inputs.push((
+                backend.restore(tools),
+                crate::plan::restore::iptables_restore(&[emptied, after.clone()].concat()),
+            ));
         } else {
-            inputs.push((change, difference::tables(before, after)));
+            inputs.push((backend.change(tools), difference::tables(before, after)));
         }
     }
     let steps = match all {
