@@ -159,6 +159,49 @@ fn nftables_are_those_of_kube_proxy() {
     assert!(wrong.is_empty(), "{} differences\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// What a Service's fields mean depends on kube-proxy's version: `ipMode: Proxy` counts since 1.30, the policy of external
+/// addresses alone since 1.29.
+#[test]
+fn versions_know_what_they_know() {
+    let text = "apiVersion: v1
+kind: Service
+metadata: {name: a}
+spec: {type: LoadBalancer, clusterIP: 10.96.0.1, ports: [{port: 80, nodePort: 30080}]}
+status: {loadBalancer: {ingress: [{ip: 203.0.113.1, ipMode: VIP}, {ip: 203.0.113.2, ipMode: Proxy}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: b}
+spec: {clusterIP: 10.96.0.2, externalIPs: [203.0.113.3], externalTrafficPolicy: Local, ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: b-x, labels: {kubernetes.io/service-name: b}}
+addressType: IPv4
+endpoints: [{addresses: [10.200.0.1], nodeName: node-2}]
+ports: [{port: 8080, name: \"\"}]
+";
+    let objects = parse_services(&[Source::new("services.yaml", text)]).unwrap_or_else(|e| panic!("{e}"));
+    let host = Host {
+        name: "node-1".to_owned(),
+        node_ips: vec![[172, 18, 0, 2].into()],
+        addresses: vec![[127, 0, 0, 1].into(), [172, 18, 0, 2].into()],
+        zone: None,
+        pod_cidrs: Vec::new(),
+    };
+    for minor in ProxyConfig::MINORS {
+        let config = ProxyConfig { minor, ..ProxyConfig::new(vec!["10.200.0.0/14".parse().unwrap()]) };
+        let view = View::new(&config, &host, Family::V4, &objects.services, &objects.slices);
+        let mut tables = Vec::new();
+        iptables::overlay(&view).into_tables(&mut tables);
+        let rules = restore::iptables_restore(&tables);
+        assert!(rules.contains("-d 203.0.113.1/32"), "1.{minor}");
+        assert_eq!(rules.contains("-d 203.0.113.2/32"), minor < 30, "1.{minor}");
+        let dropped = "-d 203.0.113.3/32 -p tcp -m comment --comment \"default/b has no local endpoints\"";
+        assert_eq!(rules.contains(dropped), minor >= 29, "1.{minor}: {rules}");
+    }
+}
+
 /// Where packets of a pod, the node and a client outside end by a plan, all ways of chance together.
 fn ends(plan: &minik::plan::Plan) -> Vec<(String, Vec<String>)> {
     let mut all = Vec::new();

@@ -92,7 +92,7 @@ fn of_port(
         for address in service.external_ips.iter().filter_map(v4) {
             add("service-external-ip", &pod.name, address, port.port, false);
         }
-        for address in service.ingress.iter().filter_map(v4) {
+        for address in service.ingress.iter().filter(|ip| !service.proxied_ingress.contains(ip)).filter_map(v4) {
             add("service-load-balancer", &pod.name, address, port.port, false);
         }
     }

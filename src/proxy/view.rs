@@ -60,6 +60,8 @@ pub struct PortView<'a> {
     pub external_ips: Vec<IpAddr>,
     /// Load balancer addresses of this family.
     pub ingress: Vec<IpAddr>,
+    /// Whether what comes from outside stays on the node.
+    local_outside: bool,
     /// Source ranges of this family.
     pub source_ranges: Vec<IpNet>,
     /// Every endpoint, whatever its state, in the order of `address:port` as text.
@@ -118,7 +120,8 @@ impl<'a> View<'a> {
                     name: port_name(service, port),
                     cluster_ip,
                     external_ips: of_family(&service.external_ips),
-                    ingress: of_family(&service.ingress),
+                    ingress: ingress(service, family, config.minor),
+                    local_outside: local_outside(service, config.minor),
                     source_ranges: service.source_ranges.iter().copied().filter(|net| family.has_net(net)).collect(),
                     endpoints: targets,
                 });
@@ -152,7 +155,7 @@ impl PortView<'_> {
 
     /// Whether traffic from outside stays on the node.
     pub fn external_local(&self) -> bool {
-        self.service.external_policy == TrafficPolicy::Local && self.service.externally_accessible()
+        self.local_outside
     }
 
     /// Whether traffic to the cluster's address stays on the node.
@@ -171,6 +174,19 @@ impl PortView<'_> {
             self.service.kind == ServiceKind::LoadBalancer && self.service.external_policy == TrafficPolicy::Local
         })
     }
+}
+
+/// The load balancer's addresses that a node handles: all of them before 1.30, which came with `ipMode`.
+fn ingress(service: &Service, family: Family, minor: u8) -> Vec<IpAddr> {
+    let handled = |ip: &&IpAddr| family.has(ip) && (minor < 30 || !service.proxied_ingress.contains(ip));
+    service.ingress.iter().filter(handled).copied().collect()
+}
+
+/// Whether the policy for what comes from outside is `Local`, which a Service with nothing but external addresses can have
+/// since 1.29 (kubernetes PR 119150).
+fn local_outside(service: &Service, minor: u8) -> bool {
+    let of_node = matches!(service.kind, ServiceKind::NodePort | ServiceKind::LoadBalancer);
+    service.external_policy == TrafficPolicy::Local && (of_node || (minor >= 29 && service.externally_accessible()))
 }
 
 fn is_proxied(service: &Service) -> bool {

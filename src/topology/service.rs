@@ -38,8 +38,11 @@ pub struct Service {
     pub internal_policy: TrafficPolicy,
     /// `externalIPs`.
     pub external_ips: Vec<IpAddr>,
-    /// `status.loadBalancer.ingress` with an address that nodes handle (`ipMode` is not `Proxy`).
+    /// `status.loadBalancer.ingress` with an address.
     pub ingress: Vec<IpAddr>,
+    /// Those of them with `ipMode: Proxy`, which nodes leave to the load balancer since 1.30; older ones do not know that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proxied_ingress: Vec<IpAddr>,
     /// `loadBalancerSourceRanges`.
     pub source_ranges: Vec<IpNet>,
     /// `healthCheckNodePort`.

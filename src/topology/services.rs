@@ -79,7 +79,8 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
             POLICIES,
         )?,
         external_ips: spec.external_ips.iter().map(external_ip).collect::<Checked<_>>()?,
-        ingress: ingress(object)?,
+        ingress: ingress(object, None)?,
+        proxied_ingress: ingress(object, Some(false))?,
         source_ranges: source_ranges(spec, balancer)?,
         health_check_node_port: service_health,
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
@@ -324,12 +325,13 @@ fn external_name(spec: &ServiceSpec, kind: ServiceKind, place: Span) -> Checked<
     }
 }
 
-fn ingress(object: &ServiceObject) -> Checked<Vec<IpAddr>> {
+/// The load balancer's addresses: all, or only those that nodes handle, or that they leave alone.
+fn ingress(object: &ServiceObject, wanted: Option<bool>) -> Checked<Vec<IpAddr>> {
     let Some(status) = &object.status else { return Ok(Vec::new()) };
     let mut addresses = Vec::new();
     for entry in &status.load_balancer.ingress {
         let vip = choice("ipMode", entry.ip_mode.as_ref(), true, &[("VIP", true), ("Proxy", false)])?;
-        if let Some(ip) = entry.ip.as_ref().filter(|ip| vip && !ip.is_empty()) {
+        if let Some(ip) = entry.ip.as_ref().filter(|ip| wanted.is_none_or(|wanted| wanted == vip) && !ip.is_empty()) {
             addresses.push(any_address(ip)?);
         }
     }
