@@ -25,7 +25,7 @@ use super::source::{Overrides, Source, Span};
 use super::tree::Node;
 use super::underlay;
 use super::workloads;
-use super::{Addressing, Cluster, Edit, Network, ProxyConfig, Segment, ServiceObjects};
+use super::{Addressing, Cluster, Edit, Network, ProxyConfig, ProxyMode, Segment, ServiceObjects};
 use crate::error::Result;
 use crate::names;
 use crate::plan::Family;
@@ -94,8 +94,7 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     let found = service_objects::resolve(&objects, &namespaces, Some((services, &overrides.memory.services)))?;
     let proxy_mode = overrides.proxy.as_deref().map(proxy::mode_argument).transpose()?;
     let wanted = !found.services.is_empty() || proxy_mode.is_some();
-    let proxy = proxy_config(file.spec.proxy.as_ref(), &network, wanted)?;
-    let proxy = proxy.map(|config| ProxyConfig { mode: proxy_mode.unwrap_or(config.mode), ..config });
+    let proxy = proxy_config(file.spec.proxy.as_ref(), &network, wanted, proxy_mode)?;
     let hosts = file.spec.nodes.iter().map(|n| &n.name).chain(file.spec.clients.iter().map(|c| &c.name));
     let hosts: Vec<(&str, Span)> = hosts.map(|name| (name.as_str(), name.span)).collect();
     let segments: Vec<Span> = file.spec.segments.iter().map(|segment| segment.name.span).collect();
@@ -130,7 +129,12 @@ fn router_spans(spec: &ClusterSpec) -> Vec<Span> {
 }
 
 /// kube-proxy, if the file asks for it or there is something for it to do; it is told the pods' prefixes.
-fn proxy_config(entry: Option<&ProxyEntry>, network: &Network, wanted: bool) -> Checked<Option<ProxyConfig>> {
+fn proxy_config(
+    entry: Option<&ProxyEntry>,
+    network: &Network,
+    wanted: bool,
+    mode: Option<ProxyMode>,
+) -> Checked<Option<ProxyConfig>> {
     let of_pools = |family| network.pools.iter().find(|pool| pool.family() == family).map(|pool| pool.cidr);
     let pods: Vec<IpNet> = match network.mode.addressing() {
         Addressing::Pools => Family::BOTH.into_iter().filter_map(of_pools).collect(),
@@ -138,10 +142,11 @@ fn proxy_config(entry: Option<&ProxyEntry>, network: &Network, wanted: bool) -> 
             [Some(network.cluster_cidr.into()), network.cluster_cidr6.map(IpNet::from)].into_iter().flatten().collect()
         }
     };
-    match entry {
-        Some(entry) => proxy::resolve(entry, pods).map(Some),
-        None => Ok(wanted.then(|| ProxyConfig::new(pods))),
-    }
+    let config = match entry {
+        Some(entry) => Some(proxy::resolve(entry, pods)?),
+        None => wanted.then(|| ProxyConfig::new(pods)),
+    };
+    Ok(config.map(|config| ProxyConfig { mode: mode.unwrap_or(config.mode), ..config }))
 }
 
 fn cluster_name(written: Option<(&str, Span)>, overrides: &Overrides) -> Checked<String> {
