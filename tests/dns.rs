@@ -596,8 +596,8 @@ fn records_travel_as_they_are() {
 
 #[test]
 fn the_manifest_that_shows_it_is_sound() {
-    let text = include_str!("../topologies/manifests/dns.yaml");
-    let cluster = parse(&[Source::new("dns.yaml", text)], &Overrides::default()).unwrap();
+    let text = include_str!("../topologies/manifests/cluster-dns.yaml");
+    let cluster = parse(&[Source::new("cluster-dns.yaml", text)], &Overrides::default()).unwrap();
     let zone = zone_of(&cluster, &planned(&cluster));
     assert!(ask(&zone, Kind::A, "test-service.default.svc.cluster.local").ends_with(" A 10.96.30.80"));
     assert!(ask(&zone, Kind::A, "alias.default.svc.cluster.local").ends_with(" A 10.96.30.80"));

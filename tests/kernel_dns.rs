@@ -39,14 +39,14 @@ fn main() {
     libtest_mimic::run(&arguments, TESTS.iter().map(trial).collect()).exit();
 }
 
-/// The cluster of topologies/manifests/dns.yaml.
+/// The cluster of topologies/manifests/cluster-dns.yaml.
 struct Dns(Cluster);
 
 impl Dns {
     fn up(test: &str) -> Result<Dns, String> {
         let short: String = test.chars().filter(|c| *c != '_').take(8).collect();
         let cluster = Cluster::named(&short).healing();
-        cluster.minik(&["up", concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/manifests/dns.yaml")])?;
+        cluster.minik(&["up", concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/manifests/cluster-dns.yaml")])?;
         Ok(Dns(cluster))
     }
 
