@@ -18,6 +18,18 @@ use crate::plan::{Namespace, Plan, Resolver};
 /// How often a question is sent: a datagram may be lost.
 const ATTEMPTS: usize = 2;
 
+/// What came of a question: what is found, or why that cannot be known.
+type Asked = std::result::Result<Found, Failure>;
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Failure {
+    /// The server says so; another name may do better.
+    Said(String),
+    /// There is none, for any name.
+    Silent(String),
+}
+
 /// A name that is to be looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameCheck {
@@ -105,7 +117,7 @@ fn look_up(plan: &Plan, check: &NameCheck, patience: Duration) -> Result<CheckRe
     let verdict = match &asked {
         Ok(found) if *found == check.expected => Verdict::Pass,
         Ok(found) => Verdict::Fail(format!("{}: {server} answers {found}, {} expected", check.name, check.expected)),
-        Err(why) => Verdict::Fail(format!("{}: {why}", check.name)),
+        Err(Failure::Said(why) | Failure::Silent(why)) => Verdict::Fail(format!("{}: {why}", check.name)),
     };
     let (_, name) = check.expected.kind();
     let to = format!("{} ({server})", check.name);
@@ -114,12 +126,7 @@ fn look_up(plan: &Plan, check: &NameCheck, patience: Duration) -> Result<CheckRe
 
 /// What the resolver of a program finds, or why it finds no answer at all: the name with each domain of the search list if
 /// it has few dots, then as it is.
-fn resolve(
-    resolver: &Resolver,
-    server: SocketAddr,
-    check: &NameCheck,
-    patience: Duration,
-) -> std::io::Result<std::result::Result<Found, String>> {
+fn resolve(resolver: &Resolver, server: SocketAddr, check: &NameCheck, patience: Duration) -> std::io::Result<Asked> {
     let ndots = resolver.options.iter().find_map(|option| option.strip_prefix("ndots:")?.parse().ok()).unwrap_or(1);
     let few = check.name.matches('.').count() < ndots && !check.name.ends_with('.');
     let searched = resolver.searches.iter().filter(|_| few).map(|domain| format!("{}.{domain}", check.name));
@@ -131,22 +138,19 @@ fn resolve(
             Ok(Found::Nothing) => {}
             Ok(found) if *found == found.none() => {}
             // The outside has no server here: its names cannot be known.
-            Err(_) if few => {}
+            Err(Failure::Said(_)) if few => {}
             _ => return Ok(last),
         }
     }
     Ok(last)
 }
 
-fn ask(
-    server: SocketAddr,
-    name: &str,
-    expected: &Found,
-    patience: Duration,
-) -> std::io::Result<std::result::Result<Found, String>> {
+fn ask(server: SocketAddr, name: &str, expected: &Found, patience: Duration) -> std::io::Result<Asked> {
     static IDS: AtomicU16 = AtomicU16::new(1);
     let id = IDS.fetch_add(1, Ordering::Relaxed) ^ std::process::id() as u16;
-    let Ok(question) = question(id, name, expected.kind().0) else { return Ok(Err(format!("{name} is no name"))) };
+    let Ok(question) = question(id, name, expected.kind().0) else {
+        return Ok(Err(Failure::Said(format!("{name} is no name"))));
+    };
     let socket = UdpSocket::bind(("0.0.0.0", 0))?;
     socket.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
     socket.connect(server)?;
@@ -155,10 +159,10 @@ fn ask(
         match socket.send(&question).and_then(|_| socket.recv(&mut bytes)) {
             Ok(length) => return Ok(answer(&bytes[..length], id, expected)),
             Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
-            Err(e) => return Ok(Err(format!("{server}: {e}"))),
+            Err(e) => return Ok(Err(Failure::Silent(format!("{server}: {e}")))),
         }
     }
-    Ok(Err(format!("{server} does not answer")))
+    Ok(Err(Failure::Silent(format!("{server} does not answer"))))
 }
 
 fn question(id: u16, name: &str, kind: TYPE) -> std::result::Result<Vec<u8>, simple_dns::SimpleDnsError> {
@@ -168,16 +172,16 @@ fn question(id: u16, name: &str, kind: TYPE) -> std::result::Result<Vec<u8>, sim
     packet.build_bytes_vec()
 }
 
-fn answer(bytes: &[u8], id: u16, expected: &Found) -> std::result::Result<Found, String> {
-    let packet = Packet::parse(bytes).map_err(|e| format!("an answer that cannot be read: {e}"))?;
+fn answer(bytes: &[u8], id: u16, expected: &Found) -> Asked {
+    let packet = Packet::parse(bytes).map_err(|e| Failure::Said(format!("an answer that cannot be read: {e}")))?;
     match packet.rcode() {
-        _ if packet.id() != id => Err("the answer to another question".to_owned()),
+        _ if packet.id() != id => Err(Failure::Said("the answer to another question".to_owned())),
         RCODE::NoError => {
             let mut found = expected.none();
             packet.answers.iter().for_each(|record| found.take(&record.rdata));
             Ok(found)
         }
         RCODE::NameError => Ok(Found::Nothing),
-        other => Err(format!("the server says {other:?}")),
+        other => Err(Failure::Said(format!("the server says {other:?}"))),
     }
 }
