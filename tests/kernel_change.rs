@@ -76,7 +76,7 @@ fn same(what: &str, before: &str, after: &str) -> Outcome {
 /// What the tools show, without tables in which nothing is: a table that was used once is still there when it is empty.
 fn dump(lab: &Lab) -> Result<String, String> {
     let text = everything(lab)?;
-    let empty = |line: &str| line.starts_with('*') || line == "COMMIT" || line.starts_with(':');
+    let empty = |line: &str| line.is_empty() || line.starts_with(['*', ':']) || line == "COMMIT";
     Ok(text.lines().filter(|line| !empty(line)).map(|line| format!("{line}\n")).collect())
 }
 

@@ -153,15 +153,30 @@ pub(in crate::kernel) fn push_missing(
     }
     for one in ns.routes.iter().filter(|one| missing.contains(&facts::route_fact(one)) && !ns.is_daemons(one)) {
         let dev = one.dev.as_deref().map(|dev| site.index(dev)).transpose()?;
-        // Without a gap, where there is another way to the same destination.
-        let flags =
-            if live.routes.iter().any(|other| same_key(one, other)) { NLM_F_CREATE | NLM_F_REPLACE } else { CREATE };
+        let other = live.routes.iter().find(|other| same_key(one, other));
+        let flags = match other {
+            Some(other) if leads_to_itself(one) => {
+                let dev = live.links.iter().find(|link| Some(&link.name) == other.dev.as_ref()).map(|link| link.index);
+                let message = Message::DelRoute(messages::route(other, dev));
+                batch.push_tolerant(message, 0, format!("remove route {other}"), GONE);
+                CREATE
+            }
+            // Without a gap, where there is another way to the same destination.
+            Some(_) => NLM_F_CREATE | NLM_F_REPLACE,
+            None => CREATE,
+        };
         batch.push(Message::NewRoute(messages::route(one, dev)), flags, format!("add route {one}"));
     }
     for one in ns.policy.iter().filter(|one| missing.contains(&facts::policy_fact(one))) {
         batch.push(Message::NewRule(messages::policy(one)), CREATE, format!("add policy rule {one}"));
     }
     Ok(())
+}
+
+/// Whether the next hop of an IPv6 route is in its own destination, as that of a VXLAN's peer is. The kernel looks up the
+/// way to such a gateway also if it is `onlink`, and takes the route for a wrong one while another leads there.
+fn leads_to_itself(route: &Route) -> bool {
+    route.via.is_some_and(|via| via.is_ipv6() && route.dst.contains(&via))
 }
 
 /// Whether the kernel takes two routes for versions of one.
