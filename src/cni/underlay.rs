@@ -201,8 +201,8 @@ fn has_ipv6(cluster: &Cluster) -> bool {
 }
 
 /// What a namespace with IPv6 writes down: whether it forwards, and that it asks nobody whether its addresses are taken.
-/// A machine has that behind it since it booted, and the CNI plugins write `accept_dad` 0 for the links that they make;
-/// a tentative link-local address would keep it from asking for neighbours for a second or two.
+/// A machine has that behind it since it booted, and the CNI plugins write `accept_dad` 0 for a pod's link, Calico's for
+/// both of its ends; only on a bridge a real node asks, for a second. A tentative link-local address would keep it from asking for neighbours for a second or two.
 pub(super) fn ipv6(forwards: bool) -> Vec<Sysctl> {
     let mut all = vec![Sysctl::new("net.ipv6.conf.all.disable_ipv6", "0")];
     if forwards {
