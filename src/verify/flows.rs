@@ -155,7 +155,7 @@ impl<'a> List<'a> {
 /// Whether by the plan a ping from a namespace to an address is answered.
 ///
 /// # Errors
-/// As [`checks`].
+/// As [`super::checks::checks`].
 pub fn is_answered(plan: &Plan, from: &Namespace, dst: IpAddr) -> Result<bool> {
     let (src, length) = (unspecified(&dst), Ip::header_of(&dst) + PING);
     let message = Message::Echo { id: 1, seq: 1 };
