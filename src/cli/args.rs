@@ -215,9 +215,9 @@ pub enum Command {
     Agent(AgentArgs),
 }
 
-/// The arguments of `up`.
+/// Which cluster: a topology, and what is otherwise than its file says.
 #[derive(Debug, Args)]
-pub struct UpArgs {
+pub struct Wanted {
     /// A built-in topology, a file, or `-` for the standard input.
     #[arg(value_name = "TOPOLOGY", default_value = "calico-ipip")]
     pub topology: String,
@@ -230,6 +230,14 @@ pub struct UpArgs {
     /// Which iptables nodes have, in place of the file's: `nft` or `legacy`; without either, this machine's own.
     #[arg(long, value_name = "FLAVOUR", env = "MINIK_IPTABLES")]
     pub iptables: Option<String>,
+}
+
+/// The arguments of `up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// The cluster to build.
+    #[command(flatten)]
+    pub wanted: Wanted,
     /// Who carries the packets of tunl0.
     #[arg(long, value_name = "WHO", env = "MINIK_DATAPATH", default_value = "auto")]
     pub datapath: DatapathChoice,
@@ -312,21 +320,12 @@ pub struct DescribeArgs {
 /// The arguments of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// A built-in topology, a file, or `-` for the standard input.
-    #[arg(value_name = "TOPOLOGY", default_value = "calico-ipip")]
-    pub topology: String,
+    /// The cluster whose plan it is.
+    #[command(flatten)]
+    pub wanted: Wanted,
     /// The form: text to read, JSON, or a shell script that builds the same by hand.
     #[arg(long = "as", value_name = "FORM", env = "MINIK_AS")]
     pub form: Option<PlanForm>,
-    /// The CNI mode in place of the file's; `minik topologies` lists them.
-    #[arg(long, value_name = "MODE", env = "MINIK_CNI")]
-    pub cni: Option<String>,
-    /// kube-proxy's mode in place of the file's: `iptables`, `nftables`, `ipvs` or `none`.
-    #[arg(long, value_name = "MODE", env = "MINIK_PROXY")]
-    pub proxy: Option<String>,
-    /// Which iptables nodes have, in place of the file's: `nft` or `legacy`; without either, this machine's own.
-    #[arg(long, value_name = "FLAVOUR", env = "MINIK_IPTABLES")]
-    pub iptables: Option<String>,
     /// Who carries the packets of tunl0; `auto` is the kernel here, so that the plan is the same on every machine.
     #[arg(long, value_name = "WHO", env = "MINIK_DATAPATH", default_value = "auto")]
     pub datapath: DatapathChoice,

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
+use super::args::{Globals, Wanted};
 use crate::error::{Error, Kind, Result};
-use crate::topology::{SOURCE_BYTES_MAX, Source, builtin, examples};
+use crate::topology::{self, Cluster, Overrides, SOURCE_BYTES_MAX, Source, builtin, examples};
 
 /// The text behind such an argument: `-` is the standard input, a built-in's name the built-in, everything
 /// else a file. A file of a built-in's name needs a path: `./calico-ipip`.
@@ -30,6 +31,23 @@ pub fn read(argument: &str) -> Result<Source> {
         Err(e) if e.kind() == ErrorKind::NotFound && !looks_like_path(argument) => builtin.map(|b| b.source()),
         Err(e) => Err(Error::new(Kind::Usage, format!("cannot read {argument}")).because(e)),
     }
+}
+
+/// The cluster that the arguments of `up` and `plan` ask for, and the text that it is from.
+///
+/// # Errors
+/// As [`read`]; if the topology is wrong.
+pub fn wanted(wanted: &Wanted, globals: &Globals) -> Result<(Source, Cluster)> {
+    let source = read(&wanted.topology)?;
+    let overrides = Overrides {
+        cluster_name: globals.cluster.clone(),
+        cni: wanted.cni.clone(),
+        proxy: wanted.proxy.clone(),
+        iptables: wanted.iptables.clone(),
+        ..Overrides::default()
+    };
+    let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
+    Ok((source, cluster))
 }
 
 /// What there is, up to one byte more than a topology may have: /dev/zero has no end.

@@ -7,22 +7,13 @@ use super::{input, print};
 use crate::compose;
 use crate::error::Result;
 use crate::plan::{Datapath, render, shell};
-use crate::topology::{self, Overrides};
 
 /// Prints a topology's plan.
 ///
 /// # Errors
 /// If the topology is wrong.
 pub fn run(args: &PlanArgs, globals: &Globals) -> Result<ExitCode> {
-    let source = input::read(&args.topology)?;
-    let overrides = Overrides {
-        cluster_name: globals.cluster.clone(),
-        cni: args.cni.clone(),
-        proxy: args.proxy.clone(),
-        iptables: args.iptables.clone(),
-        ..Overrides::default()
-    };
-    let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
+    let (_, cluster) = input::wanted(&args.wanted, globals)?;
     let plan = compose::plan(&cluster, args.datapath.fixed().unwrap_or(Datapath::Kernel))?;
     let text = match (args.form, globals.output) {
         (Some(PlanForm::Shell), _) => shell::script(&plan),

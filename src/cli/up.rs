@@ -17,7 +17,7 @@ use crate::kernel::state::{self, Phase, Record, SourceText};
 use crate::kernel::{apply, bird, features, host, netns, process, restore, sysctl};
 use crate::names;
 use crate::plan::{Datapath, LinkKind, Plan, Sysctl, crowd, line, render};
-use crate::topology::{self, Cluster, Memory, Overrides, Source};
+use crate::topology::{Cluster, Memory, Source};
 
 /// Where the kernel says how many neighbours it keeps.
 const NEIGHBOURS_LIMIT: &str = "net.ipv4.neigh.default.gc_thresh3";
@@ -33,15 +33,7 @@ const BIRD_DEADLINE: Duration = Duration::from_secs(60);
 /// and then all of it is removed again, unless `--no-rollback`.
 pub fn run(args: &UpArgs, globals: &Globals) -> Result<ExitCode> {
     let began = Instant::now();
-    let source = input::read(&args.topology)?;
-    let overrides = Overrides {
-        cluster_name: globals.cluster.clone(),
-        cni: args.cni.clone(),
-        proxy: args.proxy.clone(),
-        iptables: args.iptables.clone(),
-        ..Overrides::default()
-    };
-    let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
+    let (source, cluster) = input::wanted(&args.wanted, globals)?;
     if args.dry_run {
         let plan = compose::plan(&cluster, args.datapath.fixed().unwrap_or(Datapath::Kernel))?;
         return super::print::text(&render::text(&plan)).map(|()| ExitCode::SUCCESS);
@@ -193,9 +185,9 @@ fn record(plan: &Plan, args: &UpArgs, source: Source, netem: Option<bool>) -> Re
         version: env!("CARGO_PKG_VERSION").to_owned(),
         phase: Phase::Building,
         sources: vec![SourceText { name: source.name, text: source.text }],
-        cni: args.cni.clone(),
-        proxy: args.proxy.clone(),
-        iptables: args.iptables.clone(),
+        cni: args.wanted.cni.clone(),
+        proxy: args.wanted.proxy.clone(),
+        iptables: args.wanted.iptables.clone(),
         datapath: plan.datapath,
         netem,
         created,

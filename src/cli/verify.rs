@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::args::{DatapathChoice, Globals, Output, UpArgs};
+use super::args::{DatapathChoice, Globals, Output, UpArgs, Wanted};
 use super::check_args::VerifyArgs;
 use super::up::{self, Interrupts};
 use super::{down, name_checks, print, service_paths, session};
@@ -99,10 +99,7 @@ fn of_mode(mode: Mode, globals: &Globals) -> Result<Report> {
     let overrides = Overrides { cluster_name: Some(name.clone()), ..Default::default() };
     let cluster = topology::parse(std::slice::from_ref(&source), &overrides)?;
     let args = UpArgs {
-        topology: mode.name().to_owned(),
-        cni: None,
-        proxy: None,
-        iptables: None,
+        wanted: Wanted { topology: mode.name().to_owned(), cni: None, proxy: None, iptables: None },
         datapath: DatapathChoice::Auto,
         dry_run: false,
         no_rollback: false,

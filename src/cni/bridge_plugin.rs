@@ -123,17 +123,12 @@ pub(super) fn multicast(family: Family) -> IpNet {
     }
 }
 
-/// A new namespace inherits the host's settings: those that decide whether packets pass are written down. The plugin
-/// turns forwarding on and writes `accept_ra` on every link of its own, which a default reaches at once;
-/// `bridge-nf-call-iptables`, which kubeadm and flannel ask for, shows frames between two ports to iptables.
+/// What every node has, and `bridge-nf-call-iptables`, which kubeadm and flannel ask for: it shows frames between two
+/// ports to iptables.
 pub(super) fn node_sysctls() -> Vec<Sysctl> {
-    vec![
-        Sysctl::new("net.ipv4.ip_forward", "1"),
-        Sysctl::new("net.ipv4.conf.all.rp_filter", "0"),
-        Sysctl::new("net.ipv4.conf.default.rp_filter", "0"),
-        Sysctl::new("net.ipv6.conf.default.accept_ra", "0"),
-        Sysctl::new("net.bridge.bridge-nf-call-iptables", "1"),
-    ]
+    let mut all = underlay::node_sysctls();
+    all.push(Sysctl::new("net.bridge.bridge-nf-call-iptables", "1"));
+    all
 }
 
 /// Runs the plugin's ADD for each pod of a node, in the order of creation: the bridge and its ports are added to the

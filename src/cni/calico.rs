@@ -183,7 +183,7 @@ fn node_namespace(cluster: &Cluster, addresses: &Addresses, node: &Node) -> Resu
     let mtu = pod_mtu(cluster, node);
     let pods: Vec<&Pod> = cluster.pods.iter().filter(|pod| pod.node == node.name).collect();
     let mut ns = underlay::host(cluster, &underlay::Host::node(node), Role::Node)?;
-    ns.sysctls = node_sysctls();
+    ns.sysctls = underlay::node_sysctls();
     if node.address6.is_some() {
         ns.sysctls.extend(underlay::ipv6(true));
     }
@@ -241,17 +241,6 @@ fn add_felix(cluster: &Cluster, addresses: &Addresses, node: &Node, pods: &[&Pod
             }
         }
     }
-}
-
-/// A new namespace inherits the host's IPv4 settings: those that decide whether packets pass are written down. Felix
-/// writes `accept_ra` on every host end; as a default it reaches all of them at once.
-pub(super) fn node_sysctls() -> Vec<Sysctl> {
-    vec![
-        Sysctl::new("net.ipv4.ip_forward", "1"),
-        Sysctl::new("net.ipv4.conf.all.rp_filter", "0"),
-        Sysctl::new("net.ipv4.conf.default.rp_filter", "0"),
-        Sysctl::new("net.ipv6.conf.default.accept_ra", "0"),
-    ]
 }
 
 /// A node's device of a tunnel. A node that no pool of the encapsulation selects has no address for it; Felix makes

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::calico::{host_end, node_sysctls, pod_at};
+use super::calico::{host_end, pod_at};
 use super::host_local::HostLocal;
 use super::{felix, flannel, flannel_vxlan, underlay};
 use crate::error::{Error, Kind, Result};
@@ -39,7 +39,7 @@ pub(super) fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
 
 fn node_namespace(cluster: &Cluster, node: &Node, added: &mut BTreeMap<String, Namespace>) -> Result<Namespace> {
     let mut ns = underlay::host(cluster, &underlay::Host::node(node), Role::Node)?;
-    ns.sysctls = node_sysctls();
+    ns.sysctls = underlay::node_sysctls();
     flannel::flanneld(cluster, &flannel_vxlan::VXLAN, node, &mut ns)?;
     // Canal installs a configuration of its own in place of flannel's.
     ns.files.retain(|file| !file.path.starts_with("/etc/cni/"));

@@ -200,6 +200,17 @@ fn has_ipv6(cluster: &Cluster) -> bool {
     cluster.segments.iter().any(|segment| segment.subnet6.is_some())
 }
 
+/// A new namespace inherits the host's IPv4 settings: those that decide whether packets pass a node are written down.
+/// Felix and the bridge plugin write `accept_ra` on every link of theirs; as a default it reaches all of them at once.
+pub(super) fn node_sysctls() -> Vec<Sysctl> {
+    vec![
+        Sysctl::new("net.ipv4.ip_forward", "1"),
+        Sysctl::new("net.ipv4.conf.all.rp_filter", "0"),
+        Sysctl::new("net.ipv4.conf.default.rp_filter", "0"),
+        Sysctl::new("net.ipv6.conf.default.accept_ra", "0"),
+    ]
+}
+
 /// What a namespace with IPv6 writes down: whether it forwards, and that it asks nobody whether its addresses are taken.
 /// A machine has that behind it since it booted, and the CNI plugins write `accept_dad` 0 for a pod's link, Calico's for
 /// both of its ends; only on a bridge a real node asks, for a second. A tentative link-local address would keep it from asking for neighbours for a second or two.
