@@ -221,7 +221,7 @@ fn verdict() -> Outcome {
         doctor.expect_verdict("fallback", &["TUN"])?;
         doctor.expect("ipip", Some(false), &["CONFIG_NET_IPIP", "module ipip"])?;
     }
-    if std::env::var_os("MINIK_REQUIRE").is_some_and(|value| !value.is_empty()) {
+    if kernel::all_required() {
         // A machine that is supposed to have everything.
         doctor.expect_verdict("native", &[])?;
         for name in ["ipip", "ip_vs", "netem", "dummy", "ipvlan", "netfilter trace", "conntrack table"] {

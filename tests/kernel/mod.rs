@@ -45,21 +45,25 @@ pub fn run(tests: &[Test], always: &[&str], at_most: Option<usize>) -> ! {
 }
 
 /// A test that can run if nothing is `missing` on this machine. Else it is counted as ignored, with the reason in its
-/// name; or, if MINIK_REQUIRE is set because this machine is supposed to have everything, as failed.
+/// name; or, if [`all_required`], as failed.
 pub fn trial(
     name: impl Into<String>,
     missing: Option<String>,
     test: impl FnOnce() -> Result<(), Failed> + Send + 'static,
 ) -> Trial {
     let name = name.into();
-    let required = std::env::var_os("MINIK_REQUIRE").is_some_and(|value| !value.is_empty());
     match missing {
         None => Trial::test(name, test),
-        Some(reason) if required => {
+        Some(reason) if all_required() => {
             Trial::test(name, move || Err(format!("MINIK_REQUIRE is set, and there is {reason}").into()))
         }
         Some(reason) => Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true),
     }
+}
+
+/// Whether MINIK_REQUIRE says that this machine has everything, as that of scripts/vm-test has.
+pub fn all_required() -> bool {
+    std::env::var_os("MINIK_REQUIRE").is_some_and(|value| !value.is_empty() && value != "programs")
 }
 
 /// What a test of namespaces lacks in any case.
@@ -67,9 +71,12 @@ pub fn not_root() -> Option<String> {
     (!nix::unistd::geteuid().is_root()).then(|| "not root".to_owned())
 }
 
-/// The first of these programs that is not here.
+/// The first of these programs that is not here. With `MINIK_REQUIRE=programs`, as scripts/test sets it when it has
+/// installed what tests need, that is no reason to skip a test: it runs, and fails for it.
 pub fn lacking<'a>(programs: impl IntoIterator<Item = &'a &'a str>) -> Option<String> {
-    programs.into_iter().find(|program| !installed(program)).map(|program| format!("no {program}"))
+    let programs_required = std::env::var_os("MINIK_REQUIRE").is_some_and(|value| value == "programs");
+    let missing = programs.into_iter().find(|program| !installed(program))?;
+    (!programs_required).then(|| format!("no {missing}"))
 }
 
 /// Whether a program is on PATH or in a system directory.
