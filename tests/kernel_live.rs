@@ -232,6 +232,13 @@ fn services_come_and_go() -> Outcome {
     if endpoints(&rules()?) != 2 {
         return Err(format!("not two endpoints:\n{}", rules()?));
     }
+    let chosen = cluster.minik(&["get", "all,ep", "-l", "app in (web)", "-o", "name"])?;
+    if chosen.lines().filter(|line| line.starts_with("pod/web-")).count() != 2 {
+        return Err(chosen);
+    }
+    for kind in ["service/web", "endpoints/web", "deployment.apps/web"] {
+        contains(&cluster.minik(&["get", "all,ep"])?, kind)?;
+    }
     cluster.minik(&["scale", "deploy/web", "--replicas", "3"])?;
     if endpoints(&rules()?) != 3 {
         return Err(format!("not three endpoints:\n{}", rules()?));

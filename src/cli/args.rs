@@ -109,7 +109,7 @@ pub enum Command {
     /// List things: nodes, pods, namespaces, deployments, replicasets, daemonsets, statefulsets, services,
     /// endpoints, endpointslices, ippools, blocks, routes, links, rules.
     #[command(
-        after_help = "Examples: minik get pods -o wide\n          minik get routes node-1\n          minik get ippools -o yaml"
+        after_help = "Examples: minik get pods -o wide\n          minik get svc,ep,pods -l app=web\n          minik get routes node-1\n          minik get ippools -o yaml"
     )]
     Get(GetArgs),
     /// Show Calico's BGP sessions, as calicoctl does on each node.
@@ -295,7 +295,8 @@ pub struct DownArgs {
 /// The arguments of `get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// What to list, in the plural, the singular or short (no, po, ns, deploy, rs, ds, sts, svc, ep, ipp); or KIND/NAME.
+    /// What to list, in the plural, the singular or short (no, po, ns, deploy, rs, ds, sts, svc, ep, ipp); several with
+    /// commas between; `all` for pods, services and controllers; or KIND/NAME.
     #[arg(value_name = "KIND")]
     pub kind: String,
     /// Only this one; for routes, links and rules the node (or any target) that has them.
@@ -304,6 +305,12 @@ pub struct GetArgs {
     /// No line of headers.
     #[arg(long, env = "MINIK_NO_HEADERS")]
     pub no_headers: bool,
+    /// Only what has these labels: `app=web,tier!=x,env in (a,b),disk,!old`.
+    #[arg(long, short = 'l', value_name = "LABELS", env = "MINIK_SELECTOR")]
+    pub selector: Option<String>,
+    /// Labels as the last column.
+    #[arg(long, env = "MINIK_SHOW_LABELS")]
+    pub show_labels: bool,
 }
 
 /// The arguments of `describe`.

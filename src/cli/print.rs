@@ -101,6 +101,25 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// Names as kubectl gives them where lists of several kinds are one below the other: `service/web`.
+    pub fn name_kinds(&mut self) {
+        let names = self.columns.iter().position(|column| column.header == "NAME");
+        for (row, at) in self.rows.iter_mut().zip(names.into_iter().cycle()) {
+            row.cells[at] = format!("{}/{}", self.kind, row.name);
+        }
+    }
+
+    /// Adds kubectl's column LABELS.
+    pub fn show_labels(&mut self) {
+        self.columns.push(column("LABELS"));
+        for row in &mut self.rows {
+            let labels = row.object["metadata"]["labels"].as_object().into_iter().flatten();
+            let pairs: Vec<String> =
+                labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+            row.cells.push(if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") });
+        }
+    }
+
     /// The list as text in the format that was asked for; `one` is whether a single thing was asked for by name.
     ///
     /// # Errors

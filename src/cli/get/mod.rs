@@ -2,10 +2,13 @@
 
 mod calico;
 mod kube;
+mod labels;
 mod planned;
 mod services;
 
 use std::process::ExitCode;
+
+use labels::Requirements;
 
 use super::args::{GetArgs, Globals, Output};
 use super::print::{self, Listing};
@@ -115,36 +118,66 @@ impl Thing {
     }
 }
 
+/// What `minik get all` means, in kubectl's order.
+const ALL: &str = "pods,services,daemonsets,deployments,replicasets,statefulsets";
+
 /// Runs `minik get`.
 ///
 /// # Errors
 /// If there is no such cluster, or nothing of the name that was asked for.
 pub fn run(args: &GetArgs, globals: &Globals) -> Result<ExitCode> {
-    let (kind, name) = match args.kind.split_once('/') {
+    let (kinds, name) = match args.kind.split_once('/') {
         Some((kind, name)) if args.name.is_none() => (kind, Some(name)),
         _ => (args.kind.as_str(), args.name.as_deref()),
     };
-    let thing = Thing::parse(kind)?;
+    let words = kinds.split(',').flat_map(|word| if word == "all" { ALL } else { word }.split(','));
+    let things: Vec<Thing> = words.map(Thing::parse).collect::<Result<_>>()?;
+    let requirements = args.selector.as_deref().map(Requirements::parse).transpose()?;
     let session = session::open(globals.cluster_name())?;
-    let mut listing = list(thing, &session, globals, name)?;
-    select(&mut listing, thing, globals, name)?;
-    if listing.rows.is_empty() && !matches!(globals.output, Output::Json | Output::Yaml) {
-        print::note(&if thing.is_namespaced() && !globals.all_namespaces {
+    let mut listings = Vec::new();
+    for thing in &things {
+        let mut listing = list(*thing, &session, globals, name)?;
+        select(&mut listing, *thing, globals, name)?;
+        listing.rows.retain(|row| requirements.as_ref().is_none_or(|asked| asked.hold_for(&row.object)));
+        if args.show_labels {
+            listing.show_labels();
+        }
+        listings.push(listing);
+    }
+    if let ([Thing::Blocks], Output::Table) = (things.as_slice(), globals.output) {
+        return print::text(&calico::show_blocks(&session, name)?).map(|()| ExitCode::SUCCESS);
+    }
+    print_all(&mut listings, &things, args, globals, name.is_some())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints lists one below the other; as data they are one.
+fn print_all(listings: &mut [Listing], things: &[Thing], args: &GetArgs, globals: &Globals, one: bool) -> Result<()> {
+    let is_data = matches!(globals.output, Output::Json | Output::Yaml);
+    let is_namespaced = things.iter().all(|thing| thing.is_namespaced());
+    if is_data {
+        let mut whole = listings[0].clone();
+        whole.rows.extend(listings[1..].iter().flat_map(|listing| listing.rows.iter().cloned()));
+        return print::text(&whole.render(globals.output, false, one)?);
+    }
+    if listings.iter().all(|listing| listing.rows.is_empty()) {
+        return print::note(&if is_namespaced && !globals.all_namespaces {
             format!("No resources found in {} namespace.", globals.namespace)
         } else {
             "No resources found".to_owned()
-        })?;
-        return Ok(ExitCode::SUCCESS);
+        });
     }
-    if thing == Thing::Blocks && globals.output == Output::Table {
-        print::text(&calico::show_blocks(&session, name)?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let text = listing.render(globals.output, thing.is_namespaced() && globals.all_namespaces, name.is_some())?;
     let has_headers = matches!(globals.output, Output::Table | Output::Wide);
-    let skip = if args.no_headers && has_headers { text.find('\n').map_or(0, |end| end + 1) } else { 0 };
-    print::text(&text[skip..])?;
-    Ok(ExitCode::SUCCESS)
+    let mut texts = Vec::new();
+    for (listing, thing) in listings.iter_mut().zip(things).filter(|(listing, _)| !listing.rows.is_empty()) {
+        if has_headers && things.len() > 1 {
+            listing.name_kinds();
+        }
+        let text = listing.render(globals.output, thing.is_namespaced() && globals.all_namespaces, one)?;
+        let skip = if args.no_headers && has_headers { text.find('\n').map_or(0, |end| end + 1) } else { 0 };
+        texts.push(text[skip..].to_owned());
+    }
+    print::text(&texts.join(if has_headers { "\n" } else { "" }))
 }
 
 fn list(thing: Thing, session: &Session, globals: &Globals, name: Option<&str>) -> Result<Listing> {
