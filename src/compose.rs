@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use crate::cni;
 use crate::dns;
@@ -160,8 +160,9 @@ fn publish_ports(cluster: &Cluster, plan: &mut Plan) -> Result<()> {
         return Ok(());
     }
     for node in &cluster.nodes {
-        let here = cluster.pods.iter().filter(|pod| pod.node == node.name);
-        let published: Vec<hostport::Published> = here.filter_map(|pod| published(plan, pod)).collect();
+        let here = || cluster.pods.iter().filter(|pod| pod.node == node.name);
+        let of_family = |family| here().filter_map(|pod| published(plan, pod, family)).collect();
+        let [published, second]: [Vec<hostport::Published>; 2] = PlanFamily::BOTH.map(of_family);
         if published.is_empty() {
             continue;
         }
@@ -171,6 +172,7 @@ fn publish_ports(cluster: &Cluster, plan: &mut Plan) -> Result<()> {
         match kind {
             HostPorts::Portmap(network) => {
                 hostport::portmap(&cluster.name, network, &published).onto(ns, Family::V4);
+                hostport::portmap(&cluster.name, network, &second).onto(ns, Family::V6);
                 // The plugin lets packets for 127.0.0.1 leave by the device that leads to the pod.
                 let devices = || published.iter().map(|pod| &pod.device);
                 for link in ns.links.iter_mut().filter(|link| devices().any(|device| *device == link.name)) {
@@ -189,8 +191,8 @@ fn publish_ports(cluster: &Cluster, plan: &mut Plan) -> Result<()> {
     Ok(())
 }
 
-/// A pod's ports of its node; none if it has none, or lives in another's namespace.
-fn published(plan: &Plan, pod: &Pod) -> Option<hostport::Published> {
+/// A pod's ports of its node; none if it has none, or no address of this family, or lives in another's namespace.
+fn published(plan: &Plan, pod: &Pod, family: PlanFamily) -> Option<hostport::Published> {
     let declared = pod.containers.iter().flat_map(|container| &container.ports);
     let mapping = |port: &crate::topology::ContainerPort| {
         let protocol = ServiceProtocol::ALL.into_iter().find(|known| known.name() == port.protocol)?;
@@ -202,11 +204,8 @@ fn published(plan: &Plan, pod: &Pod) -> Option<hostport::Published> {
         return None;
     }
     let (ns, node) = (plan.namespace(&pod.key())?, plan.namespace(&pod.node)?);
-    let address = ns.address()?;
-    let net = ns.addresses().find_map(|(_, own)| match own.net {
-        IpNet::V4(net) if net.addr() == address => Some(net),
-        _ => None,
-    })?;
+    let address = ns.address_in(family)?;
+    let net = ns.addresses().map(|(_, own)| own.net).find(|net| net.addr() == address)?;
     Some(hostport::Published {
         namespace: pod.namespace.clone(),
         pod: pod.name.clone(),
@@ -217,16 +216,13 @@ fn published(plan: &Plan, pod: &Pod) -> Option<hostport::Published> {
 }
 
 /// The node's device on the most specific route to a pod, or with the pod's subnet.
-fn device_to(node: &Namespace, pod: Ipv4Net) -> Option<String> {
-    let own = node.addresses().filter(|(_, address)| match address.net {
-        IpNet::V4(net) => net.prefix_len() < 32 && net.contains(&pod.addr()),
-        IpNet::V6(_) => false,
+fn device_to(node: &Namespace, pod: IpNet) -> Option<String> {
+    let own = node.addresses().filter(|(_, address)| {
+        address.net.prefix_len() < address.net.max_prefix_len() && address.net.contains(&pod.addr())
     });
     let direct = own.map(|(link, address)| (address.net.prefix_len(), link.name.clone()));
-    let routed = node.routes.iter().filter_map(|route| match (&route.kind, route.dst) {
-        (RouteKind::Unicast, IpNet::V4(net)) if net.contains(&pod.addr()) => {
-            Some((net.prefix_len(), route.dev.clone()?))
-        }
+    let routed = node.routes.iter().filter_map(|route| match route.kind {
+        RouteKind::Unicast if route.dst.contains(&pod.addr()) => Some((route.dst.prefix_len(), route.dev.clone()?)),
         _ => None,
     });
     direct.chain(routed).max_by_key(|(length, _)| *length).map(|(_, device)| device)

@@ -4,6 +4,7 @@
 //! that `down` finds it without any other record.
 
 use sha1::{Digest, Sha1};
+use sha2::Sha256;
 
 use crate::plan::Mac;
 
@@ -53,6 +54,12 @@ pub fn mac(parts: &[&str]) -> Mac {
     bytes.copy_from_slice(&digest[..6]);
     bytes[0] = (bytes[0] & 0xfc) | 0x02;
     Mac(bytes)
+}
+
+/// The id of a pod's sandbox, 64 hexadecimal digits, which all of its CNI plugins get: a hash of the pod's key in the
+/// cluster, where a container runtime takes chance.
+pub fn sandbox(cluster: &str, pod: &str) -> String {
+    Sha256::digest(format!("{cluster}\0{pod}\0sandbox")).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -24,16 +24,29 @@ fn stdout(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-fn json(arguments: &[&str]) -> Value {
+/// What is said of each family, IPv4's first.
+fn flows(arguments: &[&str]) -> Vec<Value> {
     let all: Vec<&str> = arguments.iter().copied().chain(["-o", "json"]).collect();
-    serde_json::from_str(&stdout(&all)).expect("JSON")
+    let mut found: Value = serde_json::from_str(&stdout(&all)).expect("JSON");
+    found["flows"].as_array_mut().map(std::mem::take).expect("a list")
+}
+
+/// The same of a cluster with one.
+fn json(arguments: &[&str]) -> Value {
+    let mut flows = flows(arguments);
+    assert_eq!(flows.len(), 1, "{flows:?}");
+    flows.remove(0)
 }
 
 #[test]
 fn what_is_printed_is_what_the_golden_files_say() {
-    for (left, right) in [("calico-ipip", "calico-bgp"), ("flannel-vxlan", "flannel-host-gw")] {
-        let now = stdout(&[left, right]);
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/diffs/{left}-{right}.txt"));
+    for (name, arguments) in [
+        ("calico-ipip-calico-bgp", &["calico-ipip", "calico-bgp"][..]),
+        ("flannel-vxlan-flannel-host-gw", &["flannel-vxlan", "flannel-host-gw"]),
+        ("dualstack", &["flannel-vxlan", "flannel-host-gw", "--topology", "flannel-vxlan-dualstack"]),
+    ] {
+        let now = stdout(arguments);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/diffs/{name}.txt"));
         if std::env::var_os("MINIK_BLESS").is_some() {
             std::fs::write(&file, &now).expect("written");
         }
@@ -66,6 +79,29 @@ fn lengths_and_limits_are_those_of_the_documents() {
         assert!(tunnel.is_none_or(passes), "{mode}");
         assert!(tunnel.is_some() || !passes("tunl0"), "{mode}");
     }
+}
+
+/// IPv6's header is 20 bytes longer, so that 70 of VXLAN stand around a frame; nothing else changes.
+#[test]
+fn both_families_of_a_flow_are_told_where_both_clusters_have_them() {
+    let dual = ["flannel-vxlan", "flannel-host-gw", "--topology", "flannel-vxlan-dualstack"];
+    let both = flows(&dual);
+    let told: Vec<&Value> = both.iter().map(|flow| &flow["family"]).collect();
+    assert_eq!(told, ["IPv4", "IPv6"]);
+    for (flow, [vxlan, bare]) in both.iter().zip([[(148, 1450), (98, 1500)], [(188, 1430), (118, 1500)]]) {
+        for (side, (longest, largest)) in [("left", vxlan), ("right", bare)] {
+            let interfaces = flow[side]["interfaces"].as_array().expect("a list");
+            assert_eq!(interfaces.iter().filter_map(|it| it["length"].as_u64()).max(), Some(longest), "{side}");
+            assert_eq!((&flow[side]["largest"], &flow[side]["answered"]), (&largest.into(), &true.into()), "{side}");
+        }
+    }
+    let only = |word: &str| json(&[&dual[..], &[word]].concat());
+    assert_eq!((only("-4"), only("-6")), (both[0].clone(), both[1].clone()));
+    // An address has one family, and so has a cluster without the other.
+    let to_address = |address: &str| json(&[&dual[..2], &["node-1", address], &dual[2..]].concat());
+    assert_eq!(to_address("fd00:10:1:10::8")["right"]["destinationSeen"], "fd00:10:1:10::8");
+    let half = ["calico-bgp", "flannel-host-gw", "--topology", "calico-bgp-dualstack"];
+    assert_eq!(json(&half)["family"], "IPv4");
 }
 
 #[test]
@@ -108,6 +144,8 @@ fn what_cannot_be_compared_is_refused_with_the_reason() {
         (&["calico-ipip", "calico-bgp", "deploy/test"], "<TO>"),
         (&["calico-ipip", "calico-bgp", "deploy/test", "nobody"], "nothing in cluster"),
         (&["calico-ipip", "calico-bgp", "--tcp", "0"], "0"),
+        (&["calico-ipip", "calico-bgp", "-6"], "has no IPv6 address in calico-ipip"),
+        (&["calico-ipip", "calico-bgp", "node-1", "10.1.10.8", "-6"], "10.1.10.8 is not an IPv6 address"),
         (&["calico-ipip", "calico-bgp", "--tcp", "1", "--udp", "2"], "cannot be used with"),
         (&["calico-ipip", "calico-bgp", "--topology", "/nowhere.yaml"], "/nowhere.yaml"),
     ] {

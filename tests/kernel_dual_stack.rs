@@ -78,7 +78,40 @@ fn calico_bgp() -> Outcome {
     )?;
     let shown = cluster.minik(&["bgp", "status", "node-1"])?;
     contains(&shown, "| fd00:10:1:10::10 | node-to-node mesh | up")?;
-    contains(&cluster.minik(&["get", "nodes", "-o", "wide"])?, "fd00:10:1:10::9/64")
+    contains(&cluster.minik(&["get", "nodes", "-o", "wide"])?, "fd00:10:1:10::9/64")?;
+    // Felix turns proxying on and gives it nobody to answer for: pods route by a link-local address.
+    same("neighbours that a node answers for", "", cluster.exec("node-1", "ip -6 neigh show proxy")?.trim())?;
+    told(&cluster, &pod, &own)
+}
+
+/// What is listed and described has both families, the first one being the pod's address.
+fn told(cluster: &Cluster, pod: &str, six: &str) -> Outcome {
+    let name = pod.split_once('/').map_or(pod, |(_, name)| name);
+    let object: Value =
+        serde_json::from_str(&cluster.minik(&["get", "pod", name, "-o", "json"])?).map_err(kernel::words)?;
+    let status = &object["status"];
+    let four = status["podIP"].as_str().ok_or("no podIP")?;
+    same("podIPs", &serde_json::json!([{ "ip": four }, { "ip": six }]), &status["podIPs"])?;
+    let hosts = serde_json::json!([{ "ip": "10.1.10.9" }, { "ip": "fd00:10:1:10::9" }]);
+    same("hostIPs", &hosts, &status["hostIPs"])?;
+    let wide = cluster.minik(&["get", "pods", "-o", "wide"])?;
+    let row = wide.lines().find(|line| line.starts_with(name)).ok_or("the pod is not listed")?;
+    same(
+        "the one address of a list",
+        &vec![four],
+        &row.split_whitespace().filter(|cell| cell.contains(['.', ':'])).collect(),
+    )?;
+    let described = cluster.minik(&["describe", "pod", name])?;
+    contains(&described, &format!("IP:              {four}\nIPs:\n  IP:            {four}\n  IP:            {six}\n"))?;
+    same("blocks of the pod", &2, &described.matches("\nBlock:").count())?;
+    let node = cluster.minik(&["describe", "node", "node-1"])?;
+    contains(
+        &node,
+        "Addresses:\n  InternalIP:    10.1.10.9\n  InternalIP:    fd00:10:1:10::9\n  Hostname:      node-1\n",
+    )?;
+    contains(&node, &format!("{four},{six}"))?;
+    contains(&cluster.minik(&["get", "ippools"])?, "default-ipv6-ippool   fd00:10:100::/48")?;
+    contains(&cluster.minik(&["get", "blocks"])?, "| IP Pool  | fd00:10:100::/48")
 }
 
 /// What tcpdump sees on the NIC of node-2 of a ping between pods of two nodes.
@@ -136,7 +169,11 @@ fn flannel_vxlan() -> Outcome {
 fn host_gw() -> Outcome {
     let cluster = Cluster::up("dsh", "flannel-host-gw-dualstack")?;
     all_reach(&cluster, 62)?;
-    contains(&cluster.exec("node-1", "ip -6 route")?, "fd00:10:244:1::/64 via fd00:10:1:10::10 dev ens33")
+    contains(&cluster.exec("node-1", "ip -6 route")?, "fd00:10:244:1::/64 via fd00:10:1:10::10 dev ens33")?;
+    contains(
+        &cluster.minik(&["describe", "node", "node-1"])?,
+        "PodCIDR:         10.244.0.0/24\nPodCIDRs:        10.244.0.0/24,fd00:10:244::/64\n",
+    )
 }
 
 fn bridge() -> Outcome {

@@ -203,27 +203,29 @@ impl Bare {
         run(Command::new("ip").args(["netns", "exec", &format!("{}-{name}", self.prefix), "sh", "-c", line]))
     }
 
-    /// `ADD` of a plugin for the container of this id, in a namespace of that name.
-    fn add_container(&mut self, name: &str, id: &str, conf: &Value) -> Outcome {
+    /// `ADD` of the plugins for the container of this id, in a namespace of that name; what the bridge plugin answers.
+    fn add_container(&mut self, name: &str, id: &str, conf: &Value) -> Result<Value, Failed> {
         self.add(name)?;
-        for plugin in ["loopback", "bridge"] {
-            let mut child = Command::new("ip")
-                .args(["netns", "exec", &format!("{}-node", self.prefix), &format!("{PLUGINS}/{plugin}")])
-                .env("CNI_COMMAND", "ADD")
-                .env("CNI_CONTAINERID", id)
-                .env("CNI_NETNS", format!("/run/netns/{}-{name}", self.prefix))
-                .env("CNI_IFNAME", if plugin == "loopback" { "lo" } else { "eth0" })
-                .env("CNI_PATH", PLUGINS)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()?;
-            child.stdin.take().ok_or("no stdin")?.write_all(conf.to_string().as_bytes())?;
-            let output = child.wait_with_output()?;
-            if !output.status.success() {
-                return Err(format!("{plugin}: {}", String::from_utf8_lossy(&output.stdout)).into());
-            }
-        }
-        Ok(())
+        self.plugin("loopback", name, id, conf)?;
+        Ok(serde_json::from_str(&self.plugin("bridge", name, id, conf)?)?)
+    }
+
+    /// `ADD` of one plugin, and its answer.
+    fn plugin(&self, plugin: &str, name: &str, id: &str, conf: &Value) -> Result<String, Failed> {
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", &format!("{}-node", self.prefix), &format!("{PLUGINS}/{plugin}")])
+            .env("CNI_COMMAND", "ADD")
+            .env("CNI_CONTAINERID", id)
+            .env("CNI_NETNS", format!("/run/netns/{}-{name}", self.prefix))
+            .env("CNI_IFNAME", if plugin == "loopback" { "lo" } else { "eth0" })
+            .env("CNI_PATH", PLUGINS)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        child.stdin.take().ok_or("no stdin")?.write_all(conf.to_string().as_bytes())?;
+        let output = child.wait_with_output()?;
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() { Ok(answer) } else { Err(format!("{plugin}: {answer}").into()) }
     }
 }
 
@@ -281,6 +283,63 @@ fn real_plugins_in_both_families() -> Outcome {
         "cat /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/cni0/accept_ra",
     ];
     as_the_plugins("bridge-dualstack", &more)
+}
+
+/// Ports of the node in both families: all chains of the real portmap plugin, which gets what the bridge plugin answers
+/// and the ports as kubelet passes them, are those of minik's node.
+fn real_portmap() -> Outcome {
+    const PORTS: &str = "\n    - {containerPort: 80, hostPort: 8081}\n    \
+        - {containerPort: 53, protocol: UDP, hostPort: 8053, hostIP: 'fd00:10:1:10::9'}\n    \
+        - {containerPort: 90, hostPort: 8090, hostIP: 10.1.10.9}\n    \
+        - {containerPort: 91, hostPort: 8091, hostIP: '::'}\n";
+    let builtin = topology::builtin::find("bridge-dualstack")?.text;
+    let text = builtin.replace("ports:\n    - name: http\n      containerPort: 80\n", &format!("ports:{PORTS}"));
+    if text == builtin {
+        return Err("the topology has no pod with a port".into());
+    }
+    let cluster = Lab(Cluster::up_text("portmap", &text)?);
+    let nat = |program: &str| format!("{program} -t nat | grep -e CNI-HOSTPORT -e CNI-DN | sort");
+    let id = cluster.on(
+        "node-1",
+        "iptables-save -t nat | grep 'dnat name' | grep -o 'id: .\\{66\\}' | head -1 | grep -o '[0-9a-f]\\{64\\}'",
+    )?;
+    let listed = cluster.on("node-1", "cat /etc/cni/net.d/10-mynet.conflist")?;
+    let list: Value = serde_json::from_str(&listed)?;
+    let mut bare = Bare::new()?;
+    let conf = |index: usize| {
+        let mut conf = list["plugins"][index].clone();
+        conf["name"] = list["name"].clone();
+        conf["cniVersion"] = list["cniVersion"].clone();
+        conf
+    };
+    let mut bridge = conf(0);
+    bridge["ipam"]["dataDir"] = json!(bare.files.path());
+    // The pod's addresses are those that the third one gets.
+    for index in 0..2 {
+        bare.add_container(&format!("other{index}"), &format!("{index:064}"), &bridge)?;
+    }
+    let answer = bare.add_container("web", id.trim(), &bridge)?;
+    let mut portmap = conf(1);
+    portmap["prevResult"] = answer;
+    let port = |host: u16, container: u16, protocol: &str, ip: &str| json!({ "hostPort": host, "containerPort": container, "protocol": protocol, "hostIP": ip });
+    portmap["runtimeConfig"] = json!({ "portMappings": [
+        port(8081, 80, "tcp", ""),
+        port(8053, 53, "udp", "fd00:10:1:10::9"),
+        port(8090, 90, "tcp", "10.1.10.9"),
+        port(8091, 91, "tcp", "::"),
+    ] });
+    bare.plugin("portmap", "web", id.trim(), &portmap)?;
+    for program in ["iptables-save", "ip6tables-save"] {
+        let (ours, theirs) = (cluster.on("node-1", &nat(program))?, bare.on("node", &nat(program))?);
+        if ours != theirs {
+            return Err(format!("{program}: minik has\n{ours}\nand portmap makes\n{theirs}").into());
+        }
+    }
+    let asked = |url: &str| cluster.on("client", &format!("curl -s -g -m 5 http://{url}/"));
+    for url in ["10.1.10.9:8081", "[fd00:10:1:10::9]:8081"] {
+        contains(&asked(url)?, &["Welcome to nginx!"])?;
+    }
+    cluster.is_verified()
 }
 
 /// `more` are command lines whose output is the same on both nodes.
@@ -349,7 +408,9 @@ fn names(directory: &Path) -> Result<String, Failed> {
 }
 
 fn no_plugins() -> Option<String> {
-    let missing = ["bridge", "host-local", "loopback"].into_iter().find(|name| !Path::new(PLUGINS).join(name).exists());
+    let missing = ["bridge", "host-local", "loopback", "portmap"]
+        .into_iter()
+        .find(|name| !Path::new(PLUGINS).join(name).exists());
     kernel::not_root().or_else(|| missing.map(|name| format!("no {PLUGINS}/{name}, of containernetworking-plugins")))
 }
 
@@ -363,6 +424,7 @@ fn main() {
         kernel::trial("docker_has_its_four_network_modes", kernel::not_root(), docker),
         kernel::trial("the_plain_bridge_is_what_the_real_plugins_make", no_plugins(), real_plugins),
         kernel::trial("with_two_ranges_it_is_too", no_plugins(), real_plugins_in_both_families),
+        kernel::trial("host_ports_are_those_of_the_real_portmap_in_both_families", no_plugins(), real_portmap),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -1,7 +1,10 @@
 //! `minik describe`: one thing with everything that belongs to it.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::process::ExitCode;
+
+use ipnet::IpNet;
 
 use super::args::{DescribeArgs, Globals, Output};
 use super::get::Thing;
@@ -13,8 +16,9 @@ use crate::agent::orders::{App, Port, Work};
 use crate::agent::{State, Status};
 use crate::cni;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{LinkKind, Namespace, facts};
-use crate::topology::{Container, IpPool, Node, Pod, Service, Workload, nearest};
+use crate::ipam::Ipam;
+use crate::plan::{Family, LinkKind, Namespace, facts};
+use crate::topology::{Addressing, Container, IpPool, Node, Pod, Service, Workload, nearest};
 
 /// Prints one thing, or all of a kind, in detail.
 ///
@@ -59,7 +63,7 @@ fn describe(session: &Session, thing: Thing, globals: &Globals) -> Result<Vec<(S
         Thing::Pods => {
             let status = session.agent()?;
             let pods = cluster.pods.iter().filter(|pod| here(&pod.namespace));
-            Ok(pods.map(|pod| (pod.name.clone(), describe_pod(session, pod, status.as_ref()))).collect())
+            pods.map(|pod| Ok((pod.name.clone(), describe_pod(session, pod, status.as_ref())?))).collect()
         }
         Thing::Workloads(kind) => {
             let sets = super::get::workloads_of(session, kind).into_iter().filter(|set| here(&set.namespace));
@@ -94,7 +98,7 @@ fn labels(labels: &std::collections::BTreeMap<String, String>) -> String {
     if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
 }
 
-fn describe_pod(session: &Session, pod: &Pod, status: Option<&Status>) -> String {
+fn describe_pod(session: &Session, pod: &Pod, status: Option<&Status>) -> Result<String> {
     let mut text = String::new();
     line(&mut text, "Name", &pod.name);
     line(&mut text, "Namespace", &pod.namespace);
@@ -106,7 +110,7 @@ fn describe_pod(session: &Session, pod: &Pod, status: Option<&Status>) -> String
     }
     line(&mut text, "Status", super::get::pod_word(status, pod));
     if let Some(ns) = session.plan.namespace(&pod.key()) {
-        describe_network(&mut text, session, ns);
+        describe_network(&mut text, session, ns)?;
     }
     text.push_str("Containers:\n");
     for container in &pod.containers {
@@ -123,13 +127,34 @@ fn describe_pod(session: &Session, pod: &Pod, status: Option<&Status>) -> String
         text.push_str("  minik's agent answers there with the pod's name, so that curl and nc can be tried;\n");
         text.push_str("  on a real node nothing listens there and connections are refused\n");
     }
-    text
+    Ok(text)
 }
 
-/// Address, MAC, the other end on the node, block and routes of a pod.
-fn describe_network(text: &mut String, session: &Session, ns: &Namespace) {
-    let ip = ns.address();
-    line(text, "IP", ip.map_or_else(|| "<none>".to_owned(), |ip| ip.to_string()));
+/// Who has which address of Calico's blocks; none in modes without.
+fn ipam(session: &Session) -> Result<Option<Ipam>> {
+    let has_blocks = session.cluster.network.mode.addressing() == Addressing::Pools;
+    has_blocks.then(|| cni::ipam(&session.cluster)).transpose()
+}
+
+/// The addresses of a namespace, one of a family, IPv4's first.
+fn addresses(ns: &Namespace) -> Vec<IpAddr> {
+    Family::BOTH.into_iter().filter_map(|family| ns.address_in(family)).collect()
+}
+
+/// The same of a pod in one cell; empty where it has none.
+fn address_list(session: &Session, pod: &Pod) -> String {
+    let own = session.plan.namespace(&pod.key()).map(addresses).unwrap_or_default();
+    own.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Addresses as `kubectl describe pod` prints them, MAC, the other end on the node, blocks and routes of a pod.
+fn describe_network(text: &mut String, session: &Session, ns: &Namespace) -> Result<()> {
+    let ips = addresses(ns);
+    line(text, "IP", ips.first().map_or_else(|| "<none>".to_owned(), IpAddr::to_string));
+    text.push_str("IPs:\n");
+    for ip in &ips {
+        let _ = writeln!(text, "  {:<15}{ip}", "IP:");
+    }
     line(text, "Netns", &ns.netns);
     for link in &ns.links {
         if let LinkKind::Veth { peer_namespace, peer } = &link.kind {
@@ -142,12 +167,13 @@ fn describe_network(text: &mut String, session: &Session, ns: &Namespace) {
             );
         }
     }
-    if let (Some(ip), Ok(ipam)) = (ip, cni::ipam(&session.cluster))
-        && let Some(block) = ipam.blocks().find(|block| block.prefix.contains(&std::net::IpAddr::from(ip)))
-    {
+    let ipam = ipam(session)?;
+    let blocks = || ipam.iter().flat_map(|ipam| ipam.blocks());
+    for block in ips.iter().filter_map(|ip| blocks().find(|block| block.prefix.contains(ip))) {
         line(text, "Block", format_args!("{} of {}", block.prefix, block.node));
     }
     routes(text, ns);
+    Ok(())
 }
 
 fn routes(text: &mut String, ns: &Namespace) {
@@ -212,10 +238,19 @@ fn describe_node(session: &Session, node: &Node) -> Result<String> {
     let mut text = String::new();
     line(&mut text, "Name", &node.name);
     line(&mut text, "Labels", labels(&node.labels));
-    line(&mut text, "InternalIP", node.address);
+    text.push_str("Addresses:\n");
+    for ip in Family::BOTH.into_iter().filter_map(|family| node.address_in(family)) {
+        let _ = writeln!(text, "  {:<15}{ip}", "InternalIP:");
+    }
+    let _ = writeln!(text, "  {:<15}{}", "Hostname:", node.name);
+    let cidrs: Vec<String> = pod_cidrs(session, node).iter().map(IpNet::to_string).collect();
+    if let Some(first) = cidrs.first() {
+        line(&mut text, "PodCIDR", first);
+        line(&mut text, "PodCIDRs", cidrs.join(","));
+    }
     line(&mut text, "Interface", format_args!("{} on segment {}", node.nic, node.segment));
-    let ipam = cni::ipam(&session.cluster)?;
-    for block in ipam.blocks_of(&node.name) {
+    let ipam = ipam(session)?;
+    for block in ipam.iter().flat_map(|ipam| ipam.blocks_of(&node.name)) {
         let usage = block.usage();
         line(&mut text, "Block", format_args!("{}, {} of {} in use", block.prefix, usage.in_use, usage.total));
     }
@@ -232,10 +267,16 @@ fn describe_node(session: &Session, node: &Node) -> Result<String> {
     }
     text.push_str("Pods:\n");
     for pod in session.cluster.pods.iter().filter(|pod| pod.node == node.name) {
-        let ip = session.plan.namespace(&pod.key()).and_then(Namespace::address);
-        let _ = writeln!(text, "  {}  {}", pod.key(), ip.map_or_else(String::new, |ip| ip.to_string()));
+        let _ = writeln!(text, "{}", format!("  {}  {}", pod.key(), address_list(session, pod)).trim_end());
     }
     Ok(text)
+}
+
+/// `spec.podCIDRs` of a node, IPv4's first, where the mode's pods have their addresses of it.
+pub(super) fn pod_cidrs(session: &Session, node: &Node) -> Vec<IpNet> {
+    let is_used = session.cluster.network.mode.addressing().is_by_node();
+    let families = Family::BOTH.into_iter().filter(|_| is_used);
+    families.filter_map(|family| node.pod_cidr_in(family)).collect()
 }
 
 fn describe_workload(session: &Session, set: &Workload) -> String {
@@ -246,8 +287,7 @@ fn describe_workload(session: &Session, set: &Workload) -> String {
     line(&mut text, "Replicas", set.replicas);
     text.push_str("Pods:\n");
     for pod in super::get::pods_of(session, set) {
-        let ip = session.plan.namespace(&pod.key()).and_then(Namespace::address);
-        let _ = writeln!(text, "  {}  {}  {}", pod.name, ip.map_or_else(String::new, |ip| ip.to_string()), pod.node);
+        let _ = writeln!(text, "  {}  {}  {}", pod.name, address_list(session, pod), pod.node);
     }
     text
 }

@@ -1,7 +1,7 @@
 //! `minik diff`: one flow in two modes, side by side, from the plans alone.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -14,7 +14,7 @@ use super::{input, print, target};
 use crate::compose;
 use crate::error::{Error, Kind, Result};
 use crate::packet::build::Message;
-use crate::plan::{Datapath, Namespace, Plan, Role};
+use crate::plan::{Datapath, Family, Namespace, Plan, Role};
 use crate::predict::account::{self, Account, Question};
 use crate::predict::align::aligned;
 use crate::topology::{self, Cluster, Mode, Overrides, Source, nearest};
@@ -31,9 +31,15 @@ pub struct DiffArgs {
     /// Who sends: a node, client or router; a pod as NAME or NAMESPACE/NAME; deploy/NAME; without it the first pod.
     #[arg(value_name = "FROM", requires = "to")]
     pub from: Option<String>,
-    /// Who receives: the same, or any IPv4 address; without it the first pod of another node.
+    /// Who receives: the same, or any IP address; without it the first pod of another node.
     #[arg(value_name = "TO")]
     pub to: Option<String>,
+    /// Send over IPv4 alone; without it, and without -6, the packet is sent over each family that both clusters have.
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// Send over IPv6 alone.
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
     /// The cluster, a file or a built-in topology, in place of the first mode's own.
     #[arg(long, value_name = "TOPOLOGY", env = "MINIK_TOPOLOGY")]
     pub topology: Option<String>,
@@ -67,18 +73,16 @@ pub fn run(args: &DiffArgs, globals: &Globals) -> Result<ExitCode> {
     let sides = [side(&source, left, globals)?, side(&source, right, globals)?];
     let (from, to) = ends(args, globals, &sides[0])?;
     let (message, words) = message(args);
-    let mut accounts = Vec::new();
-    let mut addresses = Vec::new();
-    for side in &sides {
-        let address = address(side, globals, &to)?;
-        addresses.push(address);
-        accounts.push(account::account(&side.plan, Question { from: &from, to: address.into(), message })?);
+    let mut flows = Vec::new();
+    for addresses in destinations(args, globals, &sides, &to)? {
+        let account = |side: &Side, to| account::account(&side.plan, Question { from: &from, to, message });
+        let [left, right] = [account(&sides[0], addresses[0])?, account(&sides[1], addresses[1])?];
+        flows.push(Compared { addresses, left, right });
     }
-    let [a, b] = accounts.as_slice() else { return Err(Error::new(Kind::Check, "two modes have two accounts")) };
-    let compared = Compared { modes: [sides[0].mode, sides[1].mode], from, to, addresses, words, left: a, right: b };
-    let text = match print::as_data(&compared.object(), globals.output)? {
+    let asked = Asked { modes: [sides[0].mode, sides[1].mode], from, to, words };
+    let text = match print::as_data(&asked.object(&flows), globals.output)? {
         Some(text) => text,
-        None => compared.text(),
+        None => asked.text(&flows),
     };
     print::text(&text).map(|()| ExitCode::SUCCESS)
 }
@@ -124,12 +128,42 @@ fn ends(args: &DiffArgs, globals: &Globals, side: &Side) -> Result<(String, Stri
     }
 }
 
-fn address(side: &Side, globals: &Globals, to: &str) -> Result<Ipv4Addr> {
-    if let Ok(address) = to.parse() {
-        return Ok(address);
+/// Where the packet goes on both sides, of each family that is asked for and that both sides have: IPv4's first.
+fn destinations(args: &DiffArgs, globals: &Globals, sides: &[Side; 2], to: &str) -> Result<Vec<[IpAddr; 2]>> {
+    let families: &[Family] = match (args.ipv4, args.ipv6) {
+        (true, _) => &[Family::Inet],
+        (_, true) => &[Family::Inet6],
+        _ => &Family::BOTH,
+    };
+    let words = families.iter().map(|family| family_name(*family)).collect::<Vec<_>>().join(" or ");
+    if let Ok(address) = to.parse::<IpAddr>() {
+        return match families.contains(&Family::of(&address)) {
+            true => Ok(vec![[address; 2]]),
+            false => Err(Error::new(Kind::Usage, format!("{address} is not an {words} address"))),
+        };
     }
-    let ns = target::resolve(&side.cluster, &side.plan, &globals.namespace, to)?;
-    ns.address().ok_or_else(|| Error::new(Kind::Usage, format!("{} has no IPv4 address in {}", ns.name, side.mode)))
+    let mut found = [None; 2];
+    for (place, side) in found.iter_mut().zip(sides) {
+        let ns = target::resolve(&side.cluster, &side.plan, &globals.namespace, to)?;
+        if families.iter().all(|family| ns.address_in(*family).is_none()) {
+            return Err(Error::new(Kind::Usage, format!("{} has no {words} address in {}", ns.name, side.mode)));
+        }
+        *place = Some(ns);
+    }
+    let [Some(left), Some(right)] = found else { return Ok(Vec::new()) };
+    let both = |family: &Family| Some([left.address_in(*family)?, right.address_in(*family)?]);
+    let pairs: Vec<[IpAddr; 2]> = families.iter().filter_map(both).collect();
+    match pairs.is_empty() {
+        false => Ok(pairs),
+        true => Err(Error::new(Kind::Usage, format!("{to} has no address of the same family in both modes"))),
+    }
+}
+
+fn family_name(family: Family) -> &'static str {
+    match family {
+        Family::Inet => "IPv4",
+        Family::Inet6 => "IPv6",
+    }
 }
 
 fn message(args: &DiffArgs) -> (Message, String) {
@@ -141,29 +175,60 @@ fn message(args: &DiffArgs) -> (Message, String) {
     }
 }
 
-/// Two accounts of one flow.
-struct Compared<'a> {
+/// Whose flow is compared.
+struct Asked {
     modes: [&'static str; 2],
     from: String,
     to: String,
-    addresses: Vec<Ipv4Addr>,
     words: String,
-    left: &'a Account,
-    right: &'a Account,
+}
+
+/// Two accounts of one flow in one family.
+struct Compared {
+    addresses: [IpAddr; 2],
+    left: Account,
+    right: Account,
 }
 
 /// One row: what stands left and right.
 type Row = (Option<String>, Option<String>);
 
-impl Compared<'_> {
-    fn object(&self) -> Value {
-        let (left, right) = (self.left, self.right);
+impl Asked {
+    fn object(&self, flows: &[Compared]) -> Value {
         json!({
             "modes": self.modes,
             "from": self.from,
             "to": self.to,
-            "addresses": self.addresses,
             "question": self.words,
+            "flows": flows.iter().map(Compared::object).collect::<Vec<_>>(),
+        })
+    }
+
+    fn text(&self, flows: &[Compared]) -> String {
+        let mut text = format!("{} -> {}, {}\n", self.from, self.to, self.words);
+        for flow in flows {
+            if flows.len() > 1 {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "\n{:=^width$}", format!(" over {} ", flow.family()), width = 2 * SIDE + 3);
+            }
+            text.push('\n');
+            put(&mut text, (Some(self.modes[0].to_owned()), Some(self.modes[1].to_owned())), ' ');
+            text.push_str(&flow.text());
+        }
+        text
+    }
+}
+
+impl Compared {
+    fn family(&self) -> &'static str {
+        family_name(Family::of(&self.addresses[0]))
+    }
+
+    fn object(&self) -> Value {
+        let (left, right) = (&self.left, &self.right);
+        json!({
+            "family": self.family(),
+            "addresses": self.addresses,
             "left": left,
             "right": right,
             "aligned": {
@@ -176,7 +241,7 @@ impl Compared<'_> {
     }
 
     fn text(&self) -> String {
-        let (left, right) = (self.left, self.right);
+        let (left, right) = (&self.left, &self.right);
         let passed =
             |it: &account::Passed| format!("{:>6}  {}/{} {}", it.length, it.namespace, it.interface, it.direction);
         let header = |it: &account::Header| match it.protocol {
@@ -184,8 +249,7 @@ impl Compared<'_> {
             protocol => format!("{:>6}  {protocol} {}", it.length, it.text),
         };
         let said = |it: &account::Said| format!("{}: {}", it.namespace, it.text);
-        let mut text = format!("{} -> {}, {}\n\n", self.from, self.to, self.words);
-        put(&mut text, (Some(self.modes[0].to_owned()), Some(self.modes[1].to_owned())), ' ');
+        let mut text = String::new();
         section(&mut text, "interfaces passed, with the frame's length in bytes");
         put_all(&mut text, rows(&left.interfaces, &right.interfaces, |a, b| a.likeness(b), passed));
         section(&mut text, "headers on the wire, with their lengths");

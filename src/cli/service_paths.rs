@@ -128,7 +128,8 @@ fn host_ports(cluster: &Cluster, plan: &Plan) -> Vec<ServicePath> {
             let spoken = ServiceProtocol::ALL.into_iter().find(|known| known.name() == port.protocol);
             let (Some(number), Some(protocol)) = (port.host_port, spoken.and_then(protocol)) else { continue };
             let address = match port.host_ip {
-                Some(ip) if !ip.is_unspecified() => Some(ip),
+                Some(ip) if !ip.is_unspecified() => v4(&ip),
+                Some(IpAddr::V6(_)) => None,
                 _ => Some(node.address),
             };
             paths.extend(address.map(|address| ServicePath {

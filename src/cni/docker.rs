@@ -189,7 +189,8 @@ fn publish(container: Ipv4Addr, port: &ContainerPort, host_port: u16, node: &mut
     let own: IpNet = Ipv4Net::from(container).into();
     let to = |port: u16| [Match::Protocol { number }, Match::Transport { protocol: number, port: Some(port) }];
     let not_within = Match::NotInInterface { name: BRIDGE.to_string() };
-    let at = port.host_ip.map(|host| Match::Destination { net: Ipv4Net::from(host).into(), invert: false });
+    let at = port.host_ip.filter(|host| !host.is_unspecified());
+    let at = at.map(|host| Match::Destination { net: host.into(), invert: false });
     let nat = node.table(TableName::Nat);
     let itself = [Match::Source { net: own, invert: false }, Match::Destination { net: own, invert: false }];
     nat.chain("POSTROUTING").rules.push(Rule {

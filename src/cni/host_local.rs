@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Kind, Result};
+use crate::names;
 use crate::plan::{Family, File, bits, nth};
 use crate::topology::{Cluster, Pod};
 
@@ -190,8 +190,7 @@ pub(super) fn gateway(subnet: IpNet) -> IpNet {
 
 /// The id of a pod's sandbox: 64 hexadecimal digits, random on a real node.
 pub(super) fn container_id(cluster: &Cluster, pod: &Pod) -> String {
-    let digest = Sha256::digest(format!("{}\0{}\0sandbox", cluster.name, pod.key()));
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    names::sandbox(&cluster.name, &pod.key())
 }
 
 #[cfg(test)]

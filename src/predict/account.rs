@@ -12,7 +12,7 @@ use crate::packet::{
     Body, Direction, ETHERNET_HEADER, Frame, Inside, Ip, Mark, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_IPIP,
     PROTOCOL_TCP, PROTOCOL_UDP, Packet, Transport, UDP_HEADER, VXLAN_HEADER,
 };
-use crate::plan::{Link, LinkKind, Namespace, Plan, Role};
+use crate::plan::{Family, Link, LinkKind, Namespace, Plan, Role};
 
 /// What a default ping's IP packet carries, and here a UDP datagram's, in bytes.
 const PING: u16 = 64;
@@ -194,7 +194,7 @@ pub fn account(plan: &Plan, question: Question) -> Result<Account> {
         wire_at: longest.map(Hop::to_string),
         wire: longest.map(|hop| hop.frame.to_string()),
         headers: longest.map(|hop| frame_headers(&hop.frame)).unwrap_or_default(),
-        mtu: plan.namespace(question.from).and_then(sender_mtu),
+        mtu: plan.namespace(question.from).and_then(|ns| sender_mtu(ns, Family::of(&question.to))),
         largest: largest(plan, question, length)?,
         end: ending(request),
         source_seen: arrived.map(|ip| ip.src),
@@ -250,9 +250,9 @@ fn ending(leg: &Leg) -> String {
     }
 }
 
-/// The MTU of the interface that has the sender's address.
-fn sender_mtu(ns: &Namespace) -> Option<u32> {
-    let own = IpAddr::from(ns.address()?);
+/// The MTU of the interface that has the sender's address of this family.
+fn sender_mtu(ns: &Namespace, family: Family) -> Option<u32> {
+    let own = ns.address_in(family)?;
     let (link, _) = ns.addresses().find(|(_, address)| address.net.addr() == own)?;
     Some(super::settings::mtu(link))
 }

@@ -5,8 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use ipnet::Ipv4Net;
-use sha2::{Digest, Sha256, Sha512};
+use ipnet::IpNet;
+use sha2::{Digest, Sha512};
 
 use super::iptables::MARK_MASQ;
 use super::names;
@@ -23,8 +23,8 @@ pub struct Published {
     pub namespace: String,
     /// Its name.
     pub pod: String,
-    /// Its address with its prefix length.
-    pub address: Ipv4Net,
+    /// Its address of one family, with its prefix length.
+    pub address: IpNet,
     /// The node's device that leads to it.
     pub device: String,
     /// The ports, in the order in which the containers declare them.
@@ -38,8 +38,8 @@ pub struct Mapping {
     pub protocol: ServiceProtocol,
     /// The node's port.
     pub host_port: u16,
-    /// The one address of the node that takes it.
-    pub host_ip: Option<Ipv4Addr>,
+    /// The one address of the node that takes it; if that is unspecified, all of its family.
+    pub host_ip: Option<IpAddr>,
     /// The pod's port.
     pub container_port: u16,
 }
@@ -51,9 +51,15 @@ const PORTMAP_MARK: u32 = 1 << 13;
 const MULTIPORT_MAX: usize = 15;
 
 impl Published {
-    /// The id of its sandbox or first container: 64 hexadecimal digits.
+    /// The id of its sandbox.
     fn id(&self, cluster: &str) -> String {
-        hex(&Sha256::digest(format!("{cluster} {}/{} sandbox", self.namespace, self.pod)))
+        crate::names::sandbox(cluster, &format!("{}/{}", self.namespace, self.pod))
+    }
+
+    /// Those of its ports that an address of its family may take.
+    fn of_family(&self) -> impl DoubleEndedIterator<Item = &Mapping> {
+        let v6 = self.address.addr().is_ipv6();
+        self.ports.iter().filter(move |mapping| mapping.host_ip.is_none_or(|ip| ip.is_ipv6() == v6))
     }
 }
 
@@ -67,7 +73,8 @@ fn portal(from: &str, comment: &str, chain: &str) -> Jump {
     Jump { table: TableName::Nat, from: from.to_owned(), rule, place: Place::Tail }
 }
 
-/// What the portmap plugin of the CNI network `network` leaves for these pods of a node.
+/// What the portmap plugin of the CNI network `network` leaves for these pods of a node, whose addresses are all of one
+/// family. With IPv6 it does nothing for connections from the node's own ::1: nothing leaves a host from there.
 pub fn portmap(cluster: &str, network: &str, pods: &[Published]) -> Overlay {
     const DNAT: &str = "CNI-HOSTPORT-DNAT";
     const SET_MARK: &str = "CNI-HOSTPORT-SETMARK";
@@ -99,7 +106,7 @@ pub fn portmap(cluster: &str, network: &str, pods: &[Published]) -> Overlay {
                 nat.add(DNAT, rule(&comment, matches, jump(&chain)));
             }
         }
-        for mapping in &pod.ports {
+        for mapping in pod.of_family() {
             portmap_rules(&mut nat, &chain, pod, mapping, SET_MARK);
         }
     }
@@ -113,13 +120,15 @@ pub fn portmap(cluster: &str, network: &str, pods: &[Published]) -> Overlay {
 /// The pod's own packets and those of 127.0.0.1 are marked, then all are translated.
 fn portmap_rules(nat: &mut Chains, chain: &str, pod: &Published, mapping: &Mapping, set_mark: &str) {
     let matches = || -> Vec<Match> {
-        let host_ip = mapping.host_ip.map(|ip| to(ip.into()));
+        let host_ip = mapping.host_ip.filter(|ip| !ip.is_unspecified()).map(to);
         host_ip.into_iter().chain(port(mapping.protocol.number(), mapping.host_port)).collect()
     };
-    let from = |net: Ipv4Net| source(net.into(), false).into_iter().chain(matches()).collect();
+    let from = |net: IpNet| source(net, false).into_iter().chain(matches()).collect();
     nat.add(chain, rule("", from(pod.address.trunc()), jump(set_mark)));
-    nat.add(chain, rule("", from(Ipv4Net::from(Ipv4Addr::LOCALHOST)), jump(set_mark)));
-    let to = SocketAddr::new(IpAddr::V4(pod.address.addr()), mapping.container_port);
+    if pod.address.addr().is_ipv4() {
+        nat.add(chain, rule("", from(IpAddr::from(Ipv4Addr::LOCALHOST).into()), jump(set_mark)));
+    }
+    let to = SocketAddr::new(pod.address.addr(), mapping.container_port);
     nat.add(chain, rule("", matches(), Target::Dnat { to }));
 }
 
@@ -136,14 +145,14 @@ pub fn kubelet(cluster: &str, pods: &[Published]) -> Overlay {
     nat.declare(PORTS);
     for pod in pods.iter().rev() {
         let id = pod.id(cluster);
-        for mapping in pod.ports.iter().rev() {
+        for mapping in pod.of_family().rev() {
             let chain = kubelet_chain(&id, mapping);
             let comment = format!("{}_{} hostport {}", pod.pod, pod.namespace, mapping.host_port);
             let protocol = mapping.protocol.number();
             nat.add(PORTS, rule(&comment, port(protocol, mapping.host_port).into(), jump(&chain)));
-            let own = source(IpAddr::V4(pod.address.addr()).into(), false).into_iter().collect();
+            let own = source(pod.address.addr().into(), false).into_iter().collect();
             nat.add(&chain, rule(&comment, own, jump(MARK_MASQ)));
-            let to = SocketAddr::new(IpAddr::V4(pod.address.addr()), mapping.container_port);
+            let to = SocketAddr::new(pod.address.addr(), mapping.container_port);
             let matches = vec![Match::Protocol { number: protocol }, Match::Transport { protocol, port: None }];
             nat.add(&chain, rule(&comment, matches, Target::Dnat { to }));
         }

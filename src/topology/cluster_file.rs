@@ -169,7 +169,8 @@ pub(super) struct NodeEntry {
     /// Labels for `nodeSelector`; `kubernetes.io/hostname` and `kubernetes.io/os` are added.
     #[serde(default)]
     pub(super) labels: BTreeMap<String, Spanned<String>>,
-    /// A Calico block to fix for it, `10.100.84.128/26`; chosen by Calico's algorithm if not given.
+    /// A Calico block to fix for it, `10.100.84.128/26`, or one of each family with a comma between; chosen by Calico's
+    /// algorithm if not given.
     pub(super) block: Option<Spanned<String>>,
     /// Its pods' prefix in modes without Calico's IPAM, and behind a comma that of IPv6; the next of `clusterCIDR` if
     /// not given.

@@ -1,7 +1,7 @@
 //! Both families of addresses in one field, as kubeadm writes them (`10.244.0.0/16,fd00:10:244::/56`), and which modes
 //! have IPv6.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -68,6 +68,14 @@ pub(super) fn addresses(text: &Spanned<String>) -> Checked<(Ipv4Addr, Option<Ipv
     Ok((rules::address(&four)?, six.as_ref().map(address6).transpose()?))
 }
 
+/// An address of either family.
+pub(super) fn either_address(text: &Spanned<String>) -> Checked<IpAddr> {
+    match text.contains(':') {
+        true => Ok(address6(text)?.into()),
+        false => Ok(rules::address(text)?.into()),
+    }
+}
+
 fn address6(text: &Spanned<String>) -> Checked<Ipv6Addr> {
     text.parse().map_err(|_| {
         Complaint::at(text.span, format!("{} is not an IPv6 address", quote(text)))
@@ -79,6 +87,15 @@ fn address6(text: &Spanned<String>) -> Checked<Ipv6Addr> {
 pub(super) fn prefixes(text: &Spanned<String>) -> Checked<(Ipv4Net, Option<Ipv6Net>)> {
     let (four, six) = halves(text, "`10.244.1.0/24,fd00:10:244:1::/64`")?;
     Ok((rules::prefix(&four)?, six.as_ref().map(prefix6).transpose()?))
+}
+
+/// A node's blocks of Calico's: one of either family, or of both.
+pub(super) fn blocks(text: &Spanned<String>) -> Checked<(Option<Ipv4Net>, Option<Ipv6Net>)> {
+    if text.contains(':') && !text.contains(',') {
+        return Ok((None, Some(prefix6(text)?)));
+    }
+    let (four, six) = halves(text, "`10.100.84.128/26,fd00:10:100::40/122`")?;
+    Ok((Some(rules::prefix(&four)?), six.as_ref().map(prefix6).transpose()?))
 }
 
 /// Prefixes that hosts can have.

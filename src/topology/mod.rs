@@ -180,6 +180,9 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// A Calico block that the file fixes for it.
     pub block: Option<Ipv4Net>,
+    /// One of IPv6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block6: Option<Ipv6Net>,
     /// `spec.podCIDR`, which kube-controller-manager hands out, or the file fixes; none where `cluster_cidr` has none
     /// left, and no pod needs it.
     pub pod_cidr: Option<Ipv4Net>,
@@ -195,6 +198,11 @@ impl Node {
             Family::Inet => Some(self.address.into()),
             Family::Inet6 => self.address6.map(IpAddr::from),
         }
+    }
+
+    /// The Calico blocks that the file fixes for it, IPv4's first.
+    pub fn blocks(&self) -> impl Iterator<Item = IpNet> {
+        self.block.map(IpNet::from).into_iter().chain(self.block6.map(IpNet::from))
     }
 
     /// Its `podCIDR` of this family, if it has one.

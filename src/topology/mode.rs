@@ -183,7 +183,8 @@ impl Mode {
             }
             Mode::Kubenet => HostPorts::Kubelet,
             Mode::Docker => HostPorts::Own,
-            Mode::KubeRouter | Mode::Bridge | Mode::Macvlan => HostPorts::None,
+            Mode::KubeRouter | Mode::Bridge => HostPorts::Portmap("mynet"),
+            Mode::Macvlan => HostPorts::None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Pods, each with its node.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -91,6 +91,6 @@ pub struct ContainerPort {
     pub protocol: String,
     /// The node's port by which it is published, 1 to 65535.
     pub host_port: Option<u16>,
-    /// The node's address to which that is limited; none is all of them.
-    pub host_ip: Option<Ipv4Addr>,
+    /// The node's address to which that is limited, or 0.0.0.0 or :: for all of a family; none is all of them.
+    pub host_ip: Option<IpAddr>,
 }

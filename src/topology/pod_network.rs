@@ -3,6 +3,8 @@
 //! Kubernetes knows the first two (`hostNetwork`). All four are network modes of Docker's (`docker run --network`),
 //! which a pod of the mode `docker` chooses by an annotation: `minik.dev/docker-network: bridge|container:NAME|host|none`.
 
+use std::net::IpAddr;
+
 use super::complaint::{Checked, Complaint, quote};
 use super::fields::Spanned;
 use super::manifests::Labels;
@@ -87,6 +89,11 @@ pub(super) fn check_host_ports(pods: &[Placed], mode: Mode) -> Checked<()> {
                 let message = format!("pod {} asks for `hostPort`, which the mode {mode} does not program", pod.key());
                 return Err(Complaint::at(*span, message).hint("remove it: minik would not do what it says"));
             }
+            if let Some((ip, reason)) = lone_v6(pod, mode) {
+                let message =
+                    format!("pod {} asks for the `hostIP` {ip}, but the mode {mode} has no IPv6: {reason}", pod.key());
+                return Err(Complaint::at(*span, message).hint("remove it, or write an IPv4 address of the node"));
+            }
             let same =
                 |(other, _): &&Placed| other.node == pod.node && published(other).contains(&(number, protocol.clone()));
             if let Some((other, place)) = pods[..index].iter().find(same) {
@@ -98,4 +105,11 @@ pub(super) fn check_host_ports(pods: &[Placed], mode: Mode) -> Checked<()> {
         }
     }
     Ok(())
+}
+
+/// An IPv6 address of its node that a pod wants a port of, in a mode without IPv6, and why there is none.
+fn lone_v6(pod: &Pod, mode: Mode) -> Option<(IpAddr, &'static str)> {
+    let reason = mode.without_ipv6().filter(|_| pod.network != PodNetwork::Host)?;
+    let wanted = pod.containers.iter().flat_map(|container| &container.ports).filter_map(|port| port.host_ip);
+    wanted.filter(IpAddr::is_ipv6).map(|ip| (ip, reason)).next()
 }

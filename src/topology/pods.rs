@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::complaint::{Checked, Complaint, quote};
+use super::dual_stack;
 use super::fields::Spanned;
 use super::manifests::{Labels, Metadata};
 use super::pod_spec::{ContainerEntry, EnvEntry, Expression, PodSpec, PortEntry, Selector};
@@ -137,8 +138,7 @@ fn port(entry: &PortEntry, names: &mut BTreeSet<String>) -> Checked<ContainerPor
     // 0 is what the API server fills in for a port that is not published.
     let written = entry.host_port.as_ref().filter(|port| port.value != 0);
     let host_port = written.map(|port| rules::in_range("a port", port, 1..=65535)).transpose()?;
-    let written = entry.host_ip.as_ref().filter(|ip| !ip.is_empty() && ip.value != "0.0.0.0");
-    let host_ip = written.map(rules::address).transpose()?;
+    let host_ip = entry.host_ip.as_ref().filter(|ip| !ip.is_empty()).map(dual_stack::either_address).transpose()?;
     if let Some(name) = &entry.name {
         if !rules::is_port_name(name) {
             return Err(

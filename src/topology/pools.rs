@@ -292,11 +292,10 @@ pub(super) fn default_pool(is_free: impl Fn(Ipv4Net) -> bool, mode: Mode) -> Che
 
 /// Blocks that the file fixes for nodes: each in a pool that selects the node, of its block size, of one node.
 pub(super) fn check_blocks(spec: &ClusterSpec, nodes: &[Node], pools: &[(IpPool, Option<Span>)]) -> Checked<()> {
-    let fixed: Vec<_> =
-        spec.nodes.iter().zip(nodes).filter_map(|(e, n)| Some((e.block.as_ref()?, n.block?, n))).collect();
+    let written = spec.nodes.iter().zip(nodes).filter_map(|(entry, node)| Some((entry.block.as_ref()?, node)));
+    let fixed: Vec<_> = written.flat_map(|(text, node)| node.blocks().map(move |block| (text, block, node))).collect();
     for (index, (written, block, node)) in fixed.iter().enumerate() {
-        let Some((pool, _)) = pools.iter().find(|(pool, _)| pool.cidr.contains(&IpNet::from(*block)) && !pool.disabled)
-        else {
+        let Some((pool, _)) = pools.iter().find(|(pool, _)| pool.cidr.contains(block) && !pool.disabled) else {
             return Err(Complaint::at(written.span, format!("the block {block} is in no pool that is in use"))
                 .hint("choose a block of a pool, or leave `block` out: Calico's algorithm chooses one"));
         };

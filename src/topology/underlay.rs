@@ -271,7 +271,7 @@ fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<N
     }
     labels.insert("kubernetes.io/hostname".to_owned(), name.clone());
     labels.entry("kubernetes.io/os".to_owned()).or_insert_with(|| "linux".to_owned());
-    let block = entry.block.as_ref().map(rules::prefix).transpose()?;
+    let (block, block6) = entry.block.as_ref().map_or(Ok((None, None)), dual_stack::blocks)?;
     Ok(Node {
         name,
         address,
@@ -284,6 +284,7 @@ fn node(entry: &NodeEntry, segments: &[Segment], hosts: &mut Hosts) -> Checked<N
         mtu_now: None,
         labels,
         block,
+        block6,
         pod_cidr: None,
         pod_cidr6: None,
     })

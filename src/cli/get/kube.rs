@@ -1,8 +1,11 @@
 //! Nodes, pods, namespaces and controllers, as kubectl lists them.
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use crate::agent::{PodStatus, State, Status};
+use crate::cli::describe::pod_cidrs;
 use crate::cli::print::{Listing, Row, age, column, wide};
 use crate::cli::session::{Session, pod_status};
 use crate::error::Result;
@@ -20,6 +23,7 @@ pub(super) fn nodes(session: &Session) -> Listing {
         let ips = Family::BOTH.into_iter().filter_map(|family| node.address_in(family));
         let mut addresses: Vec<Value> = ips.map(|ip| json!({ "type": "InternalIP", "address": ip })).collect();
         addresses.push(json!({ "type": "Hostname", "address": node.name }));
+        let cidrs = pod_cidrs(session, node);
         Row {
             namespace: None,
             name: node.name.clone(),
@@ -36,6 +40,7 @@ pub(super) fn nodes(session: &Session) -> Listing {
                 "apiVersion": "v1",
                 "kind": "Node",
                 "metadata": { "name": node.name, "labels": node.labels },
+                "spec": { "podCIDR": cidrs.first(), "podCIDRs": cidrs },
                 "status": {
                     "addresses": addresses,
                     "conditions": [{ "type": "Ready", "status": "True" }],
@@ -120,8 +125,11 @@ fn pod_object(session: &Session, pod: &Pod, status: Option<&Status>, word: &str,
     let states = pod_status(status, pod).map(|status| json!(status.containers));
     let node = session.cluster.nodes.iter().find(|node| node.name == pod.node);
     let own = session.plan.namespace(&pod.key());
-    let ips = Family::BOTH.into_iter().filter_map(|family| own?.address_in(family));
-    let ips: Vec<Value> = ips.map(|ip| json!({ "ip": ip })).collect();
+    let objects = |address: &dyn Fn(Family) -> Option<IpAddr>| -> Vec<Value> {
+        Family::BOTH.into_iter().filter_map(address).map(|ip| json!({ "ip": ip })).collect()
+    };
+    let ips = objects(&|family| own?.address_in(family));
+    let host_ips = objects(&|family| node?.address_in(family));
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -132,6 +140,7 @@ fn pod_object(session: &Session, pod: &Pod, status: Option<&Status>, word: &str,
             "podIP": ip,
             "podIPs": ips,
             "hostIP": node.map(|node| node.address),
+            "hostIPs": host_ips,
             "conditions": [{ "type": "Ready", "status": if pod.ready { "True" } else { "False" } }],
             "containerStatuses": states,
         },

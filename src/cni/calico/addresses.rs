@@ -65,8 +65,8 @@ impl Asker<'_> {
 pub(super) fn assign(cluster: &Cluster) -> Result<Addresses> {
     let mut ipam = Ipam::new(&cluster.network.pools, cluster.network.strict_affinity);
     for node in &cluster.nodes {
-        if let Some(block) = node.block {
-            ipam.claim(&node.name, block.into())?;
+        for block in node.blocks() {
+            ipam.claim(&node.name, block)?;
         }
     }
     let memory = &cluster.memory;
