@@ -151,6 +151,7 @@ fn ipv6() -> Outcome {
     let lab = Lab::up("o", "flannel-host-gw-dualstack", &[])?;
     let route = "fd00:10:244:1::/64 via fd00:10:1:10::10 dev ens33";
     contains(&lab.0.exec("node-1", "ip -6 route")?, route)?;
+    contains(&lab.0.minik(&["get", "rules", "node-1"])?, "ip6 nat")?;
     let chain = "ip6tables -t nat -S FLANNEL-POSTRTG";
     let rules = lab.0.exec("node-1", chain)?;
     lab.0.exec("node-1", "ip -6 route del fd00:10:244:1::/64")?;
@@ -392,5 +393,18 @@ fn watch() -> Outcome {
         (Some("missing"), Some("node-1")) => {}
         _ => return Err(line),
     }
-    watching.line(&["cali-FORWARD", "\"event\":\"gone\"", "\"healedBy\":\"felix\""], SECONDS(8)).map(drop)
+    watching.line(&["cali-FORWARD", "\"event\":\"gone\"", "\"healedBy\":\"felix\""], SECONDS(8))?;
+    // Chains that are gone as a whole, not only their rules.
+    lab.0.exec("node-1", "iptables -F && iptables -X")?;
+    watching.line(&["-A cali-FORWARD", "\"event\":\"gone\"", "\"healedBy\":\"felix\""], SECONDS(8))?;
+    drop(watching);
+    // Nobody reads: it ends by itself, though nothing happens.
+    let mut command = lab.0.command(&["watch"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(words)?;
+    drop(child.stdout.take());
+    let ended = until("the end of a watch that nobody reads", || matches!(child.try_wait(), Ok(Some(_))));
+    if ended.is_err() {
+        child.kill().map_err(words)?;
+    }
+    ended
 }

@@ -4,6 +4,7 @@
 
 mod kernel;
 
+use std::io::{Seek, SeekFrom, Write};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         trial("a_line_is_as_fast_as_it_is_said_to_be", not_root().or_else(|| without("iperf3")), rate),
         trial("a_file_s_lines_are_there_from_the_beginning", not_root().or_else(|| without("fping")), from_the_file),
         trial("a_written_script_makes_the_same_lines", not_root().or_else(|| without("fping")), script),
+        trial("pods_come_and_go_beside_a_line_that_loses", not_root(), pods_change),
         // Where there is netem there is nothing to be replaced.
         match no_netem {
             Some(reason) if reason != "not root" => {
@@ -179,6 +181,23 @@ fn from_the_file() -> Result<(), Failed> {
     let cluster = Cluster::up("f", &file.path().to_string_lossy())?;
     is_about(cluster.answered()?, 0.25)?;
     cluster.minik(&["status"]).map(drop)
+}
+
+/// While a Service's pods come and go there are plans in between, which a kernel without netem has to take as well.
+fn pods_change() -> Result<(), Failed> {
+    let service = "---\n{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 1, \
+        selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, \
+        spec: {containers: [{name: web, image: nginx}]}}}}\n\
+        ---\n{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{port: 80}]}}\n";
+    let mut file = file_with("{ loss: 1%, rate: 100mbit }")?;
+    file.as_file_mut().seek(SeekFrom::End(0))?;
+    file.as_file_mut().write_all(service.as_bytes())?;
+    let cluster = Cluster::up("p", &file.path().to_string_lossy())?;
+    for replicas in ["3", "1"] {
+        cluster.minik(&["scale", "deployment", "web", "--replicas", replicas])?;
+        cluster.minik(&["status"])?;
+    }
+    Ok(())
 }
 
 /// The script asks the kernel itself whether it has netem.

@@ -46,7 +46,7 @@ impl Account {
 }
 
 /// The time in milliseconds since 1970.
-pub(super) fn milliseconds() -> u64 {
+pub fn milliseconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

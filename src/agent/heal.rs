@@ -54,6 +54,7 @@ impl Healer {
             cluster: cluster.to_owned(),
             recall,
             started: Instant::now(),
+            followed: None,
             rounds: None,
             due: BTreeMap::new(),
             complaints: BTreeMap::new(),
@@ -71,7 +72,6 @@ type Stamp = (u64, i64, i64);
 
 /// What there is to do, as long as the record is the same.
 struct Rounds {
-    stamp: Stamp,
     speed: u32,
     wards: Vec<Ward>,
 }
@@ -88,10 +88,14 @@ struct Timers {
     cluster: String,
     recall: Recall,
     started: Instant,
+    /// The record that was read last.
+    followed: Option<Stamp>,
+    /// None if nobody heals.
     rounds: Option<Rounds>,
     /// When each period ends next, by its length in milliseconds.
     due: BTreeMap<u32, Instant>,
-    /// The last complaint about each namespace, so that it is not repeated with every turn.
+    /// The last complaint about each namespace, so that it is not repeated with every turn; under no name, that about the
+    /// last turn itself.
     complaints: BTreeMap<String, String>,
     account: Account,
 }
@@ -101,7 +105,10 @@ impl Timers {
         let mut wait = IDLE;
         while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
             wait = match self.turn() {
-                Ok(wait) => wait,
+                Ok(wait) => {
+                    self.complaints.remove("");
+                    wait
+                }
                 Err(e) => {
                     self.complain("", vec![e]);
                     IDLE
@@ -135,14 +142,14 @@ impl Timers {
 
     /// Begins anew if the record has changed.
     fn follow_record(&mut self) -> Result<()> {
-        let path = state::dir(&self.cluster).join("state.json");
+        let path = state::record_path(&self.cluster);
         let file = path.metadata().map_err(|e| Error::io(format!("cannot look at {}", path.display()), e))?;
-        let stamp = (file.ino(), file.mtime(), file.mtime_nsec());
-        if self.rounds.as_ref().is_none_or(|rounds| rounds.stamp != stamp) {
+        let stamp = Some((file.ino(), file.mtime(), file.mtime_nsec()));
+        if self.followed != stamp {
             self.rounds = None;
-            if let Some(charge) = (self.recall)(&self.cluster)? {
-                self.rounds = Some(Rounds { stamp, speed: charge.speed, wards: wards(&charge.plan) });
-            }
+            let charge = (self.recall)(&self.cluster)?;
+            self.rounds = charge.map(|charge| Rounds { speed: charge.speed, wards: wards(&charge.plan) });
+            self.followed = stamp;
             process::give_back_memory();
         }
         Ok(())

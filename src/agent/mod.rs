@@ -31,6 +31,7 @@ mod program;
 mod serve;
 mod tunnels;
 
+pub use account::milliseconds;
 pub use control::{
     ContainerStatus, DaemonStatus, Healed, PodStatus, State, Status, TunnelStatus, follow, status, stop,
 };

@@ -87,10 +87,7 @@ impl Live {
             let mut passed =
                 [Some(&next.plan), stages.unready.as_ref(), stages.withdrawn.as_ref()].into_iter().flatten();
             let back = passed.try_for_each(|plan| change::recover(plan, &before.plan));
-            if back.and_then(|()| agent::follow(&orders::orders(&before.cluster, &before.plan))).is_ok() {
-                state::store(&before.record)?;
-            }
-            return Err(error);
+            return Err(with_way_back(error, back.and_then(|()| self.as_before())));
         }
         if let Err(error) = agent::follow(&orders::orders(&next.cluster, &next.plan)) {
             return Err(self.change_back(&next, error));
@@ -112,13 +109,40 @@ impl Live {
     }
 
     fn change_back(&self, failed: &Session, error: Error) -> Error {
+        let back = change::recover(&failed.plan, &self.session.plan).and_then(|()| self.as_before());
+        with_way_back(error, back)
+    }
+
+    /// Agent and record follow the kernel, which is as before again.
+    fn as_before(&self) -> Result<()> {
         let before = &self.session;
-        let back = change::change(&failed.plan, &before.plan)
-            .and_then(|()| agent::follow(&orders::orders(&before.cluster, &before.plan)))
-            .and_then(|()| state::store(&before.record));
-        match back {
-            Ok(()) => error,
-            Err(second) => error.hint(format!("changing back failed as well: {second}; see `minik status`")),
-        }
+        agent::follow(&orders::orders(&before.cluster, &before.plan))?;
+        state::store(&before.record)
+    }
+}
+
+/// Why a change failed. Where the way back failed too, that is what its reader must know: the step that failed may have
+/// said of itself that nothing has changed.
+fn with_way_back(error: Error, back: Result<()>) -> Error {
+    match back {
+        Ok(()) => error,
+        Err(second) => error.hint(format!(
+            "changing back failed as well: {second}\nsee `minik status`; the next command that changes the cluster tries \
+             it again"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_way_back_is_told_and_a_good_one_changes_nothing() {
+        let failed = || Error::new(Kind::Netlink, "cannot add it").hint("nothing has changed");
+        assert_eq!(with_way_back(failed(), Ok(())).to_string(), failed().to_string());
+        let told = with_way_back(failed(), Err(Error::new(Kind::Tool, "ipset failed"))).to_string();
+        assert!(told.contains("changing back failed as well: ipset failed"), "{told}");
+        assert!(!told.contains("nothing has changed"), "{told}");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::session::Session;
+use super::session::{self, Session};
 use crate::compose;
 use crate::error::Result;
 use crate::plan::Plan;
@@ -24,7 +24,7 @@ pub(super) struct Stages {
 /// The stages of a change. Where the pods' whole network changes with the mode there are none: nothing is kept up.
 ///
 /// # Errors
-/// As [`compose::plan`].
+/// As [`compose::plan`] and [`session::for_kernel`].
 pub(super) fn between(before: &Session, next: &Session) -> Result<Stages> {
     if before.cluster.network.mode != next.cluster.network.mode {
         return Ok(Stages { withdrawn: None, unready: None });
@@ -42,6 +42,8 @@ pub(super) fn between(before: &Session, next: &Session) -> Result<Stages> {
         let normal = |pod: &Pod| PodState { ready: pod.ready, terminating: false };
         let state = |pod: &Pod| if concerned.contains(&pod.key()) { state(pod) } else { normal(pod) };
         let plan = compose::plan_while(&session.cluster, session.record.datapath, state)?;
+        let mut netem = session.record.netem;
+        let plan = session::for_kernel(plan, &mut netem)?;
         Ok((plan != session.plan).then_some(plan))
     };
     Ok(Stages {

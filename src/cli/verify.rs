@@ -109,8 +109,9 @@ fn of_mode(mode: Mode, globals: &Globals) -> Result<Report> {
     };
     let interrupts = Interrupts::hold()?;
     let plan = up::whole(&cluster, source, &args, &interrupts, &mut up::Steps::untold())?;
-    tell_differences(&plan)?;
-    let report = verify::run(&plan, &Options::default()).and_then(|report| with_services(report, &own(cluster), &plan));
+    let report = tell_differences(&plan)
+        .and_then(|()| verify::run(&plan, &Options::default()))
+        .and_then(|report| with_services(report, &own(cluster), &plan));
     down::remove_all(&[name], true)?;
     interrupts.check()?;
     report

@@ -53,8 +53,8 @@ impl Usage {
 
     /// `number` of all addresses in percent, to the nearest integer, as `calicoctl ipam show` prints it.
     pub fn percent(self, number: u128) -> u128 {
-        // Of a pool of IPv6 that is larger than this, nobody uses a percent.
-        let shift = 120u32.saturating_sub(self.total.leading_zeros() + 8).min(16);
+        // So that two hundred times as many are still a number; of such a pool of IPv6 nobody uses a percent.
+        let shift = if self.total >> 112 == 0 { 0 } else { 16 };
         let (number, total) = (number >> shift, self.total >> shift);
         (number * 200 + total) / (total * 2)
     }

@@ -183,6 +183,8 @@ fn usage_counts_as_calicoctl_does() {
     let all = ipam.pool_usage(&whole);
     assert_eq!((all.total, all.in_use, all.percent(all.in_use)), (65536, 7, 0));
     assert_eq!((all.free(), all.percent(all.free())), (65529, 100));
+    // 2.5009 percent.
+    assert_eq!((all.percent(1638), all.percent(1639)), (2, 3));
     let block = ipam.blocks().next().unwrap().usage();
     assert_eq!((block.total, block.in_use, block.percent(4), block.percent(60)), (64, 4, 6, 94));
 }

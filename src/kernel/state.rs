@@ -158,6 +158,11 @@ fn read(cluster: &str, file: &str) -> Result<Option<Record>> {
     })
 }
 
+/// The file that holds a cluster's record; each record that is written is another file of this name.
+pub fn record_path(cluster: &str) -> PathBuf {
+    dir(cluster).join(RECORD)
+}
+
 /// Writes a cluster's record, whole or not at all.
 ///
 /// # Errors
@@ -209,7 +214,7 @@ pub struct Lock {
 /// The right to heal one cluster, which nobody has while a [`Lock`] is held.
 #[derive(Debug)]
 pub struct Healing {
-    _file: File,
+    file: File,
 }
 
 /// How long a command waits for another one that is at work on its cluster.
@@ -234,7 +239,7 @@ pub fn try_lock_healing(cluster: &str) -> Result<Option<Healing>> {
         file => file.map_err(cannot)?,
     };
     match file.try_lock() {
-        Ok(()) => Ok(Some(Healing { _file: file })),
+        Ok(()) => Ok(Some(Healing { file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(e)) => Err(cannot(e)),
     }
@@ -246,7 +251,7 @@ fn end_of_healing(cluster: &str) -> Result<Option<File>> {
     let deadline = Instant::now() + HEALING_PATIENCE;
     loop {
         match try_lock_healing(cluster)? {
-            Some(healing) => return Ok(Some(healing._file)),
+            Some(healing) => return Ok(Some(healing.file)),
             None if Instant::now() > deadline => return Ok(None),
             None => std::thread::sleep(Duration::from_millis(1)),
         }

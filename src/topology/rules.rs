@@ -97,7 +97,8 @@ pub(super) fn nic_name(name: Option<&Spanned<String>>) -> Checked<String> {
         return Err(Complaint::at(name.span, format!("{} is no name for a NIC", quote(name)))
             .hint(format!("an interface has 1 to {INTERFACE_NAME_MAX} letters, digits, `_`, `.` and `-`, as `eth0`")));
     }
-    let taken = ["lo", "tunl0", "vxlan.calico", "flannel.1", "flannel0", "cni0", "cbr0", "docker0", "kube-bridge"];
+    let taken =
+        ["lo", "tunl0", "vxlan.calico", "vxlan-v6.calico", "flannel0", "cni0", "cbr0", "docker0", "kube-bridge"];
     let series = ["cali", "veth", "flannel.", "flannel-v6", "tun-"];
     if taken.contains(&name.as_str()) || series.iter().any(|start| name.starts_with(start)) {
         return Err(Complaint::at(
@@ -250,7 +251,7 @@ mod tests {
         for good in ["ens33", "eth0", "enp0s31f6", "x"] {
             assert!(nic_name(Some(&spanned(good))).is_ok(), "{good}");
         }
-        for bad in ["", "a b", "a/b", "lo", "cali123", "tunl0", ".", "sixteen-chars-xx"] {
+        for bad in ["", "a b", "a/b", "lo", "cali123", "tunl0", "vxlan-v6.calico", ".", "sixteen-chars-xx"] {
             assert!(nic_name(Some(&spanned(bad))).is_err(), "{bad}");
         }
     }

@@ -7,7 +7,7 @@ use crate::cli::print::{Listing, Row, column, wide};
 use crate::cli::session::Session;
 use crate::cli::target;
 use crate::error::Result;
-use crate::plan::{Link, LinkKind, Namespace, Role, nft, restore};
+use crate::plan::{Link, LinkKind, Namespace, Role, Table, nft, restore};
 
 /// The namespaces that are listed: the target's, else the nodes', or all with `-A`.
 fn chosen<'a>(session: &'a Session, globals: &Globals, name: Option<&str>) -> Result<Vec<&'a Namespace>> {
@@ -70,31 +70,34 @@ fn kind_and_peer(link: &Link) -> (&'static str, Option<String>) {
     }
 }
 
+/// The tables of iptables and then of ip6tables, with what stands before their names.
+fn iptables(ns: &Namespace) -> impl Iterator<Item = (&'static str, &Table)> {
+    ns.tables.iter().map(|table| ("", table)).chain(ns.tables6.iter().map(|table| ("ip6 ", table)))
+}
+
 pub(super) fn rules(session: &Session, globals: &Globals, name: Option<&str>) -> Result<Listing> {
     let mut rows = Vec::new();
     for ns in chosen(session, globals, name)? {
-        let mut nft_rows = Vec::new();
+        for (family, table) in iptables(ns) {
+            let place = format!("{family}{}", table.name.as_str());
+            for chain in &table.chains {
+                for rule in &chain.rules {
+                    let text = restore::append(&chain.name, rule).trim_end().to_owned();
+                    let object = json!({ "namespace": ns.name, "table": place, "chain": chain.name, "rule": rule, "text": text });
+                    let cells = vec![ns.name.clone(), place.clone(), text.clone()];
+                    rows.push(Row { namespace: None, name: text, cells, object });
+                }
+            }
+        }
         for (table, chain) in ns.nft.iter().flat_map(|table| table.chains.iter().map(move |chain| (table, chain))) {
             for rule in &chain.rules {
                 let (place, text) = (nft::text::place(table), format!("{} {rule}", chain.name));
                 let object =
                     json!({ "namespace": ns.name, "table": place, "chain": chain.name, "rule": rule, "text": text });
                 let cells = vec![ns.name.clone(), place, text.clone()];
-                nft_rows.push(Row { namespace: None, name: text, cells, object });
+                rows.push(Row { namespace: None, name: text, cells, object });
             }
         }
-        for table in &ns.tables {
-            for chain in &table.chains {
-                for rule in &chain.rules {
-                    let text = restore::append(&chain.name, rule);
-                    let text = text.trim_end().to_owned();
-                    let object = json!({ "namespace": ns.name, "table": table.name, "chain": chain.name, "rule": rule, "text": text });
-                    let cells = vec![ns.name.clone(), table.name.as_str().to_owned(), text.clone()];
-                    rows.push(Row { namespace: None, name: text, cells, object });
-                }
-            }
-        }
-        rows.append(&mut nft_rows);
     }
     Ok(Listing {
         kind: "rule",
