@@ -166,7 +166,7 @@ fn of_service(minor: u8, check: &HealthCheck) -> Response {
 /// Indented by tabs, without a last line end.
 fn body(minor: u8, check: &HealthCheck) -> String {
     let HealthCheck { namespace, name, local, .. } = check;
-    // Since 1.27 an unhealthy kube-proxy fails as well.
+    // Since 1.27 an unhealthy kube-proxy fails as well (kubernetes#111661, CHANGELOG-1.27).
     let healthy = if minor >= 27 { ",\n\t\"serviceProxyHealthy\": true" } else { "" };
     format!(
         "{{\n\t\"service\": {{\n\t\t\"namespace\": \"{namespace}\",\n\t\t\"name\": \"{name}\"\n\t}},\n\t\
@@ -179,7 +179,7 @@ fn own(answers: &Answers, path: &str, now: SystemTime, since_start: f64) -> Opti
     let now = format!("{} m=+{since_start:.9}", go_time(now));
     let times = format!("{{\"lastUpdated\": \"{now}\",\"currentTime\": \"{now}\"");
     match path {
-        // Since 1.28 (KEP-3836): whether the node is not about to be deleted.
+        // Since 1.28 (KEP-3836, kubernetes#116470): whether the node is not about to be deleted.
         "/healthz" if answers.minor >= 28 => Some(format!("{times}, \"nodeEligible\": true}}")),
         "/livez" if answers.minor < 28 => None,
         "/healthz" | "/livez" => Some(format!("{times}}}")),

@@ -85,11 +85,12 @@ impl PortView<'_> {
     /// zones it is, and one says this. On by default since 1.24.
     fn zone<'v>(&self, view: &'v View) -> Option<&'v str> {
         let zone = view.host.zone.as_deref().filter(|zone| !zone.is_empty())?;
-        let asked = self.service.topology_mode.as_deref()?;
+        let hints = self.service.topology_hints.as_deref();
         let wanted = match view.config.minor {
             ..=23 => false,
-            24..=26 => matches!(asked, "Auto" | "auto"),
-            _ => !matches!(asked, "" | "Disabled" | "disabled"),
+            // The annotation `topology-mode` came with 1.27.
+            24..=26 => matches!(hints?, "Auto" | "auto"),
+            _ => !matches!(hints.or(self.service.topology_mode.as_deref())?, "" | "Disabled" | "disabled"),
         };
         let mut ready = self.endpoints.iter().filter(|target| target.ready).peekable();
         ready.peek()?;

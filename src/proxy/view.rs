@@ -1,7 +1,8 @@
 //! What kube-proxy of one node knows, for one family of addresses.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::btree_map::Entry;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -66,6 +67,8 @@ pub struct PortView<'a> {
     pub source_ranges: Vec<IpNet>,
     /// Every endpoint, whatever its state, in the order of `address:port` as text.
     pub endpoints: Vec<Target>,
+    /// How many of them make a cluster large: from 1.21 on those that are not ready as well.
+    pub counted: usize,
 }
 
 impl Family {
@@ -110,10 +113,12 @@ impl<'a> View<'a> {
             for port in &service.ports {
                 let key = (service.key(), port.name.clone(), port.protocol);
                 let mut targets: Vec<Target> = endpoints.remove(&key).unwrap_or_default().into_values().collect();
+                let known = targets.len();
                 if config.minor < 26 {
                     // Endpoints about to end count only since ProxyTerminatingEndpoints is on.
                     targets.retain(|target| target.ready);
                 }
+                let counted = if config.minor < 21 { targets.len() } else { known };
                 ports.push(PortView {
                     service,
                     port,
@@ -124,26 +129,33 @@ impl<'a> View<'a> {
                     local_outside: local_outside(service, config.minor),
                     source_ranges: service.source_ranges.iter().copied().filter(|net| family.has_net(net)).collect(),
                     endpoints: targets,
+                    counted,
                 });
             }
         }
         View { config, host, family, ports }
     }
 
-    /// The address that kube-proxy takes for its node's: 1.21 to 1.27 take the one to bind to, which is none in particular
-    /// by default.
-    pub fn node_ip(&self) -> Option<IpAddr> {
+    /// The address that kube-proxy takes for its node's: the one to bind to, else the Node object's, else that of the
+    /// loopback interface (`detectNodeIPs`). 1.21 to 1.27 take the one to bind to as it is, by default 0.0.0.0 and `::`,
+    /// which only ranges of everything contain (`nodeIPTuple`).
+    pub fn node_ip(&self) -> IpAddr {
         let own = self.host.node_ips.iter().copied().find(|ip| self.family.has(ip));
         let bound = self.config.bind_address.filter(|ip| !ip.is_unspecified() && self.family.has(ip));
+        let (unspecified, loopback): (IpAddr, IpAddr) = match self.family {
+            Family::V4 => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into()),
+            Family::V6 => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
+        };
         match self.config.minor {
-            21..=27 => bound,
-            _ => bound.or(own),
+            21..=27 => bound.unwrap_or(unspecified),
+            _ => bound.or(own).unwrap_or(loopback),
         }
     }
 
     /// Whether any of a Service's source ranges lets the node itself in.
     pub fn lets_node_in(&self, port: &PortView) -> bool {
-        self.node_ip().is_some_and(|ip| port.source_ranges.iter().any(|range| range.contains(&ip)))
+        let ip = self.node_ip();
+        port.source_ranges.iter().any(|range| range.contains(&ip))
     }
 }
 
@@ -189,8 +201,10 @@ fn local_outside(service: &Service, minor: u8) -> bool {
     service.external_policy == TrafficPolicy::Local && (of_node || (minor >= 29 && service.externally_accessible()))
 }
 
+/// Those that kube-proxy watches: its informers leave two labels out, whatever their values (cmd/kube-proxy/app/server.go).
 fn is_proxied(service: &Service) -> bool {
-    service.kind != ServiceKind::ExternalName && service.proxy_name.is_none()
+    let headless = service.labels.contains_key("service.kubernetes.io/headless");
+    service.kind != ServiceKind::ExternalName && service.proxy_name.is_none() && !headless
 }
 
 fn port_name(service: &Service, port: &ServicePort) -> String {
@@ -201,8 +215,8 @@ fn port_name(service: &Service, port: &ServicePort) -> String {
 /// A Service's port: `namespace/service`, the port's name, its protocol.
 type PortKey = (String, String, ServiceProtocol);
 
-/// The endpoints of every Service's port, by `address:port`. One that is in several slices is one; it is local if any says
-/// so.
+/// The endpoints of every Service's port, by `address:port`. One that is in several slices is one: as the first says, or
+/// as the last of those that say that it is on this node (pkg/proxy/endpointslicecache.go, `addEndpoints`).
 fn collect(host: &Host, family: Family, slices: &[EndpointSlice]) -> BTreeMap<PortKey, BTreeMap<String, Target>> {
     let mut all: BTreeMap<PortKey, BTreeMap<String, Target>> = BTreeMap::new();
     for slice in slices.iter().filter(|slice| slice.v6 == (family == Family::V6) && !slice.headless) {
@@ -220,7 +234,11 @@ fn collect(host: &Host, family: Family, slices: &[EndpointSlice]) -> BTreeMap<Po
                     terminating: endpoint.terminating,
                     zones: endpoint.zones.clone(),
                 };
-                targets.entry(to.to_string()).and_modify(|known| known.local |= local).or_insert(target);
+                match targets.entry(to.to_string()) {
+                    Entry::Vacant(place) => drop(place.insert(target)),
+                    Entry::Occupied(mut known) if local => drop(known.insert(target)),
+                    Entry::Occupied(_) => {}
+                }
             }
         }
     }

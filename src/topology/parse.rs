@@ -143,10 +143,12 @@ fn proxy_config(
         }
     };
     let config = match entry {
-        Some(entry) => Some(proxy::resolve(entry, pods)?),
-        None => wanted.then(|| ProxyConfig::new(pods)),
+        Some(entry) => Some(proxy::resolve(entry, pods, mode)?),
+        None => wanted
+            .then(|| ProxyConfig::new(pods))
+            .map(|config| ProxyConfig { mode: mode.unwrap_or(config.mode), ..config }),
     };
-    Ok(config.map(|config| ProxyConfig { mode: mode.unwrap_or(config.mode), ..config }))
+    Ok(config)
 }
 
 fn cluster_name(written: Option<(&str, Span)>, overrides: &Overrides) -> Checked<String> {

@@ -114,11 +114,13 @@ pub(super) fn mode_argument(word: &str) -> Checked<ProxyMode> {
     })
 }
 
-/// The `proxy:` of a Cluster document; `pods` are the prefixes of its pods.
-pub(super) fn resolve(entry: &ProxyEntry, pods: Vec<IpNet>) -> Checked<ProxyConfig> {
+/// The `proxy:` of a Cluster document; `pods` are the prefixes of its pods, and `mode` is that of the command line, which
+/// wins.
+pub(super) fn resolve(entry: &ProxyEntry, pods: Vec<IpNet>, mode: Option<ProxyMode>) -> Checked<ProxyConfig> {
     let mut config = ProxyConfig::new(pods);
     let modes = ProxyMode::ALL.map(|mode| (mode.name(), mode));
-    config.mode = choice("proxy mode", entry.mode.as_ref(), ProxyMode::Iptables, &modes)?;
+    let written = choice("proxy mode", entry.mode.as_ref(), ProxyMode::Iptables, &modes)?;
+    config.mode = mode.unwrap_or(written);
     if let Some(version) = &entry.version {
         config.minor = minor(version)?;
     }
@@ -136,25 +138,30 @@ pub(super) fn resolve(entry: &ProxyEntry, pods: Vec<IpNet>) -> Checked<ProxyConf
     config.localhost_node_ports = entry.localhost_node_ports.unwrap_or(true);
     config.bind_address = entry.bind_address.as_ref().map(any_address).transpose()?;
     config.random_fully = entry.random_fully.unwrap_or(true);
-    if let Some(mode) = &entry.mode
-        && config.mode == ProxyMode::Nftables
-        && config.minor < 29
-    {
-        return Err(Complaint::at(mode.span, format!("kube-proxy 1.{} has no nftables mode", config.minor))
-            .and(entry.version.as_ref().map(|version| version.span), "the version")
-            .hint("it came with 1.29: write `version: \"1.30\"`, or `mode: iptables`"));
+    if config.mode == ProxyMode::Nftables {
+        refuse_nftables(entry, &config)?;
     }
-    refuse_prefix(entry, &config)?;
     Ok(config)
 }
 
-/// kube-proxy 1.30 writes `iif NAME*`, which nft refuses, and with it all of the table: nothing would work on any node.
-fn refuse_prefix(entry: &ProxyEntry, config: &ProxyConfig) -> Checked<()> {
-    let by_prefix = matches!(config.detect_local, DetectLocal::InterfaceNamePrefix(_));
+/// The nftables mode needs 1.30: that of 1.29, which was alpha, has other chains, sets and maps. And 1.30 writes
+/// `iif NAME*`, which nft refuses, and with it all of the table: nothing would work on any node.
+fn refuse_nftables(entry: &ProxyEntry, config: &ProxyConfig) -> Checked<()> {
+    let minor = config.minor;
+    if minor < 30 {
+        let message = match minor {
+            29 => "the nftables mode of kube-proxy 1.29, which was alpha, is not known".to_owned(),
+            _ => format!("kube-proxy 1.{minor} has no nftables mode"),
+        };
+        let place = entry.version.as_ref().map(|version| version.span).unwrap_or_default();
+        return Err(Complaint::at(place, message)
+            .and(entry.mode.as_ref().map(|mode| mode.span), "the mode")
+            .hint("it came as alpha with 1.29: write `version: \"1.30\"`, or use the iptables mode"));
+    }
     match &entry.detect_local_mode {
-        Some(mode) if by_prefix && config.mode == ProxyMode::Nftables => Err(Complaint::at(
+        Some(mode) if matches!(config.detect_local, DetectLocal::InterfaceNamePrefix(_)) => Err(Complaint::at(
             mode.span,
-            format!("the nftables mode of kube-proxy 1.{} does not work with {}", config.minor, quote(mode)),
+            format!("the nftables mode of kube-proxy 1.{minor} does not work with {}", quote(mode)),
         )
         .hint("its rule `iif NAME*` is none that nft takes; write ClusterCIDR, NodeCIDR or BridgeInterface")),
         _ => Ok(()),

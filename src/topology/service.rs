@@ -49,7 +49,10 @@ pub struct Service {
     pub health_check_node_port: Option<u16>,
     /// `publishNotReadyAddresses`: pods count before they are ready.
     pub publish_not_ready: bool,
-    /// Value of the annotation for topology aware routing, if it has one.
+    /// Annotation `service.kubernetes.io/topology-aware-hints`, the older of two that ask for topology aware routing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topology_hints: Option<String>,
+    /// Annotation `service.kubernetes.io/topology-mode`, the newer one.
     pub topology_mode: Option<String>,
     /// Label `service.kubernetes.io/service-proxy-name`: another proxy's business, not kube-proxy's.
     pub proxy_name: Option<String>,

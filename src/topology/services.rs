@@ -18,10 +18,6 @@ use crate::plan::Family;
 /// Seconds of `sessionAffinity: ClientIP` if not given.
 const AFFINITY_SECONDS: u32 = 10_800;
 
-/// Annotations that ask for topology aware routing, the newer one second.
-const TOPOLOGY_ANNOTATIONS: [&str; 2] =
-    ["service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"];
-
 /// A Service with the places of what may clash with another's.
 #[derive(Debug)]
 pub(super) struct Draft {
@@ -61,6 +57,7 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
     let metadata = &object.metadata;
     let labels = pods::labels(&metadata.labels)?;
     let balancer = kind == ServiceKind::LoadBalancer;
+    let annotation = |key: &str| metadata.annotations.get(key).map(|value| value.value.clone());
     let service = Service {
         namespace: namespace.to_owned(),
         name: name.value.clone(),
@@ -84,10 +81,8 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
         source_ranges: source_ranges(spec, balancer)?,
         health_check_node_port: service_health,
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
-        topology_mode: TOPOLOGY_ANNOTATIONS
-            .iter()
-            .find_map(|key| metadata.annotations.get(*key))
-            .map(|v| v.value.clone()),
+        topology_hints: annotation("service.kubernetes.io/topology-aware-hints"),
+        topology_mode: annotation("service.kubernetes.io/topology-mode"),
         proxy_name: labels.get("service.kubernetes.io/service-proxy-name").cloned(),
         labels,
     };

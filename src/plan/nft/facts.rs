@@ -51,7 +51,7 @@ fn chain(facts: &mut BTreeSet<String>, place: &str, name: &str, body: &[&str]) {
     let head: Vec<String> = body.iter().filter(is_head).map(|line| numbered_priority(line)).collect();
     facts.insert(format!("nft {place}: chain {name}: {}", head.join(" ")).trim_end().to_owned());
     for (index, rule) in body.iter().filter(|line| !is_head(line)).enumerate() {
-        let rule = named_protocol(rule, "meta l4proto ");
+        let rule = without_braces(&named_protocol(rule, "meta l4proto "));
         facts.insert(format!("rule {}: nft {place}: chain {name}: {rule}", index + 1));
     }
 }
@@ -70,6 +70,16 @@ fn set(facts: &mut BTreeSet<String>, place: &str, kind: &str, name: &str, body: 
         let parts: Vec<String> = element.split(" . ").map(|part| named_protocol(part, "")).collect();
         facts.insert(format!("nft {place}: element of {name}: {}", parts.join(" . ")));
     }
+}
+
+/// A set of one prefix as that prefix: nft keeps the braces if several prefixes became one, and drops them when it reads
+/// its own listing back.
+fn without_braces(rule: &str) -> String {
+    let one = rule.split_once("addr != { ").and_then(|(before, rest)| {
+        let (inside, after) = rest.split_once(" }")?;
+        (!inside.contains(',')).then(|| format!("{before}addr != {inside}{after}"))
+    });
+    one.unwrap_or_else(|| rule.to_owned())
 }
 
 /// The priority as a number: from which hooks on it prints as a name depends on nft's version.
@@ -125,6 +135,14 @@ mod tests {
             "rule 2: nft ip t: chain c: meta l4proto udp dnat to 10.0.0.3:53",
         ];
         assert_eq!(facts.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_set_of_one_prefix_is_that_prefix() {
+        assert_eq!(without_braces("ip saddr != { 0.0.0.0/0 } drop"), "ip saddr != 0.0.0.0/0 drop");
+        for rule in ["ip saddr != { 10.0.0.0/8, 11.0.0.1 } drop", "update @s { ip saddr }", "ip saddr 10.0.0.1 drop"] {
+            assert_eq!(without_braces(rule), rule);
+        }
     }
 
     #[test]

@@ -78,7 +78,7 @@ struct Tables {
 
 impl Tables {
     fn new(view: &View) -> Self {
-        let endpoints: usize = view.ports.iter().map(|port| port.endpoints.len()).sum();
+        let endpoints: usize = view.ports.iter().map(|port| port.counted).sum();
         Tables {
             filter: Chains::default(),
             nat: Chains::default(),

@@ -48,11 +48,13 @@ pub(super) fn jumps(rules: &mut Ruleset) {
     }
 }
 
-/// The node's addresses that take node ports; none is every address. By default it is the node's own.
+/// The node's addresses that take node ports; none is every address. If none is given for the family, it is the node's
+/// own, as far as an interface has it (pkg/proxy/util/nodeport_addresses.go).
 fn node_port_addresses(view: &View) -> Option<Vec<IpAddr>> {
-    let addresses = match view.config.node_port_addresses.is_empty() {
-        true => view.host.node_ips.iter().copied().filter(|ip| view.family.has(ip)).collect(),
-        false => crate::proxy::iptables::node_port_addresses(view)?,
+    let given = view.config.node_port_addresses.iter().any(|net| view.family.has_net(net));
+    let addresses = match given {
+        true => crate::proxy::iptables::node_port_addresses(view)?,
+        false => [view.node_ip()].into_iter().filter(|ip| view.host.addresses.contains(ip)).collect(),
     };
     Some(addresses.into_iter().filter(|ip| !ip.is_loopback()).collect())
 }
