@@ -114,7 +114,11 @@ fn add_family(config: &ProxyConfig, view: &View, ns: &mut Namespace) -> Result<(
     if config.mode != ProxyMode::None {
         ns.forwards.extend(proxy::forwards(view));
         // Of health checks there is one server, whatever the family.
-        ns.health.get_or_insert_with(|| proxy::health(view));
+        let health = proxy::health(view);
+        match &mut ns.health {
+            None => ns.health = Some(health),
+            Some(known) => known.join(health.checks),
+        }
     }
     match config.mode {
         ProxyMode::Iptables => iptables::overlay(view).onto(ns, family),

@@ -18,7 +18,7 @@ use super::account::{Account, milliseconds};
 use super::control::DaemonStatus;
 use super::log;
 use super::orders::Daemon;
-use super::program::{self, Nursery, Program};
+use super::program::{self, End, Nursery, Program};
 use crate::error::{Error, Result};
 use crate::kernel::process::Process;
 use crate::kernel::state;
@@ -40,7 +40,7 @@ pub(super) struct Daemons {
     posts: Vec<Post>,
     /// The number of the last life that began.
     lives: u64,
-    ends: (UnboundedSender<End>, UnboundedReceiver<End>),
+    ends: (UnboundedSender<Ended>, UnboundedReceiver<Ended>),
 }
 
 /// A daemon that is to run.
@@ -61,7 +61,7 @@ enum Run {
 }
 
 /// The end of a life.
-struct End {
+struct Ended {
     life: u64,
     how: String,
 }
@@ -143,7 +143,7 @@ impl Daemons {
     }
 
     /// Writes down the end of a life; one that was ended by new orders has no post any more.
-    fn note(&mut self, end: End) {
+    fn note(&mut self, end: Ended) {
         let lived = |post: &&mut Post| matches!(post.run, Run::Lives { life, .. } if life == end.life);
         let Some(post) = self.posts.iter_mut().find(lived) else { return };
         let Run::Lives { since, .. } = post.run else { return };
@@ -159,22 +159,35 @@ impl Daemons {
         let now = Instant::now();
         let due: Vec<usize> =
             self.posts.iter().enumerate().filter(|(_, post)| post.is_due(now)).map(|(i, _)| i).collect();
-        if due.is_empty() || !state::load(&self.cluster)?.is_some_and(|record| record.heal) {
+        if due.is_empty() {
+            return Ok(());
+        }
+        let tried = self.start_again(now, &due);
+        if tried.is_err() {
+            // None of them could be tried, and nobody would wake us for a time that is past.
+            due.iter().for_each(|index| self.posts[*index].put_off(now));
+        }
+        tried
+    }
+
+    /// Starts these posts again if the cluster heals.
+    fn start_again(&mut self, now: Instant, due: &[usize]) -> Result<()> {
+        if !state::load(&self.cluster)?.is_some_and(|record| record.heal) {
             return Ok(());
         }
         let orders: Vec<Daemon> = due.iter().map(|index| self.posts[*index].order.clone()).collect();
-        for (index, started) in due.into_iter().zip(self.start(&orders)?) {
-            let post = &mut self.posts[index];
-            let Run::Dead { at, again } = &mut post.run else { continue };
+        for (index, started) in due.iter().zip(self.start(&orders)?) {
+            let post = &mut self.posts[*index];
+            let Run::Dead { at, .. } = post.run else { continue };
             match started {
                 Ok(run) => {
                     let what = facts::process_fact(post.order.name());
-                    self.account.write(SUPERVISOR, &post.order.hostname, what, Some(*at));
+                    self.account.write(SUPERVISOR, &post.order.hostname, what, Some(at));
                     post.run = run;
                     post.starts += 1;
                 }
                 Err(e) => {
-                    *again = now + SHORT_LIFE;
+                    post.put_off(now);
                     log::line(format_args!("{SUPERVISOR} on {}: {e}", post.order.hostname));
                 }
             }
@@ -224,6 +237,13 @@ impl Post {
         if let Run::Dead { again, .. } = self.run { Some(again) } else { None }
     }
 
+    /// If it has ended, it is tried again later.
+    fn put_off(&mut self, now: Instant) {
+        if let Run::Dead { again, .. } = &mut self.run {
+            *again = now + SHORT_LIFE;
+        }
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         self.again().is_some_and(|again| again <= now)
     }
@@ -243,12 +263,12 @@ fn write_config(order: &Daemon) -> Result<()> {
 }
 
 /// Waits for the end of a life, and tells of it.
-async fn watch(life: u64, child: Child, ends: UnboundedSender<End>) {
+async fn watch(life: u64, child: Child, ends: UnboundedSender<Ended>) {
     let how = match program::end_of(child).await {
-        Ok(code @ ..=128) => format!("exit code {code}"),
-        Ok(code) => format!("signal {}", code - 128),
+        Ok(End::Code(code)) => format!("exit code {code}"),
+        Ok(End::Signal(number)) => format!("signal {number}"),
         Err(e) => format!("cannot wait for its end: {e}"),
     };
     // With the agent nobody asks any more.
-    let _ = ends.send(End { life, how });
+    let _ = ends.send(Ended { life, how });
 }

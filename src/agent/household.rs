@@ -193,7 +193,7 @@ fn kill_programs(pod: &PodStatus) {
 async fn watch(place: ContainerAt, child: Child, states: States) {
     let pid = child.id();
     let ended = match program::end_of(child).await {
-        Ok(code) => State::Exited { code },
+        Ok(end) => State::Exited { code: end.code() },
         Err(e) => State::Failed { reason: format!("cannot wait for its program: {e}") },
     };
     let now = lock(&states).get(&place.0).and_then(|pod| Some(pod.containers.get(place.1)?.state.clone()));

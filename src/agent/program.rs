@@ -103,10 +103,29 @@ fn start_one(program: &Program, host: Result<&HostMounts, &Error>) -> Result<Chi
     command.spawn().map_err(|e| Error::io(format!("cannot run {}", program.argv[0]), e))
 }
 
-/// Waits for a program's end and gives its exit code as a shell does: 128 and the signal's number for a signal.
-pub(super) async fn end_of(mut child: Child) -> std::io::Result<i32> {
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// By itself, with this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl End {
+    /// The exit code as a shell gives it: 128 and the signal's number for a signal.
+    pub(super) fn code(self) -> i32 {
+        match self {
+            End::Code(code) => code,
+            End::Signal(number) => 128 + number,
+        }
+    }
+}
+
+/// Waits for a program's end.
+pub(super) async fn end_of(mut child: Child) -> std::io::Result<End> {
     let status = child.wait().await?;
-    Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+    Ok(status.code().map_or_else(|| End::Signal(status.signal().unwrap_or_default()), End::Code))
 }
 
 /// Kills a program and all that it started in its process group.

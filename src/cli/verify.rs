@@ -153,3 +153,19 @@ fn rendered(reports: &[Report], all: bool, output: Output) -> Result<String> {
     };
     Ok(data.unwrap_or_else(|| reports.iter().map(Report::text).collect::<Vec<_>>().join("\n")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text of a topology is changed for it, which must have been of the form that is looked for.
+    #[test]
+    fn every_mode_with_services_is_verified_with_dns_and_services() {
+        for mode in Mode::ALL {
+            let source = source_of(*mode).unwrap_or_else(|e| panic!("{mode}: {e}"));
+            let cluster = topology::parse(&[source], &Overrides::default()).unwrap_or_else(|e| panic!("{mode}: {e}"));
+            assert_eq!(cluster.dns.is_some(), mode.has_services(), "{mode}");
+            assert_eq!(own(cluster).services.is_empty(), !mode.has_services(), "{mode}");
+        }
+    }
+}

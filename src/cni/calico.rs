@@ -215,7 +215,7 @@ fn node_namespace(cluster: &Cluster, addresses: &Addresses, node: &Node) -> Resu
 
 /// Felix's sets and rules, of IPv6 too on a node that has it (`FELIX_IPV6SUPPORT`).
 fn add_felix(cluster: &Cluster, addresses: &Addresses, node: &Node, pods: &[&Pod], ns: &mut Namespace) {
-    for family in Family::BOTH {
+    for family in Family::BOTH.into_iter().filter(|family| node.address_in(*family).is_some()) {
         let of_family = || tunnels(cluster).filter(move |tunnel| tunnel.family == family);
         let in_use = |tunnel: &'static Tunnel| addresses.tunnel(node, tunnel).map(|_| tunnel.device);
         let local = felix::Local {
@@ -234,7 +234,6 @@ fn add_felix(cluster: &Cluster, addresses: &Addresses, node: &Node, pods: &[&Pod
         let (sets, tables) = (felix::sets(&local), felix::tables(&local));
         match family {
             Family::Inet => (ns.sets, ns.tables) = (sets, tables),
-            Family::Inet6 if node.address6.is_none() => {}
             Family::Inet6 => {
                 ns.sets.extend(sets);
                 ns.tables6 = tables;

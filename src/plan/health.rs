@@ -12,8 +12,20 @@ pub struct Health {
     /// The node's addresses that answer for Services; none in particular is all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<Ipv4Addr>,
-    /// The Services that load balancers ask after.
+    /// The Services that load balancers ask after, by namespace and name.
     pub checks: Vec<HealthCheck>,
+}
+
+impl Health {
+    /// Adds the checks of Services that are not there yet: those that have the other family alone.
+    pub fn join(&mut self, checks: Vec<HealthCheck>) {
+        let service = |check: &HealthCheck| (check.namespace.clone(), check.name.clone());
+        for check in checks {
+            if let Err(place) = self.checks.binary_search_by_key(&service(&check), service) {
+                self.checks.insert(place, check);
+            }
+        }
+    }
 }
 
 /// A Service with `externalTrafficPolicy: Local`: whether this node is worth its traffic.

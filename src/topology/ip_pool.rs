@@ -69,9 +69,14 @@ impl IpPool {
         !self.disabled && self.node_selector.matches(&node.labels)
     }
 
+    /// Whether pods of some nodes take addresses from it.
+    pub fn is_for_pods(&self) -> bool {
+        self.for_pods && self.automatic && !self.disabled
+    }
+
     /// Whether pods of this node take addresses from it.
     pub fn gives_pods(&self, node: &Node) -> bool {
-        self.for_pods && self.automatic && self.selects(node)
+        self.is_for_pods() && self.selects(node)
     }
 
     /// Whether tunnel devices of this node take addresses from it, if it is of their encapsulation.

@@ -37,6 +37,7 @@ mod pod_spec;
 mod pods;
 mod pools;
 mod proxy;
+mod room;
 mod routers;
 mod rules;
 mod schedule;

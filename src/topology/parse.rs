@@ -16,8 +16,8 @@ use super::network;
 use super::pod_cidr;
 use super::pod_dns;
 use super::pod_network;
-use super::pools;
 use super::proxy;
+use super::room;
 use super::rules;
 use super::schedule::{self, Placed};
 use super::service_objects;
@@ -88,7 +88,7 @@ fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, override
     let (workloads, placed) = schedule::place(&orders, &underlay.nodes, &past, &overrides.memory)?;
     pod_network::check(&placed, chosen.mode)?;
     pod_network::check_host_ports(&placed, chosen.mode)?;
-    pools::check_room(&network, &file.spec, &pool_objects, &underlay.nodes, &placed)?;
+    room::check(&network, &file.spec, &pool_objects, &underlay.nodes, &placed)?;
     let dns = dns::resolve(&file.spec)?;
     pod_dns::check(&placed, dns.is_some())?;
     let found = service_objects::resolve(&objects, &namespaces, Some((services, &overrides.memory.services)))?;

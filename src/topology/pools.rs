@@ -1,8 +1,6 @@
 //! Calico's pools as they are written, in the Cluster document or as objects: each checked, and what they say of the
 //! mode (libcalico-go v3.18, lib/validator/v3 and lib/clientv3/ippool.go).
 
-use std::collections::BTreeMap;
-
 use ipnet::{IpNet, Ipv4Net};
 
 use super::cluster_file::{ClusterSpec, NetworkEntry, PoolEntry};
@@ -11,9 +9,8 @@ use super::dual_stack;
 use super::fields::Spanned;
 use super::manifests::IpPoolObject;
 use super::rules;
-use super::schedule::Placed;
 use super::source::Span;
-use super::{Addressing, EncapsulationMode, IpPool, Mode, Network, Node, PodNetwork, Routing, Selector};
+use super::{Addressing, EncapsulationMode, IpPool, Mode, Node, Routing, Selector};
 
 /// Name of the pool that Calico's installer makes.
 const DEFAULT_POOL: &str = "default-ipv4-ippool";
@@ -72,11 +69,11 @@ pub(super) fn written(entry: &NetworkEntry, objects: &[&IpPoolObject], chosen: C
 }
 
 /// Whether a prefix looks like IPv6's.
-fn is_v6(cidr: &Spanned<String>) -> bool {
+pub(super) fn is_v6(cidr: &Spanned<String>) -> bool {
     cidr.contains(':')
 }
 
-fn entries(entry: &NetworkEntry) -> impl Iterator<Item = &Spanned<PoolEntry>> {
+pub(super) fn entries(entry: &NetworkEntry) -> impl Iterator<Item = &Spanned<PoolEntry>> {
     entry.pool.iter().chain(entry.pools.iter().flat_map(|pools| pools.iter()))
 }
 
@@ -317,80 +314,6 @@ pub(super) fn check_blocks(spec: &ClusterSpec, nodes: &[Node], pools: &[(IpPool,
             return Err(Complaint::at(written.span, format!("the block {block} is given to two nodes"))
                 .and(Some(first.span), format!("node `{}` has it", node.name))
                 .hint("a block belongs to one node"));
-        }
-    }
-    Ok(())
-}
-
-/// Whether the pools have room for the tunnels' addresses and an address per pod, and every pod's node is taken by one.
-pub(super) fn check_room(
-    network: &Network,
-    spec: &ClusterSpec,
-    objects: &[&IpPoolObject],
-    nodes: &[Node],
-    pods: &[Placed],
-) -> Checked<()> {
-    if network.mode.addressing() != Addressing::Pools {
-        return Ok(());
-    }
-    let pools = || network.pools.iter().filter(|pool| !pool.disabled);
-    let written = entries(&spec.network).map(|pool| pool.cidr.span);
-    let place = written.chain(objects.iter().map(|pool| pool.spec.cidr.span)).next().unwrap_or(spec.nodes.span);
-    if pools().next().is_none() {
-        return Err(Complaint::at(place, "every pool is disabled").hint("pods need one that is not"));
-    }
-    // A pool of IPv6 is never too small for a cluster that fits into one machine.
-    let pools = || pools().filter(|pool| pool.cidr.addr().is_ipv4());
-    // The others live in a namespace that has its address already.
-    let pods: Vec<&Placed> = pods.iter().filter(|(pod, _)| pod.network == PodNetwork::Own).collect();
-    check_selected(&network.pools, nodes, &pods)?;
-    let room: u64 = pools().map(|pool| 1u64 << (32 - pool.cidr.prefix_len())).sum();
-    let tunnels = |node: &&Node| tunnels_of(&network.pools, node);
-    let tunnel_count: u64 = nodes.iter().map(|node| tunnels(&node)).sum();
-    let needed = pods.len() as u64 + tunnel_count;
-    if room < needed {
-        let message = format!(
-            "the pools have {room} addresses, but {needed} are needed: {} for pods and {tunnel_count} for the nodes' tunnels",
-            pods.len(),
-        );
-        return Err(Complaint::at(place, message).hint("make the pool larger, or add another one"));
-    }
-    if !network.strict_affinity {
-        return Ok(());
-    }
-    let largest = pools().map(|pool| 32 - pool.block_size).max().unwrap_or(0);
-    let have: u64 = pools().map(|pool| 1u64 << (pool.block_size - pool.cidr.prefix_len())).sum();
-    let mut addresses: BTreeMap<&str, u64> = nodes.iter().map(|node| (node.name.as_str(), tunnels(&node))).collect();
-    for (pod, _) in &pods {
-        *addresses.entry(&pod.node).or_default() += 1;
-    }
-    let wanted: u64 = addresses.values().map(|count| count.div_ceil(1 << largest)).sum();
-    if have < wanted {
-        let message = format!(
-            "the pools have too few blocks: {have}, but {wanted} are needed, as strictAffinity lets no node borrow"
-        );
-        return Err(Complaint::at(place, message)
-            .hint("make the pool larger, or its blocks smaller by a larger `blockSize`, or drop strictAffinity"));
-    }
-    Ok(())
-}
-
-/// How many tunnel addresses a node takes.
-fn tunnels_of(pools: &[IpPool], node: &Node) -> u64 {
-    let has = |on: fn(&IpPool) -> bool| u64::from(pools.iter().any(|pool| on(pool) && pool.gives_tunnels(node)));
-    has(|pool| pool.ipip.is_on()) + has(|pool| pool.vxlan.is_on())
-}
-
-/// Every pod's node must be one that some pool gives addresses for pods to.
-fn check_selected(pools: &[IpPool], nodes: &[Node], pods: &[&Placed]) -> Checked<()> {
-    let without: Vec<&Node> = nodes.iter().filter(|node| !pools.iter().any(|pool| pool.gives_pods(node))).collect();
-    for (pod, span) in pods {
-        if without.iter().any(|node| node.name == pod.node) {
-            let what = format!("no pool gives addresses to pods of node `{}`, where pod `{}` runs", pod.node, pod.name);
-            return Err(Complaint::at(*span, what).hint(
-                "a pool does if it is not disabled, its nodeSelector matches the node's labels, its assignmentMode is \
-                 Automatic, and its allowedUses has Workload",
-            ));
         }
     }
     Ok(())

@@ -92,11 +92,7 @@ pub(super) fn assign(cluster: &Cluster) -> Result<Addresses> {
 
 /// Whether any pool has addresses of this family for pods.
 fn has(cluster: &Cluster, family: Family) -> bool {
-    cluster
-        .network
-        .pools
-        .iter()
-        .any(|pool| pool.family() == family && pool.for_pods && pool.automatic && !pool.disabled)
+    cluster.network.pools.iter().any(|pool| pool.family() == family && pool.is_for_pods())
 }
 
 fn devices(cluster: &Cluster) -> Vec<Asker<'_>> {
