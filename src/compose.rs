@@ -12,8 +12,8 @@ use crate::cni;
 use crate::dns;
 use crate::error::{Error, Kind, Result};
 use crate::plan::nft::NftTable;
-use crate::plan::{Backend, Datapath, Family as PlanFamily, Namespace, Plan, Role, RouteKind, Sysctl};
-use crate::proxy::{self, Family, Host, PodState, View, hostport, iptables, kubelet, nftables};
+use crate::plan::{Backend, Datapath, Family, Namespace, Plan, Role, RouteKind, Sysctl};
+use crate::proxy::{self, Host, PodState, View, hostport, iptables, kubelet, nftables};
 use crate::topology::{
     Cluster, EndpointSlice, HostPorts, Iptables, Node, Pod, ProxyConfig, ProxyMode, ServiceProtocol,
 };
@@ -91,8 +91,8 @@ fn add_proxy(
 ) -> Result<()> {
     let host = host(node, ns);
     // On a node without IPv6 the rules that a real one has in ip6tables beside would never see a packet.
-    let second = node.address6.map(|_| Family::V6);
-    for family in std::iter::once(Family::V4).chain(second) {
+    let second = node.address6.map(|_| Family::Inet6);
+    for family in std::iter::once(Family::Inet).chain(second) {
         let view = View::new(config, &host, family, &cluster.services, slices);
         add_family(config, &view, ns)?;
     }
@@ -150,10 +150,10 @@ fn host(node: &Node, ns: &Namespace) -> Host {
     let own = ["127.0.0.1", "::1"].iter().filter_map(|ip| ip.parse().ok());
     Host {
         name: node.name.clone(),
-        node_ips: PlanFamily::BOTH.into_iter().filter_map(|family| node.address_in(family)).collect(),
+        node_ips: Family::BOTH.into_iter().filter_map(|family| node.address_in(family)).collect(),
         addresses: own.chain(ns.addresses().map(|(_, address)| address.net.addr())).collect(),
         zone: node.labels.get("topology.kubernetes.io/zone").cloned(),
-        pod_cidrs: PlanFamily::BOTH.into_iter().filter_map(|family| node.pod_cidr_in(family)).collect(),
+        pod_cidrs: Family::BOTH.into_iter().filter_map(|family| node.pod_cidr_in(family)).collect(),
     }
 }
 
@@ -166,7 +166,7 @@ fn publish_ports(cluster: &Cluster, plan: &mut Plan) -> Result<()> {
     for node in &cluster.nodes {
         let here = || cluster.pods.iter().filter(|pod| pod.node == node.name);
         let of_family = |family| here().filter_map(|pod| published(plan, pod, family)).collect();
-        let [published, second]: [Vec<hostport::Published>; 2] = PlanFamily::BOTH.map(of_family);
+        let [published, second]: [Vec<hostport::Published>; 2] = Family::BOTH.map(of_family);
         if published.is_empty() {
             continue;
         }
@@ -175,8 +175,8 @@ fn publish_ports(cluster: &Cluster, plan: &mut Plan) -> Result<()> {
         ns.forwards.extend(proxy::published(&published));
         match kind {
             HostPorts::Portmap(network) => {
-                hostport::portmap(&cluster.name, network, &published).onto(ns, Family::V4);
-                hostport::portmap(&cluster.name, network, &second).onto(ns, Family::V6);
+                hostport::portmap(&cluster.name, network, &published).onto(ns, Family::Inet);
+                hostport::portmap(&cluster.name, network, &second).onto(ns, Family::Inet6);
                 // The plugin lets packets for 127.0.0.1 leave by the device that leads to the pod.
                 let devices = || published.iter().map(|pod| &pod.device);
                 for link in ns.links.iter_mut().filter(|link| devices().any(|device| *device == link.name)) {
@@ -186,9 +186,9 @@ fn publish_ports(cluster: &Cluster, plan: &mut Plan) -> Result<()> {
             _ => {
                 if cluster.proxy.is_none() {
                     let version = ProxyConfig::KUBENET_MINOR;
-                    kubelet::overlay(version, Family::V4, 1 << 14, true).onto(ns, Family::V4);
+                    kubelet::overlay(version, Family::Inet, 1 << 14, true).onto(ns, Family::Inet);
                 }
-                hostport::kubelet(&cluster.name, &published).onto(ns, Family::V4);
+                hostport::kubelet(&cluster.name, &published).onto(ns, Family::Inet);
             }
         }
     }
@@ -196,7 +196,7 @@ fn publish_ports(cluster: &Cluster, plan: &mut Plan) -> Result<()> {
 }
 
 /// A pod's ports of its node; none if it has none, or no address of this family, or lives in another's namespace.
-fn published(plan: &Plan, pod: &Pod, family: PlanFamily) -> Option<hostport::Published> {
+fn published(plan: &Plan, pod: &Pod, family: Family) -> Option<hostport::Published> {
     let declared = pod.containers.iter().flat_map(|container| &container.ports);
     let mapping = |port: &crate::topology::ContainerPort| {
         let protocol = ServiceProtocol::ALL.into_iter().find(|known| known.name() == port.protocol)?;

@@ -12,8 +12,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use minik::plan::Family;
 use minik::plan::{nft, restore};
-use minik::proxy::{Family, Host, View, nftables};
+use minik::proxy::{Host, View, nftables};
 use minik::topology::{ProxyConfig, Source, parse_services};
 use proxy_cases::{case, config, differences, dumps, written};
 
@@ -62,7 +63,7 @@ impl Drop for Netns {
 /// What iptables-save prints of our rules is what it printed of kube-proxy's.
 fn iptables(backend: &str, minor: u8, path: &Path, dump: &Path) -> Result<(), Failed> {
     let netns = Netns::new(&format!("{backend}-{minor}-{}", stem(path)))?;
-    netns.run(&[&format!("iptables-{backend}-restore")], &written(&case(path), minor, Family::V4))?;
+    netns.run(&[&format!("iptables-{backend}-restore")], &written(&case(path), minor, Family::Inet))?;
     let saved = restore::normalised(&netns.run(&[&format!("iptables-{backend}-save")], "")?);
     let wrong = differences(&std::fs::read_to_string(dump)?, &saved);
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
@@ -107,7 +108,7 @@ fn ipv6(minor: u8) -> Result<(), Failed> {
         pod_cidrs: Vec::new(),
     };
     let config = ProxyConfig { minor, ..ProxyConfig::new(vec!["fd00:10:244::/48".parse()?]) };
-    let view = View::new(&config, &host, Family::V6, &objects.services, &objects.slices);
+    let view = View::new(&config, &host, Family::Inet6, &objects.services, &objects.slices);
     let mut tables = Vec::new();
     minik::proxy::iptables::overlay(&view).into_tables(&mut tables);
     let ours = restore::iptables_restore(&tables);
@@ -130,7 +131,7 @@ fn nftables_case(minor: u8, path: &Path, dump: &Path) -> Result<(), Failed> {
     let netns = Netns::new(&format!("nft-{minor}-{}", stem(path)))?;
     let case = case(path);
     let config = config(&case, minor);
-    for (family, name) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
+    for (family, name) in [(Family::Inet, "ip"), (Family::Inet6, "ip6")] {
         let view = View::new(&config, &case.host, family, &case.objects.services, &case.objects.slices);
         let table = nftables::table(&view);
         netns.run(&["nft", "-f", "-"], &nft::text::script(std::slice::from_ref(&table)))?;

@@ -14,10 +14,11 @@ use std::net::IpAddr;
 
 use minik::compose;
 use minik::packet::build::Message;
+use minik::plan::Family;
 use minik::plan::netfilter::{TableName, Target};
 use minik::plan::{Datapath, nft, restore};
 use minik::predict::account;
-use minik::proxy::{Family, Host, View, iptables, nftables};
+use minik::proxy::{Host, View, iptables, nftables};
 use minik::topology::{Overrides, ProxyConfig, ServiceObjects, Source, parse, parse_services};
 use proxy_cases::{case, config, differences, dumps, written};
 
@@ -36,12 +37,12 @@ fn compare_dumps(extension: &str, family: Family) -> usize {
 
 #[test]
 fn rules_are_those_of_kube_proxy() {
-    assert!(compare_dumps("iptables-save", Family::V4) > 0, "no dump was found");
+    assert!(compare_dumps("iptables-save", Family::Inet) > 0, "no dump was found");
 }
 
 #[test]
 fn rules_of_ipv6_are_those_of_kube_proxy() {
-    compare_dumps("ip6tables-save", Family::V6);
+    compare_dumps("ip6tables-save", Family::Inet6);
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn nftables_are_those_of_kube_proxy() {
         let (case, expected) = (case(path), fs::read_to_string(dump).unwrap());
         let config = config(&case, *minor);
         let of = |family| View::new(&config, &case.host, family, &case.objects.services, &case.objects.slices);
-        let tables = [Family::V4, Family::V6].map(|family| nftables::table(&of(family)));
+        let tables = [Family::Inet, Family::Inet6].map(|family| nftables::table(&of(family)));
         let (found, expected) = (nft::facts::of_tables(&tables), nft::facts::of_listing(&expected));
         assert!(expected.len() > 20, "{}", dump.display());
         let lines = expected.difference(&found).map(|fact| format!("  - {fact}"));
@@ -191,7 +192,7 @@ ports: [{port: 8080, name: \"\"}]
     };
     for minor in ProxyConfig::MINORS {
         let config = ProxyConfig { minor, ..ProxyConfig::new(vec!["10.200.0.0/14".parse().unwrap()]) };
-        let view = View::new(&config, &host, Family::V4, &objects.services, &objects.slices);
+        let view = View::new(&config, &host, Family::Inet, &objects.services, &objects.slices);
         let mut tables = Vec::new();
         iptables::overlay(&view).into_tables(&mut tables);
         let rules = restore::iptables_restore(&tables);
@@ -287,7 +288,7 @@ fn thousands_of_services_take_no_time_to_speak_of() {
     };
     let config = ProxyConfig::new(vec!["10.200.0.0/14".parse().unwrap()]);
     let begin = std::time::Instant::now();
-    let view = View::new(&config, &host, Family::V4, &objects.services, &objects.slices);
+    let view = View::new(&config, &host, Family::Inet, &objects.services, &objects.slices);
     let mut tables = Vec::new();
     iptables::overlay(&view).into_tables(&mut tables);
     let rules: usize = tables.iter().flat_map(|table| &table.chains).map(|chain| chain.rules.len()).sum();

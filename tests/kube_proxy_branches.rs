@@ -8,9 +8,10 @@
 
 use std::net::IpAddr;
 
+use minik::plan::Family;
 use minik::plan::netfilter::{Table, TableName};
 use minik::plan::{nft, restore};
-use minik::proxy::{Family, Host, View, iptables, nftables};
+use minik::proxy::{Host, View, iptables, nftables};
 use minik::topology::{DetectLocal, ProxyConfig, ServiceObjects, Source, parse_services};
 
 fn host(more: &[&str]) -> Host {
@@ -133,7 +134,7 @@ fn endpoints_by_policy_and_state() {
     for (spec, endpoints, (all, near, refused)) in cases {
         let text = service(spec, "", "") + &slice("a", endpoints);
         for minor in 26..=30 {
-            let tables = tables(&config(minor), Family::V4, &text);
+            let tables = tables(&config(minor), Family::Inet, &text);
             let found = (targets(&tables, "SVC"), targets(&tables, "SVL"), verdicts(&tables));
             let expected =
                 [all, near, refused].map(|list| list.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
@@ -147,7 +148,7 @@ fn endpoints_by_policy_and_state() {
 fn the_way_from_outside() {
     let local = format!("externalTrafficPolicy: Local, {NODE_PORT}");
     let ext = |config: &ProxyConfig, endpoints: &[&str]| -> Vec<String> {
-        let tables = tables(config, Family::V4, &(service(&local, "", "") + &slice("a", endpoints)));
+        let tables = tables(config, Family::Inet, &(service(&local, "", "") + &slice("a", endpoints)));
         let lines = lines(&tables, TableName::Nat);
         let rules = lines.iter().filter(|line| line.starts_with("-A KUBE-EXT-"));
         let short = |rule: &String| {
@@ -176,7 +177,7 @@ fn topology_hints_count_by_annotation_and_version() {
     let (a, b) = (hinted("10.100.1.2", "zone-a"), hinted("10.100.2.2", "zone-b"));
     let near = |minor: u8, annotations: &str, endpoints: &[&str]| {
         let metadata = format!(", annotations: {{{annotations}}}");
-        let tables = tables(&config(minor), Family::V4, &(service(PORTS, &metadata, "") + &slice("a", endpoints)));
+        let tables = tables(&config(minor), Family::Inet, &(service(PORTS, &metadata, "") + &slice("a", endpoints)));
         targets(&tables, "SVC") == ["1.2"]
     };
     let (older, newer) = ("service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode");
@@ -207,7 +208,7 @@ fn ranges_that_let_the_node_in() {
     let own = |config: &ProxyConfig, range: &str| {
         let spec = format!("type: LoadBalancer, loadBalancerSourceRanges: [{range}], {PORTS}");
         let text = service(&spec, "", "{ip: 203.0.113.1}") + &slice("a", &[HERE]);
-        let lines = lines(&tables(config, Family::V4, &text), TableName::Nat);
+        let lines = lines(&tables(config, Family::Inet, &text), TableName::Nat);
         lines.iter().any(|line| line.starts_with("-A KUBE-FW-") && line.contains("-s 203.0.113.1/32"))
     };
     for minor in ProxyConfig::MINORS {
@@ -232,7 +233,7 @@ fn one_endpoint_in_two_slices() {
         [(HERE, moved, 1), (moved, HERE, 1), (moved, unready_here, 0), (unready_here, moved, 0)]
     {
         let text = service(&spec, "", "") + &slice("a", &[first]) + &slice("b", &[second]);
-        let tables = tables(&config(30), Family::V4, &text);
+        let tables = tables(&config(30), Family::Inet, &text);
         assert_eq!(targets(&tables, "SVC").len(), expected, "{first} {second}");
         assert_eq!(targets(&tables, "SVL").len(), expected, "{first} {second}");
     }
@@ -245,7 +246,7 @@ fn endpoints_that_are_not_ready_make_a_cluster_large() {
     let text = service(PORTS, "", "") + &slice("a", &[HERE, AWAY, unready]);
     for minor in ProxyConfig::MINORS {
         let small = ProxyConfig { large_cluster_endpoints: 2, ..config(minor) };
-        let lines = lines(&tables(&small, Family::V4, &text), TableName::Nat);
+        let lines = lines(&tables(&small, Family::Inet, &text), TableName::Nat);
         let commented = lines.iter().any(|line| line.starts_with("-A KUBE-SEP-") && line.contains("--comment"));
         assert_eq!(commented, minor < 21, "1.{minor}");
     }
@@ -268,7 +269,7 @@ fn node_ports_by_address() {
     ] {
         let node_port_addresses: Vec<_> = addresses.iter().map(|net| net.parse().unwrap()).collect();
         let config = ProxyConfig { node_port_addresses, localhost_node_ports: localhost, ..config(30) };
-        let tables = tables(&config, Family::V4, &text);
+        let tables = tables(&config, Family::Inet, &text);
         let lines_nat = lines(&tables, TableName::Nat);
         let found: Vec<&String> = lines_nat.iter().filter(|line| line.contains("must be the last rule")).collect();
         assert_eq!(found.len(), last.len(), "{addresses:?} {localhost}: {found:#?}");
@@ -300,7 +301,7 @@ addressType: IPv6
 endpoints: [{addresses: ['fd00:100::2'], nodeName: node-1}]
 ports: [{name: \"\", port: 8080}]
 ";
-    let [four, six] = [Family::V4, Family::V6].map(|family| tables(&config(30), family, text));
+    let [four, six] = [Family::Inet, Family::Inet6].map(|family| tables(&config(30), family, text));
     assert_eq!(
         verdicts(&four),
         ["EXTERNAL-SERVICES REJECT", "EXTERNAL-SERVICES REJECT", "EXTERNAL-SERVICES REJECT", "SERVICES REJECT"]
@@ -325,15 +326,15 @@ fn nftables_node_ports_and_firewall() {
         elements.map(str::to_owned).collect()
     };
     let two = host(&["192.168.5.2"]);
-    assert_eq!(ips(&config(30), Family::V4, &two), ["172.18.0.2"]);
-    assert!(ips(&config(30), Family::V6, &two).is_empty(), "the node has no such address");
+    assert_eq!(ips(&config(30), Family::Inet, &two), ["172.18.0.2"]);
+    assert!(ips(&config(30), Family::Inet6, &two).is_empty(), "the node has no such address");
     let bound = ProxyConfig { bind_address: Some([192, 168, 5, 2].into()), ..config(30) };
-    assert_eq!(ips(&bound, Family::V4, &two), ["192.168.5.2"]);
-    assert!(ips(&bound, Family::V4, &host(&[])).is_empty(), "no interface has it");
+    assert_eq!(ips(&bound, Family::Inet, &two), ["192.168.5.2"]);
+    assert!(ips(&bound, Family::Inet, &host(&[])).is_empty(), "no interface has it");
     let ranged = |ranges: &str| {
         let spec = format!("type: LoadBalancer, loadBalancerSourceRanges: [{ranges}], {PORTS}");
         let facts =
-            facts(&config(30), Family::V4, &host(&[]), &service(&spec, "", "{ip: 203.0.113.1}, {ip: 203.0.113.2}"));
+            facts(&config(30), Family::Inet, &host(&[]), &service(&spec, "", "{ip: 203.0.113.1}, {ip: 203.0.113.2}"));
         assert!(
             facts
                 .iter()
@@ -355,7 +356,7 @@ fn nftables_node_ports_and_firewall() {
 fn services_of_others_have_no_rules() {
     for label in ["service.kubernetes.io/service-proxy-name: other", "service.kubernetes.io/headless: ''"] {
         let text = service(NODE_PORT, &format!(", labels: {{{label}}}"), "") + &slice("a", &[HERE]);
-        let tables = tables(&config(30), Family::V4, &text);
+        let tables = tables(&config(30), Family::Inet, &text);
         let nat = lines(&tables, TableName::Nat);
         assert!(!nat.iter().any(|line| line.contains("default/svc")), "{label}: {nat:#?}");
     }

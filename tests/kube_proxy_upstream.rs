@@ -5,9 +5,10 @@
 
 use std::net::IpAddr;
 
+use minik::plan::Family;
 use minik::plan::netfilter::{Table, TableName};
 use minik::plan::restore;
-use minik::proxy::{Family, Host, View, iptables};
+use minik::proxy::{Host, View, iptables};
 use minik::topology::{DetectLocal, ProxyConfig, Source, parse_services};
 
 fn host() -> Host {
@@ -29,7 +30,7 @@ fn config(minor: u8) -> ProxyConfig {
 fn tables(config: &ProxyConfig, objects: &str) -> Vec<Table> {
     let objects = parse_services(&[Source::new("test.yaml", objects)]).unwrap_or_else(|e| panic!("{e}"));
     let host = host();
-    let view = View::new(config, &host, Family::V4, &objects.services, &objects.slices);
+    let view = View::new(config, &host, Family::Inet, &objects.services, &objects.slices);
     let mut tables = Vec::new();
     iptables::overlay(&view).into_tables(&mut tables);
     tables

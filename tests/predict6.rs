@@ -143,7 +143,7 @@ fn rules_of_one_family_leave_the_other_alone() {
     let (from, to) = (pod(&plan, "node-1").name.clone(), six(pod(&plan, "node-2")));
     assert!(go(&plan, &from, ping(to)).answered());
     let refused = drop(vec![Match::Protocol { number: 58 }], Target::Reject { v6: true });
-    named(&mut plan, "node-1").table6(TableName::Filter).chain("FORWARD").rules.insert(0, refused);
+    named(&mut plan, "node-1").table_in(Family::Inet6, TableName::Filter).chain("FORWARD").rules.insert(0, refused);
     let journey = go(&plan, &from, ping(to));
     let End::Dropped { namespace, reason: Reason::Rule(place) } = &journey.legs[0].end else { panic!("passed") };
     assert_eq!((namespace.as_str(), place.chain.as_str(), place.rule), ("node-1", "FORWARD", Some(1)));
@@ -164,7 +164,7 @@ fn a_question_that_rules_drop_has_no_answer() {
         ..Rule::default()
     };
     let node = named(&mut plan, "node-1");
-    let chain = node.table6(TableName::Filter).chain("INPUT");
+    let chain = node.table_in(Family::Inet6, TableName::Filter).chain("INPUT");
     assert_eq!(chain.policy, Some(Policy::Accept));
     chain.rules.insert(0, solicitation);
     let journey = asked(&plan);

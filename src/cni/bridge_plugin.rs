@@ -153,11 +153,7 @@ fn add_pods(cluster: &Cluster, conf: &Conf, node: &Node, ns: &mut Namespace) -> 
         ns.links.push(port(cluster, conf, pod, veth));
         let own = pools.iter_mut().map(|pool| pool.allocate(cluster, pod, POD_NIC)).collect::<Result<Vec<IpNet>>>()?;
         for own in own.iter().filter(|_| conf.ip_masq) {
-            let nat = match Family::of(&own.addr()) {
-                Family::Inet => ns.table(TableName::Nat),
-                Family::Inet6 => ns.table6(TableName::Nat),
-            };
-            masquerade(cluster, conf.name, pod, *own, nat);
+            masquerade(cluster, conf.name, pod, *own, ns.table_in(Family::of(&own.addr()), TableName::Nat));
         }
         added.push(pod_namespace(cluster, conf, pod, veth, &own, &gateways));
     }

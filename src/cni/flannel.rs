@@ -127,9 +127,9 @@ pub(super) fn flanneld(cluster: &Cluster, backend: &Backend, node: &Node, ns: &m
             (backend.add_lease)(&local, &Lease { node: other, subnet }, ns)?;
         }
         if cluster.network.flannel.ip_masq {
-            masquerade(cluster, network, pods, nat(ns, family, TableName::Nat));
+            masquerade(cluster, network, pods, ns.table_in(family, TableName::Nat));
         }
-        forward(network, nat(ns, family, TableName::Filter));
+        forward(network, ns.table_in(family, TableName::Filter));
     }
     // `--iptables-resync=5` of kube-flannel.yml.
     let rules = Rules {
@@ -149,14 +149,6 @@ fn network(cluster: &Cluster, family: Family) -> Option<IpNet> {
     match family {
         Family::Inet => Some(cluster.network.flannel.network.into()),
         Family::Inet6 => cluster.network.flannel.network6.map(IpNet::from),
-    }
-}
-
-/// A table of iptables or ip6tables.
-fn nat(ns: &mut Namespace, family: Family, name: TableName) -> &mut Table {
-    match family {
-        Family::Inet => ns.table(name),
-        Family::Inet6 => ns.table6(name),
     }
 }
 

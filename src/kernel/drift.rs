@@ -10,9 +10,8 @@ use super::read::{self, Live, LiveLink};
 use super::{files, remove, restore as restore_tool};
 use crate::error::{Error, Kind, Result};
 use crate::names;
-use crate::plan::backend::Tools;
 use crate::plan::facts::{self, Drift};
-use crate::plan::{Link, LinkKind, Namespace, Plan, aside, ebtables, line, nft, restore};
+use crate::plan::{Family, Link, LinkKind, Namespace, Plan, aside, ebtables, line, nft, restore};
 
 /// The tables that iptables, arptables and ebtables make where they work by nf_tables.
 const IPTABLES_TABLES: [&str; 6] = ["raw", "mangle", "nat", "filter", "security", "broute"];
@@ -93,11 +92,11 @@ fn planned_rules(ns: &Namespace) -> BTreeSet<String> {
 fn loaded(ns: &Namespace) -> Result<BTreeSet<String>> {
     let mut facts = BTreeSet::new();
     if !ns.tables.is_empty() || !ns.sets.is_empty() {
-        facts.extend(rule_facts("", &restore::normalised(&dump(ns.backend.save(Tools::V4), &[])?)));
+        facts.extend(rule_facts("", &restore::normalised(&dump(ns.backend.save(Family::Inet), &[])?)));
         facts.extend(facts::set_facts(&dump("ipset", &["save"])?));
     }
     if !ns.tables6.is_empty() {
-        facts.extend(rule_facts("ip6 ", &restore::normalised(&dump(ns.backend.save(Tools::V6), &[])?)));
+        facts.extend(rule_facts("ip6 ", &restore::normalised(&dump(ns.backend.save(Family::Inet6), &[])?)));
     }
     if !ns.ebtables.is_empty() {
         facts.extend(rule_facts("eb ", &restore::normalised(&dump("ebtables-save", &[])?)));
@@ -143,9 +142,9 @@ pub fn saved(ns: &Namespace) -> Result<Vec<(String, String)>> {
     let handle = netns::open(&ns.netns)?;
     netns::inside(handle.file(), || {
         let rules = |tool: &str| Ok::<_, Error>((tool.to_owned(), restore::normalised(&dump(tool, &[])?)));
-        let mut all = vec![rules(ns.backend.save(Tools::V4))?];
+        let mut all = vec![rules(ns.backend.save(Family::Inet))?];
         if !ns.tables6.is_empty() {
-            all.push(rules(ns.backend.save(Tools::V6))?);
+            all.push(rules(ns.backend.save(Family::Inet6))?);
         }
         if !ns.sets.is_empty() {
             all.push(("ipset save".to_owned(), dump("ipset", &["save"])?));

@@ -8,8 +8,7 @@ use super::netlink::Batch;
 use super::restore::{self, Input};
 use super::{files, netns, read};
 use crate::error::{Error, Kind, Result};
-use crate::plan::backend::Tools;
-use crate::plan::{Link, LinkKind, Namespace, Plan, Table, difference, ebtables, facts, nft, restore as text};
+use crate::plan::{Family, Link, LinkKind, Namespace, Plan, Table, difference, ebtables, facts, nft, restore as text};
 
 /// Makes these facts of a namespace true again: those that [`super::drift`] finds missing. A fact that is not of the
 /// plan, or that is true already, is left alone; what is there beside the plan stays.
@@ -88,9 +87,9 @@ fn rules(ns: &Namespace, missing: &BTreeSet<String>) -> Vec<Input> {
     if missing.iter().any(|fact| fact.starts_with("set: ")) {
         inputs.push((&["ipset", "restore", "-exist"], text::ipset_restore(&ns.sets)));
     }
-    for (tools, family, tables) in [(Tools::V4, "", &ns.tables), (Tools::V6, "ip6 ", &ns.tables6)] {
-        let input: String = tables.iter().map(|table| chains(table, family, missing)).collect();
-        inputs.push((ns.backend.change(tools), input));
+    for (family, word, tables) in [(Family::Inet, "", &ns.tables), (Family::Inet6, "ip6 ", &ns.tables6)] {
+        let input: String = tables.iter().map(|table| chains(table, word, missing)).collect();
+        inputs.push((ns.backend.change(family), input));
     }
     for table in &ns.nft {
         let spoiled = nft::facts::objects(table, missing);

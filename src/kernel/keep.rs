@@ -6,10 +6,9 @@ use super::drift::{dump, of_routing};
 use super::heal::heal;
 use super::{netns, restore};
 use crate::error::{Error, Result};
-use crate::plan::backend::Tools;
 use crate::plan::facts::{self, Drift};
 use crate::plan::keeper::Rules;
-use crate::plan::{Datapath, Keeper, Keeps, Namespace, Plan, Table, restore as text};
+use crate::plan::{Datapath, Family, Keeper, Keeps, Namespace, Plan, Table, restore as text};
 
 /// Lets one of a namespace's timers run off: what was lost and is there again, in words, and what could not be put back,
 /// while the rest goes on: a route through a device that is down has to wait for another daemon.
@@ -86,10 +85,10 @@ fn inside(ns: &Namespace, tool: &str, arguments: &[&str]) -> Result<String> {
 
 /// Puts back a daemon's rules, in both families.
 fn repair(ns: &Namespace, rules: &Rules) -> Result<Vec<String>> {
-    let families: [(&[Table], Tools); 2] = [(&ns.tables, Tools::V4), (&ns.tables6, Tools::V6)];
+    let families: [(&[Table], Family); 2] = [(&ns.tables, Family::Inet), (&ns.tables6, Family::Inet6)];
     let mut lost = Vec::new();
-    for (tables, tools) in families.into_iter().filter(|(tables, ..)| !tables.is_empty()) {
-        let (save, change) = (ns.backend.save(tools), ns.backend.change(tools));
+    for (tables, family) in families.into_iter().filter(|(tables, ..)| !tables.is_empty()) {
+        let (save, change) = (ns.backend.save(family), ns.backend.change(family));
         let repair = rules.repair(tables, &text::normalised(&inside(ns, save, &[])?));
         if !repair.input.is_empty() {
             netns::inside(netns::open(&ns.netns)?.file(), || restore::feed(change, &repair.input))??;

@@ -10,8 +10,7 @@ use std::process::{Command, Stdio};
 
 use super::netns;
 use crate::error::{Error, Kind, Result};
-use crate::plan::backend::Tools;
-use crate::plan::{Namespace, Plan, Table, ebtables, line, nft, restore};
+use crate::plan::{Family, Namespace, Plan, Table, ebtables, line, nft, restore};
 
 /// What a namespace has for one of the tools: the tool with its arguments, and its input.
 pub(super) type Input = (&'static [&'static str], String);
@@ -23,9 +22,9 @@ pub(super) fn inputs(namespace: &Namespace) -> Vec<Input> {
     if !sets.is_empty() {
         inputs.push((&["ipset", "restore"], restore::ipset_restore(sets)));
     }
-    for (tools, tables) in [(Tools::V4, tables), (Tools::V6, tables6)] {
+    for (family, tables) in [(Family::Inet, tables), (Family::Inet6, tables6)] {
         if !tables.is_empty() {
-            inputs.push((namespace.backend.restore(tools), restore::iptables_restore(tables)));
+            inputs.push((namespace.backend.restore(family), restore::iptables_restore(tables)));
         }
     }
     if !nftables.is_empty() {
@@ -74,8 +73,8 @@ pub fn require_tools(plan: &Plan) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let lacks = |tool: &str| !std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
     let families = plan.namespaces.iter().flat_map(|ns| {
-        let tool = |tools, tables: &[Table]| (ns.backend.restore(tools)[0], !tables.is_empty());
-        [tool(Tools::V4, &ns.tables), tool(Tools::V6, &ns.tables6)]
+        let tool = |family, tables: &[Table]| (ns.backend.restore(family)[0], !tables.is_empty());
+        [tool(Family::Inet, &ns.tables), tool(Family::Inet6, &ns.tables6)]
     });
     match wanted.into_iter().chain(families).find(|(tool, wanted)| *wanted && lacks(tool)) {
         Some((tool, _)) => Err(missing(tool, std::io::Error::from_raw_os_error(libc::ENOENT))),

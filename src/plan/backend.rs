@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::Family;
+
 /// The two kernel interfaces that iptables has, each with tools of its own: what one loads the other does not show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -15,15 +17,6 @@ pub enum Backend {
     Legacy,
 }
 
-/// IPv4's tools or IPv6's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tools {
-    /// `iptables`.
-    V4,
-    /// `ip6tables`.
-    V6,
-}
-
 impl Backend {
     /// Whether it is the machine's own choice.
     pub fn is_machine(&self) -> bool {
@@ -31,38 +24,38 @@ impl Backend {
     }
 
     /// The restore tool that takes whole tables, with its arguments; its first word is the program.
-    pub fn restore(self, tools: Tools) -> &'static [&'static str] {
-        match (self, tools) {
-            (Backend::Machine, Tools::V4) => &["iptables-restore", "-w"],
-            (Backend::Machine, Tools::V6) => &["ip6tables-restore", "-w"],
-            (Backend::Nft, Tools::V4) => &["iptables-nft-restore", "-w"],
-            (Backend::Nft, Tools::V6) => &["ip6tables-nft-restore", "-w"],
-            (Backend::Legacy, Tools::V4) => &["iptables-legacy-restore", "-w"],
-            (Backend::Legacy, Tools::V6) => &["ip6tables-legacy-restore", "-w"],
+    pub fn restore(self, family: Family) -> &'static [&'static str] {
+        match (self, family) {
+            (Backend::Machine, Family::Inet) => &["iptables-restore", "-w"],
+            (Backend::Machine, Family::Inet6) => &["ip6tables-restore", "-w"],
+            (Backend::Nft, Family::Inet) => &["iptables-nft-restore", "-w"],
+            (Backend::Nft, Family::Inet6) => &["ip6tables-nft-restore", "-w"],
+            (Backend::Legacy, Family::Inet) => &["iptables-legacy-restore", "-w"],
+            (Backend::Legacy, Family::Inet6) => &["ip6tables-legacy-restore", "-w"],
         }
     }
 
     /// The same where what it is not told of shall stay.
-    pub fn change(self, tools: Tools) -> &'static [&'static str] {
-        match (self, tools) {
-            (Backend::Machine, Tools::V4) => &["iptables-restore", "-w", "--noflush"],
-            (Backend::Machine, Tools::V6) => &["ip6tables-restore", "-w", "--noflush"],
-            (Backend::Nft, Tools::V4) => &["iptables-nft-restore", "-w", "--noflush"],
-            (Backend::Nft, Tools::V6) => &["ip6tables-nft-restore", "-w", "--noflush"],
-            (Backend::Legacy, Tools::V4) => &["iptables-legacy-restore", "-w", "--noflush"],
-            (Backend::Legacy, Tools::V6) => &["ip6tables-legacy-restore", "-w", "--noflush"],
+    pub fn change(self, family: Family) -> &'static [&'static str] {
+        match (self, family) {
+            (Backend::Machine, Family::Inet) => &["iptables-restore", "-w", "--noflush"],
+            (Backend::Machine, Family::Inet6) => &["ip6tables-restore", "-w", "--noflush"],
+            (Backend::Nft, Family::Inet) => &["iptables-nft-restore", "-w", "--noflush"],
+            (Backend::Nft, Family::Inet6) => &["ip6tables-nft-restore", "-w", "--noflush"],
+            (Backend::Legacy, Family::Inet) => &["iptables-legacy-restore", "-w", "--noflush"],
+            (Backend::Legacy, Family::Inet6) => &["ip6tables-legacy-restore", "-w", "--noflush"],
         }
     }
 
     /// The tool that prints what is loaded.
-    pub fn save(self, tools: Tools) -> &'static str {
-        match (self, tools) {
-            (Backend::Machine, Tools::V4) => "iptables-save",
-            (Backend::Machine, Tools::V6) => "ip6tables-save",
-            (Backend::Nft, Tools::V4) => "iptables-nft-save",
-            (Backend::Nft, Tools::V6) => "ip6tables-nft-save",
-            (Backend::Legacy, Tools::V4) => "iptables-legacy-save",
-            (Backend::Legacy, Tools::V6) => "ip6tables-legacy-save",
+    pub fn save(self, family: Family) -> &'static str {
+        match (self, family) {
+            (Backend::Machine, Family::Inet) => "iptables-save",
+            (Backend::Machine, Family::Inet6) => "ip6tables-save",
+            (Backend::Nft, Family::Inet) => "iptables-nft-save",
+            (Backend::Nft, Family::Inet6) => "ip6tables-nft-save",
+            (Backend::Legacy, Family::Inet) => "iptables-legacy-save",
+            (Backend::Legacy, Family::Inet6) => "ip6tables-legacy-save",
         }
     }
 
@@ -88,10 +81,10 @@ mod tests {
     #[test]
     fn each_backend_has_tools_of_one_name() {
         for (backend, word) in [(Backend::Machine, ""), (Backend::Nft, "-nft"), (Backend::Legacy, "-legacy")] {
-            for (tools, head) in [(Tools::V4, "iptables"), (Tools::V6, "ip6tables")] {
-                assert_eq!(backend.restore(tools), [format!("{head}{word}-restore").as_str(), "-w"]);
-                assert_eq!(backend.change(tools)[..2], *backend.restore(tools));
-                assert_eq!(backend.save(tools), format!("{head}{word}-save"));
+            for (family, head) in [(Family::Inet, "iptables"), (Family::Inet6, "ip6tables")] {
+                assert_eq!(backend.restore(family), [format!("{head}{word}-restore").as_str(), "-w"]);
+                assert_eq!(backend.change(family)[..2], *backend.restore(family));
+                assert_eq!(backend.save(family), format!("{head}{word}-save"));
             }
         }
         assert!(Backend::Machine.renamed().is_empty());

@@ -1,42 +1,9 @@
 //! Sets of addresses that rules ask for membership.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde::Serialize;
 
-/// Whose addresses a set holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// IPv4's.
-    #[default]
-    Inet,
-    /// IPv6's.
-    Inet6,
-}
-
-impl Family {
-    /// Both, IPv4 first, as everybody lists them.
-    pub const BOTH: [Family; 2] = [Family::Inet, Family::Inet6];
-
-    /// That of an address.
-    pub fn of(address: &IpAddr) -> Family {
-        if address.is_ipv6() { Family::Inet6 } else { Family::Inet }
-    }
-
-    /// As ipset spells it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Family::Inet => "inet",
-            Family::Inet6 => "inet6",
-        }
-    }
-
-    fn is_inet(&self) -> bool {
-        *self == Family::Inet
-    }
-}
+use super::Family;
 
 /// An ipset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

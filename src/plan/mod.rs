@@ -13,6 +13,7 @@ pub mod difference;
 pub mod ebtables;
 mod etc;
 pub mod facts;
+mod family;
 mod file;
 pub mod forwarding;
 mod health;
@@ -32,10 +33,10 @@ pub use address::{Address, Mac, bits, nth};
 pub use backend::Backend;
 pub use daemon::Bird;
 pub use etc::{Resolver, etc_files};
+pub use family::Family;
 pub use file::File;
 pub use forwarding::Forwarding;
 pub use health::{Health, HealthCheck};
-pub use ipset::Family;
 pub use keeper::{Keeper, Keeps};
 pub use kernel::Kernel;
 pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
@@ -281,20 +282,20 @@ impl Namespace {
 
     /// The iptables table of this name; one that is not there yet is made, in the order in which packets meet them.
     pub fn table(&mut self, name: netfilter::TableName) -> &mut Table {
-        let at = self.tables.partition_point(|table| table.name < name);
-        if self.tables.get(at).is_none_or(|table| table.name != name) {
-            self.tables.insert(at, Table::new(name));
-        }
-        &mut self.tables[at]
+        self.table_in(Family::Inet, name)
     }
 
-    /// The ip6tables table of this name, as [`table`](Self::table) gives that of iptables.
-    pub fn table6(&mut self, name: netfilter::TableName) -> &mut Table {
-        let at = self.tables6.partition_point(|table| table.name < name);
-        if self.tables6.get(at).is_none_or(|table| table.name != name) {
-            self.tables6.insert(at, Table::new(name));
+    /// The table of this name of iptables or of ip6tables, as [`table`](Self::table) gives that of iptables.
+    pub fn table_in(&mut self, family: Family, name: netfilter::TableName) -> &mut Table {
+        let tables = match family {
+            Family::Inet => &mut self.tables,
+            Family::Inet6 => &mut self.tables6,
+        };
+        let at = tables.partition_point(|table| table.name < name);
+        if tables.get(at).is_none_or(|table| table.name != name) {
+            tables.insert(at, Table::new(name));
         }
-        &mut self.tables6[at]
+        &mut tables[at]
     }
 
     /// The first IPv4 address at which others can reach it; a node's tunnel has one too, which is not meant.
@@ -317,10 +318,10 @@ impl Namespace {
     }
 
     /// [`address`](Self::address) or [`address6`](Self::address6).
-    pub fn address_in(&self, family: netfilter::Family) -> Option<IpAddr> {
+    pub fn address_in(&self, family: Family) -> Option<IpAddr> {
         match family {
-            netfilter::Family::Inet => self.address().map(IpAddr::V4),
-            netfilter::Family::Inet6 => self.address6().map(IpAddr::V6),
+            Family::Inet => self.address().map(IpAddr::V4),
+            Family::Inet6 => self.address6().map(IpAddr::V6),
         }
     }
 

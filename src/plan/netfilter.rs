@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use serde::Serialize;
 
-pub use super::ipset::{Family, IpSet};
+pub use super::family::Family;
+pub use super::ipset::IpSet;
 
 /// One of the tables of iptables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use super::backend::Tools;
-use super::{Ipv4Conf, Link, LinkKind, Namespace, Plan, Role, Table, nft, prefix, restore};
+use super::{Family, Ipv4Conf, Link, LinkKind, Namespace, Plan, Role, Table, nft, prefix, restore};
 
 /// The whole plan. Columns are aligned within each namespace; routes read as `ip route` prints them, rules as
 /// iptables-save does.
@@ -82,7 +81,7 @@ pub fn namespace(ns: &Namespace) -> String {
 /// Tables of iptables, nftables and ebtables.
 fn rules(text: &mut String, ns: &Namespace) {
     if !ns.backend.is_machine() {
-        let _ = writeln!(text, "  iptables  by {}", ns.backend.restore(Tools::V4)[0]);
+        let _ = writeln!(text, "  iptables  by {}", ns.backend.restore(Family::Inet)[0]);
     }
     ns.tables.iter().for_each(|table| table_text(text, "table ", table));
     ns.tables6.iter().for_each(|table| table_text(text, "table6", table));

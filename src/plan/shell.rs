@@ -6,9 +6,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::backend::Tools;
 use super::{
-    Datapath, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, aside, ebtables, etc_files, line, nft, restore,
+    Datapath, Family, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, aside, ebtables, etc_files, line, nft, restore,
 };
 use crate::names;
 
@@ -213,11 +212,11 @@ fn inside(text: &mut String, ns: &Namespace) {
         heredoc(text, &format!("{run} ipset restore"), &restore::ipset_restore(&ns.sets));
     }
     if !ns.tables.is_empty() {
-        let tool = ns.backend.restore(Tools::V4)[0];
+        let tool = ns.backend.restore(Family::Inet)[0];
         heredoc(text, &format!("{run} {tool}"), &restore::iptables_restore(&ns.tables));
     }
     if !ns.tables6.is_empty() {
-        let tool = ns.backend.restore(Tools::V6)[0];
+        let tool = ns.backend.restore(Family::Inet6)[0];
         heredoc(text, &format!("{run} {tool}"), &restore::iptables_restore(&ns.tables6));
     }
     if !ns.nft.is_empty() {

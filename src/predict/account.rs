@@ -1,6 +1,6 @@
 //! One flow's account: what a packet passes, carries and meets in a plan, in the words that a comparison of plans needs.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -209,7 +209,7 @@ pub fn account(plan: &Plan, question: Question) -> Result<Account> {
 
 fn flow(question: Question, length: u16, dont_fragment: bool) -> Result<Flow> {
     let Question { from, to, message } = question;
-    let src = if to.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let src = Family::of(&to).unspecified();
     let probe = Probe { src, dst: to, ttl: TTL, id: 0, dont_fragment, length, message, mark: Mark(0) };
     let bytes = build::ip(&probe)?;
     let packet = decode::ip(&bytes, &Tunnels::default());

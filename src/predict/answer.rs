@@ -1,7 +1,5 @@
 //! A whole journey: the packet's own way, then those of what it causes.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use ipnet::IpNet;
 
 use super::neighbour::Place;
@@ -14,7 +12,7 @@ use crate::packet::{
     Ethernet, IP_HEADER, IPV6_HEADER, Icmp, Ip, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, Packet,
     TcpFlags, Transport,
 };
-use crate::plan::{Link, Namespace, Plan};
+use crate::plan::{Family, Link, Namespace, Plan};
 
 /// The longest quotation in an ICMP error: all of it fits into the 576 bytes of RFC 1812, or IPv6's smallest MTU.
 const QUOTE_MAX: u16 = 576 - IP_HEADER - ICMP_HEADER;
@@ -187,10 +185,11 @@ fn from_asked(mut packet: Packet, asked: &Ip) -> Packet {
 /// An ICMP error to the source of the packet that it is about; its own source is left to routing.
 fn error_packet(icmp: Icmp, ttl: u8) -> Option<Packet> {
     let asked = *icmp.about()?.outer()?;
-    let (src, protocol, quote): (IpAddr, u8, u16) = match asked.is_v6() {
-        false => (Ipv4Addr::UNSPECIFIED.into(), PROTOCOL_ICMP, QUOTE_MAX),
-        true => (Ipv6Addr::UNSPECIFIED.into(), PROTOCOL_ICMPV6, QUOTE_MAX_V6),
+    let (protocol, quote) = match asked.is_v6() {
+        false => (PROTOCOL_ICMP, QUOTE_MAX),
+        true => (PROTOCOL_ICMPV6, QUOTE_MAX_V6),
     };
+    let src = Family::of(&asked.src).unspecified();
     let length = asked.header() + ICMP_HEADER + asked.length.min(quote);
     let header = Ip::new(src, asked.src, protocol, ttl, length);
     Some(Packet { layers: vec![header], transport: Transport::Icmp(icmp), mark: None })

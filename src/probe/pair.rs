@@ -1,7 +1,7 @@
 //! One question, one answer: does this namespace reach that address, and how fast.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::matrix::{self, End, Reply};
 use crate::error::{Error, Result};
 use crate::kernel::netns;
-use crate::plan::Namespace;
+use crate::plan::{Family, Namespace};
 
 /// How to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +84,7 @@ fn tcp(to: SocketAddr, patience: Duration) -> Answer {
 }
 
 fn udp(to: SocketAddr, patience: Duration) -> io::Result<Answer> {
-    let own: IpAddr = if to.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((own, 0))?;
+    let socket = UdpSocket::bind((Family::of(&to.ip()).unspecified(), 0))?;
     socket.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
     let start = Instant::now();
     let asked = socket.connect(to).and_then(|()| socket.send(b"minik\n"));

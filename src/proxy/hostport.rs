@@ -12,7 +12,7 @@ use super::iptables::MARK_MASQ;
 use super::names;
 use super::overlay::{Jump, Overlay, Place};
 use super::rules::{Chains, jump, local, port, rule, source, to};
-use super::view::Family;
+use crate::plan::Family;
 use crate::plan::netfilter::{Match, Side, TableName, Target};
 use crate::topology::ServiceProtocol;
 
@@ -159,7 +159,7 @@ pub fn kubelet(cluster: &str, pods: &[Published]) -> Overlay {
     }
     let back = vec![
         Match::OutInterface { name: first.device.clone() },
-        Match::Source { net: Family::V4.loopback(), invert: false },
+        Match::Source { net: Family::Inet.loopback(), invert: false },
     ];
     let masquerade = rule("SNAT for localhost access to hostports", back, Target::Masquerade { random_fully: false });
     let mut jumps = ["OUTPUT", "PREROUTING"].map(|from| portal(from, "kube hostport portals", PORTS)).to_vec();

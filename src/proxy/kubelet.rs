@@ -6,10 +6,9 @@
 use super::iptables::{FIREWALL, MARK_DROP, POSTROUTING, head, localnet, masquerade};
 use super::overlay::Overlay;
 use super::rules::{Chains, jump, rule};
-use super::view::Family;
 use crate::plan::keeper::{Place, Rules};
 use crate::plan::netfilter::{Chain, Match, Rule, TableName, Target};
-use crate::plan::{Keeper, Keeps};
+use crate::plan::{Family, Keeper, Keeps};
 
 /// kubelet looks once a minute for its canary in `mangle`, and makes its rules anew if somebody flushed it away
 /// (`iptClient.Monitor` in `initNetworkUtil`).
@@ -36,7 +35,7 @@ pub fn overlay(minor: u8, family: Family, mark: u32, random_fully: bool) -> Over
     for table in [&mut mangle, &mut nat, &mut filter] {
         table.declare(CANARY);
     }
-    let guard = (family == Family::V4).then(localnet);
+    let guard = (family == Family::Inet).then(localnet);
     let mut jumps = Vec::new();
     filter.declare(FIREWALL);
     if minor >= 28 {

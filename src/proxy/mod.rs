@@ -26,4 +26,4 @@ pub use aside::{forwards, health, published};
 pub use endpoints::{Reachable, Target};
 pub use overlay::{Jump, Overlay, Place};
 pub use selected::{PodState, selected};
-pub use view::{Family, Host, PortView, View};
+pub use view::{Host, PortView, View};

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::Namespace;
 use crate::plan::netfilter::{Chain, Policy, Rule, Table, TableName, Target};
-
-use super::view::Family;
+use crate::plan::{Family, Namespace};
 
 /// The chains that a program makes in a node, and how packets get there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,8 +40,8 @@ impl Overlay {
     /// Puts the overlay into a node's tables of one family. A jump that is there already stays where it is.
     pub fn onto(self, namespace: &mut Namespace, family: Family) {
         let tables = match family {
-            Family::V4 => &mut namespace.tables,
-            Family::V6 => &mut namespace.tables6,
+            Family::Inet => &mut namespace.tables,
+            Family::Inet6 => &mut namespace.tables6,
         };
         self.into_tables(tables);
     }

@@ -7,16 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 
 use super::endpoints::Target;
+use crate::plan::Family;
 use crate::topology::{EndpointSlice, ProxyConfig, Service, ServiceKind, ServicePort, ServiceProtocol, TrafficPolicy};
-
-/// A family of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
 
 /// The node that a kube-proxy runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,28 +63,6 @@ pub struct PortView<'a> {
     pub counted: usize,
 }
 
-impl Family {
-    /// Whether this address is of the family.
-    pub fn has(self, ip: &IpAddr) -> bool {
-        ip.is_ipv6() == (self == Family::V6)
-    }
-
-    /// Whether this prefix is of the family.
-    pub fn has_net(self, net: &IpNet) -> bool {
-        self.has(&net.addr())
-    }
-
-    /// The prefix of the host's own addresses.
-    pub fn loopback(self) -> IpNet {
-        let net = match self {
-            Family::V4 => IpNet::new(IpAddr::from([127, 0, 0, 0]), 8),
-            Family::V6 => IpNet::new(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1u16]), 128),
-        };
-        // Both lengths are those of their family.
-        net.unwrap_or_else(|_| IpNet::from(IpAddr::from([127, 0, 0, 1])))
-    }
-}
-
 impl<'a> View<'a> {
     /// What `host`'s kube-proxy knows of these Services and slices. Headless Services, those with no address of the family
     /// and those of another proxy are none of its business (pkg/proxy/util, `ShouldSkipService`).
@@ -143,8 +113,8 @@ impl<'a> View<'a> {
         let own = self.host.node_ips.iter().copied().find(|ip| self.family.has(ip));
         let bound = self.config.bind_address.filter(|ip| !ip.is_unspecified() && self.family.has(ip));
         let (unspecified, loopback): (IpAddr, IpAddr) = match self.family {
-            Family::V4 => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into()),
-            Family::V6 => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
+            Family::Inet => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into()),
+            Family::Inet6 => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
         };
         match self.config.minor {
             21..=27 => bound.unwrap_or(unspecified),
@@ -219,7 +189,7 @@ type PortKey = (String, String, ServiceProtocol);
 /// as the last of those that say that it is on this node (pkg/proxy/endpointslicecache.go, `addEndpoints`).
 fn collect(host: &Host, family: Family, slices: &[EndpointSlice]) -> BTreeMap<PortKey, BTreeMap<String, Target>> {
     let mut all: BTreeMap<PortKey, BTreeMap<String, Target>> = BTreeMap::new();
-    for slice in slices.iter().filter(|slice| slice.v6 == (family == Family::V6) && !slice.headless) {
+    for slice in slices.iter().filter(|slice| slice.v6 == (family == Family::Inet6) && !slice.headless) {
         let service = format!("{}/{}", slice.namespace, slice.service);
         for port in &slice.ports {
             let targets = all.entry((service.clone(), port.name.clone(), port.protocol)).or_default();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt};
@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::kernel::netns;
 use crate::packet::build::{Message, Probe};
 use crate::packet::{Ip, Mark, UDP_HEADER};
-use crate::plan::{Namespace, Plan};
+use crate::plan::{Family, Namespace, Plan};
 use crate::probe::capture::Capture;
 use crate::probe::inject::{Door, Stack, Wire};
 use crate::probe::together;
@@ -183,20 +183,16 @@ fn udp(port: PortOf) -> io::Result<UdpSocket> {
 
 /// A socket that has a port at all addresses of one family.
 fn bound(kind: SockType, (v6, port): PortOf) -> io::Result<OwnedFd> {
-    let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    let (domain, family) = if v6 { (AddressFamily::Inet6, Family::Inet6) } else { (AddressFamily::Inet, Family::Inet) };
+    let fd = socket(domain, kind, SockFlag::SOCK_CLOEXEC, None)?;
     if v6 {
         setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
     }
     if kind == SockType::Stream {
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     }
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(anybody(v6), port)))?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(family.unspecified(), port)))?;
     Ok(fd)
-}
-
-fn anybody(v6: bool) -> IpAddr {
-    if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
 }
 
 /// What a kernel said to a datagram that is longer than its MTU and must not be fragmented.
@@ -218,7 +214,7 @@ pub fn too_long(ns: &Namespace, dst: IpAddr, length: u16, mark: Mark) -> Result<
     let mut payload = vec![0; usize::from(length.saturating_sub(Ip::header_of(&dst) + UDP_HEADER))];
     mark.fill(&mut payload);
     let work = || -> io::Result<Refusal> {
-        let socket = UdpSocket::bind((anybody(dst.is_ipv6()), 0))?;
+        let socket = UdpSocket::bind((Family::of(&dst).unspecified(), 0))?;
         let mtu = must_not_split(&socket, dst.is_ipv6())?;
         socket.connect((dst, 9))?;
         match socket.send(&payload) {

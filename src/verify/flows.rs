@@ -1,6 +1,6 @@
 //! How the packet of a check is sent, and what the plan says of it. PURE.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::checks::{Act, List, SENTINEL};
 use crate::error::{Error, Kind, Result};
@@ -39,7 +39,7 @@ impl<'a> List<'a> {
 
     fn probe(&self, dst: IpAddr, length: u16, message: Message) -> Result<Probe> {
         let id = self.id()?.max(1);
-        let src = unspecified(&dst);
+        let src = Family::of(&dst).unspecified();
         Ok(Probe { src, dst, ttl: TTL, id, dont_fragment: false, length, message, mark: self.mark()? })
     }
 
@@ -157,7 +157,7 @@ impl<'a> List<'a> {
 /// # Errors
 /// As [`super::checks::checks`].
 pub fn is_answered(plan: &Plan, from: &Namespace, dst: IpAddr) -> Result<bool> {
-    let (src, length) = (unspecified(&dst), Ip::header_of(&dst) + PING);
+    let (src, length) = (Family::of(&dst).unspecified(), Ip::header_of(&dst) + PING);
     let message = Message::Echo { id: 1, seq: 1 };
     let probe = Probe { src, dst, ttl: TTL, id: 1, dont_fragment: false, length, message, mark: Mark(0) };
     Ok(predict::predict(plan, &flow(from, Origin::Stack, probe, None)?)?.answered())
@@ -168,13 +168,6 @@ pub(super) struct FirstHop<'a> {
     pub link: &'a Link,
     ethernet: crate::packet::Ethernet,
     src: IpAddr,
-}
-
-fn unspecified(dst: &IpAddr) -> IpAddr {
-    match dst {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    }
 }
 
 pub(super) fn flow(from: &Namespace, origin: Origin, probe: Probe, fragments: Option<u16>) -> Result<Flow> {

@@ -8,8 +8,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use minik::plan::Family;
 use minik::plan::restore;
-use minik::proxy::{Family, Host, View, iptables};
+use minik::proxy::{Host, View, iptables};
 use minik::topology::{DetectLocal, ProxyConfig, ServiceObjects, Source, parse_services};
 use serde_json::Value;
 

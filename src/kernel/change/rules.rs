@@ -9,8 +9,7 @@ use crate::kernel::conntrack;
 use crate::kernel::maker::Site;
 use crate::kernel::netns;
 use crate::kernel::restore::{self, Input};
-use crate::plan::backend::Tools;
-use crate::plan::{Namespace, difference, ebtables, forwarding, line, nft};
+use crate::plan::{Family, Namespace, difference, ebtables, forwarding, line, nft};
 
 /// Most restores at a time, as in [`crate::kernel::apply`].
 const LOADERS_MAX: usize = 16;
@@ -65,19 +64,19 @@ fn changes(before: &Namespace, after: &Namespace, all: bool) -> Vec<Input> {
         false => difference::sets(&before.sets, &after.sets),
     };
     inputs.push((&["ipset", "restore", "-exist"], sets));
-    let families = [(Tools::V4, &before.tables, &after.tables), (Tools::V6, &before.tables6, &after.tables6)];
+    let families = [(Family::Inet, &before.tables, &after.tables), (Family::Inet6, &before.tables6, &after.tables6)];
     let backend = after.backend;
-    for (tools, before, after) in families {
+    for (family, before, after) in families {
         if all {
             // What only the earlier plan has is emptied, and the rest is loaded over whatever is there.
             let gone: Vec<_> = before.iter().filter(|one| !after.iter().any(|t| t.name == one.name)).cloned().collect();
             let emptied: Vec<_> = gone.iter().map(|table| crate::plan::Table::new(table.name)).collect();
             inputs.push((
-                backend.restore(tools),
+                backend.restore(family),
                 crate::plan::restore::iptables_restore(&[emptied, after.clone()].concat()),
             ));
         } else {
-            inputs.push((backend.change(tools), difference::tables(before, after)));
+            inputs.push((backend.change(family), difference::tables(before, after)));
         }
     }
     let steps = match all {

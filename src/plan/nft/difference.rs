@@ -221,7 +221,7 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::netfilter::Family;
+    use crate::plan::Family;
     use crate::plan::nft::{NftElement, NftKey, NftRule, Statement, Verdict};
 
     fn chain(name: &str, to: &str) -> NftChain {

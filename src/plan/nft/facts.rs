@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn what_facts_are_about_is_found_again() {
         let table = NftTable {
-            family: crate::plan::netfilter::Family::Inet,
+            family: crate::plan::Family::Inet,
             name: "t".into(),
             comment: "x".into(),
             sets: Vec::new(),

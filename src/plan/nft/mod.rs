@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::ipset::Family;
+use super::Family;
 use super::netfilter::Side;
 
 /// A table.

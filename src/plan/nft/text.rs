@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{ChainType, Hook, NftChain, NftElement, NftKey, NftMap, NftRule, NftSet, NftTable, Statement, Verdict};
-use crate::plan::ipset::Family;
 use crate::plan::netfilter::Side;
+use crate::plan::{Family, bits};
 
 /// Most elements of a set that rules fill, as nft makes it.
 const DYNAMIC_SIZE: u32 = 65535;
@@ -26,11 +26,7 @@ pub fn script(tables: &[NftTable]) -> String {
 
 /// `ip kube-proxy`: how commands name a table.
 pub fn place(table: &NftTable) -> String {
-    let family = match table.family {
-        Family::Inet => "ip",
-        Family::Inet6 => "ip6",
-    };
-    format!("{family} {}", table.name)
+    format!("{} {}", word(table.family), table.name)
 }
 
 /// A table as `nft list table` prints it, but for elements, which stand in lines of their own and in the table's order.
@@ -243,21 +239,13 @@ fn set_of(nets: &[IpNet]) -> String {
     format!("{{ {} }}", sorted.iter().map(|net| net.addr().to_string()).collect::<Vec<_>>().join(", "))
 }
 
-/// An address as a number.
-fn number(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(ip) => u32::from(ip).into(),
-        IpAddr::V6(ip) => ip.into(),
-    }
-}
-
 /// First and last addresses of sorted prefixes; what overlaps or touches is one range.
 fn joined(sorted: &[IpNet]) -> Vec<(IpAddr, IpAddr)> {
     let mut ranges: Vec<(IpAddr, IpAddr)> = Vec::new();
     for net in sorted {
         let (first, last) = (net.network(), net.broadcast());
         match ranges.last_mut() {
-            Some((_, end)) if number(first) <= number(*end).saturating_add(1) => *end = last.max(*end),
+            Some((_, end)) if bits(first) <= bits(*end).saturating_add(1) => *end = last.max(*end),
             _ => ranges.push((first, last)),
         }
     }

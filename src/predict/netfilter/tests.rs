@@ -26,7 +26,7 @@ fn namespace(chains: Vec<Chain>) -> Namespace {
         sets: vec![IpSet {
             name: "hosts".into(),
             kind: "hash:net".into(),
-            family: crate::plan::netfilter::Family::Inet,
+            family: crate::plan::Family::Inet,
             members: vec!["10.1.10.0/28".parse().unwrap()],
         }],
         tables: vec![Table { name: TableName::Filter, chains }],

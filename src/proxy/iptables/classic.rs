@@ -8,10 +8,11 @@ use super::{
     EXTERNAL_SERVICES, MARK_DROP, MARK_MASQ, NODE_PORTS, SERVICES, Tables, affinity_rules, balance, destination,
     endpoint_rules, from_pods, mark_cluster_ip, node_port,
 };
+use crate::plan::Family;
 use crate::plan::netfilter::{Match, Side, Target as Action};
 use crate::proxy::names;
 use crate::proxy::rules::{self, jump, local, rule, source};
-use crate::proxy::view::{Family, PortView, View};
+use crate::proxy::view::{PortView, View};
 use crate::proxy::{Target, iptables};
 
 /// A Service's port with its chains.
@@ -71,7 +72,7 @@ pub(super) fn service(view: &View, port: &PortView, tables: &mut Tables) {
 
 /// What nobody is behind is refused.
 fn refuse(view: &View, ways: &Ways, matches: Vec<Match>, chain: &str, tables: &mut Tables) {
-    let action = Action::Reject { v6: view.family == Family::V6 };
+    let action = Action::Reject { v6: view.family == Family::Inet6 };
     tables.filter.add(chain, rule(&format!("{} has no endpoints", ways.port.name), matches, action));
 }
 

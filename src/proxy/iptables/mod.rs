@@ -10,11 +10,11 @@ mod modern;
 use super::names;
 use super::overlay::{Jump, Overlay, Place};
 use super::rules::{Chains, jump, local, rule, share, source, state, to};
-use super::view::{Family, PortView, View};
+use super::view::{PortView, View};
 use super::{Target, rules};
 use crate::plan::keeper::{self, Rules};
 use crate::plan::netfilter::{Chain, CtState, Match, Recent, Rule, Side, TableName, Target as Action};
-use crate::plan::{Keeper, Keeps};
+use crate::plan::{Family, Keeper, Keeps};
 use crate::topology::DetectLocal;
 
 pub(super) const SERVICES: &str = "KUBE-SERVICES";
@@ -161,7 +161,7 @@ fn fixed(view: &View, tables: &mut Tables) {
     }
     if minor >= 27 {
         filter.declare(FIREWALL);
-        if localhost_node_ports(view) && view.family == Family::V4 {
+        if localhost_node_ports(view) && view.family == Family::Inet {
             filter.add(FIREWALL, localnet());
         }
     }
@@ -179,7 +179,7 @@ pub(super) fn masquerade(nat: &mut Chains, mark: u32, random_fully: bool) {
 
 /// Keeps others from reaching what listens on 127.0.0.1, which `route_localnet` would let them.
 pub(super) fn localnet() -> Rule {
-    let net = Family::V4.loopback();
+    let net = Family::Inet.loopback();
     let states = [CtState::Related, CtState::Established, CtState::Dnat];
     let matches =
         vec![Match::Destination { net, invert: false }, Match::Source { net, invert: true }, state(&states, true)];
@@ -193,7 +193,7 @@ fn localhost_node_ports(view: &View) -> bool {
     let open = nets.peek().is_none() || nets.any(|net| net.addr().is_loopback() || net.contains(&start));
     match view.config.minor {
         ..=25 => true,
-        _ => view.config.localhost_node_ports && view.family == Family::V4 && open,
+        _ => view.config.localhost_node_ports && view.family == Family::Inet && open,
     }
 }
 
@@ -216,7 +216,7 @@ fn last_rule(view: &View, tables: &mut Tables) {
     match node_port_addresses(view) {
         None => {
             let mut matches = vec![local(Side::Dst, false)];
-            let excluded = view.family == Family::V6 || !localhost_node_ports(view);
+            let excluded = view.family == Family::Inet6 || !localhost_node_ports(view);
             if view.config.minor >= 26 && excluded {
                 matches.push(Match::Destination { net: view.family.loopback(), invert: true });
             }

@@ -8,10 +8,11 @@ use super::{
     EXTERNAL_SERVICES, MARK_DROP, MARK_MASQ, NODE_PORTS, PROXY_FIREWALL, SERVICES, Tables, affinity_rules, balance,
     destination, endpoint_rules, from_pods, mark_cluster_ip, node_port,
 };
+use crate::plan::Family;
 use crate::plan::netfilter::{Match, Rule, Side, Target as Action};
 use crate::proxy::names;
 use crate::proxy::rules::{self, jump, local, rule, source};
-use crate::proxy::view::{Family, PortView, View};
+use crate::proxy::view::{PortView, View};
 use crate::proxy::{Reachable, Target};
 
 /// The chains of a Service's port, and which way traffic takes.
@@ -86,7 +87,7 @@ pub(super) fn service(view: &View, port: &PortView, tables: &mut Tables) {
 fn refusal(view: &View, ways: &Ways) -> (String, Action) {
     match ways.reach.any {
         true => (format!("{} has no local endpoints", ways.port.name), Action::Drop),
-        false => (format!("{} has no endpoints", ways.port.name), Action::Reject { v6: view.family == Family::V6 }),
+        false => (format!("{} has no endpoints", ways.port.name), Action::Reject { v6: view.family == Family::Inet6 }),
     }
 }
 

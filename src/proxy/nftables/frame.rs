@@ -71,7 +71,7 @@ pub(super) fn objects(view: &View, table: &mut NftTable) {
     if let Some(addresses) = node_port_addresses(view) {
         table.sets.push(set(NODE_PORT_IPS, "IPs that accept NodePort traffic", addresses));
     }
-    let triple = Some(family(view));
+    let triple = Some(view.family);
     for (name, by_address, comment) in [
         (NO_ENDPOINT_SERVICES, triple, "vmap to drop or reject packets to services with no endpoints"),
         (NO_ENDPOINT_NODE_PORTS, None, "vmap to drop or reject packets to service nodeports with no endpoints"),
@@ -87,7 +87,7 @@ pub(super) fn objects(view: &View, table: &mut NftTable) {
 /// The rules that do not depend on any Service.
 pub(super) fn fixed(view: &View, rules: &mut Ruleset) {
     let mark = 1u32 << view.config.masquerade_bit;
-    let family = family(view);
+    let family = view.family;
     let lookup = |map: &str, by_address| Statement::Lookup { map: map.to_owned(), by_address };
     let all = node_port_addresses(view).is_none();
     let node_port = |local: Option<Statement>, map: &str| -> Vec<Statement> {

@@ -16,9 +16,9 @@ use ipnet::IpNet;
 use ruleset::{Ruleset, rule, to};
 
 use super::names;
-use super::view::{Family, PortView, View};
+use super::view::{PortView, View};
 use super::{Reachable, Target};
-use crate::plan::netfilter::{Family as SetFamily, Side};
+use crate::plan::netfilter::Side;
 use crate::plan::nft::{NftKey, NftSet, NftTable, Statement, Verdict};
 use crate::topology::DetectLocal;
 
@@ -41,7 +41,7 @@ const PREFIX_MAX: usize = 16;
 /// kube-proxy's table of one node and family.
 pub fn table(view: &View) -> NftTable {
     let mut rules = Ruleset::new(NftTable {
-        family: family(view),
+        family: view.family,
         name: "kube-proxy".to_owned(),
         comment: "rules for kube-proxy".to_owned(),
         sets: Vec::new(),
@@ -61,14 +61,6 @@ pub fn table(view: &View) -> NftTable {
         map.elements.retain(|element| known.insert((element.key, element.verdict.clone())));
     }
     rules.table
-}
-
-/// The family as sets and tables have it.
-fn family(view: &View) -> SetFamily {
-    match view.family {
-        Family::V4 => SetFamily::Inet,
-        Family::V6 => SetFamily::Inet6,
-    }
 }
 
 fn jump(chain: &str) -> Statement {
@@ -259,7 +251,7 @@ fn firewall(view: &View, ways: &Ways, rules: &mut Ruleset) {
 }
 
 fn endpoints(view: &View, ways: &Ways, rules: &mut Ruleset) {
-    let (port, family) = (ways.port, family(view));
+    let (port, family) = (ways.port, view.family);
     if !ways.reach.cluster.is_empty() {
         balance(view, port, &ways.reach.cluster, &ways.policy_chain(false), rules);
     }
@@ -293,7 +285,7 @@ fn balance(view: &View, port: &PortView, targets: &[&Target], chain: &str, rules
     if port.service.affinity.is_some() {
         let known = |base: &String| {
             let set = format!("affinity-{base}");
-            let seen = Statement::Member { side: Side::Src, family: family(view), set };
+            let seen = Statement::Member { side: Side::Src, family: view.family, set };
             rule(vec![seen, goto(&format!("endpoint-{base}"))], None)
         };
         chain.extend(bases.iter().map(known));
