@@ -82,6 +82,57 @@ metadata: {name: elsewhere}
 spec: {type: ExternalName, externalName: example.net}
 ";
 
+/// What only a cluster of two families has, and policies: one port each for a Service of both families, of IPv6 alone,
+/// without endpoints, with a policy `Local` inside and outside, and by SCTP.
+const DUAL: &str = "
+---
+apiVersion: v1
+kind: Service
+metadata: {name: both}
+spec:
+  type: NodePort
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: web}
+  ports:
+  - {name: http, port: 80, targetPort: http, nodePort: 30180}
+  - {name: udp, port: 90, protocol: UDP, targetPort: 9376, nodePort: 30190}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: six}
+spec: {ipFamilies: [IPv6], selector: {app: web}, ports: [{name: http, port: 80, targetPort: 9376}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: nobody6}
+spec: {ipFamilies: [IPv6], selector: {app: nothing}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: near}
+spec:
+  type: LoadBalancer
+  ipFamilyPolicy: RequireDualStack
+  externalTrafficPolicy: Local
+  internalTrafficPolicy: Local
+  loadBalancerSourceRanges: [10.1.10.0/24, 10.244.1.0/24, 'fd00:10:1:10::/64']
+  selector: {where: one}
+  ports: [{port: 80, targetPort: 80, nodePort: 30181}]
+status: {loadBalancer: {ingress: [{ip: 192.0.2.10}, {ip: 'fd00:10:2::10'}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: one, labels: {where: one}}
+spec:
+  nodeName: node-1
+  containers: [{name: c, image: nginx, ports: [{containerPort: 80}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: sctp}
+spec: {selector: {app: web}, ports: [{port: 80, protocol: SCTP, targetPort: 9376}]}
+";
+
 /// A mode's cluster with these Services.
 fn up(mode: &str, tag: &str) -> Result<Cluster, String> {
     Cluster::up_text(tag, &(kernel::builtin(mode)?.text + OBJECTS))
@@ -97,6 +148,115 @@ fn verify(cluster: &Cluster) -> Result<(Option<i32>, Vec<Value>), String> {
 fn lines(checks: &[Value]) -> String {
     let words = |check: &Value| ["name", "from", "to", "result", "reason"].map(|field| of(check, field).to_owned());
     checks.iter().map(|check| words(check).join(" | ") + "\n").collect()
+}
+
+/// Whether curl reaches by TCP just what `verify` says is reached, and is refused at once where it says so.
+fn judged_by_curl(cluster: &Cluster, checks: &[Value]) -> Result<(), String> {
+    let by_tcp = |check: &&Value| {
+        of(check, "protocol").starts_with("tcp")
+            && of(check, "result") == "pass"
+            && !of(check, "name").contains("hairpin")
+    };
+    let mut asked: BTreeMap<&str, Vec<(&Value, String)>> = BTreeMap::new();
+    for check in checks.iter().filter(by_tcp) {
+        // `default/web:80 (10.96.7.1)`
+        let (key, address) = of(check, "to").trim_end_matches(')').split_once(" (").ok_or("a check without address")?;
+        let port = key.rsplit(':').next().unwrap_or_default();
+        let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+        let told = &check["expected"]["told"];
+        let wanted = match (check["expected"]["reachable"].as_bool(), told.is_string()) {
+            (Some(true), _) => 0,
+            // Refused, or nobody answered in time.
+            (_, true) => 7,
+            (_, false) => 28,
+        };
+        let line = format!(
+            "curl -g -s -m 2 -o /dev/null http://{host}:{port} || e=$?; [ ${{e:-0}} = {wanted} ] || echo \"{host}:{port} ${{e:-0}}\"; e="
+        );
+        asked.entry(of(check, "from")).or_default().push((check, line));
+    }
+    if asked.values().map(Vec::len).sum::<usize>() < 20 {
+        return Err(format!("too little was asked: {asked:?}"));
+    }
+    for (from, questions) in asked {
+        let lines: Vec<&str> = questions.iter().map(|(_, line)| line.as_str()).collect();
+        let otherwise = cluster.exec(from, &lines.join("\n"))?;
+        if !otherwise.is_empty() {
+            return Err(format!("from {from}, curl ends otherwise than verify says:\n{otherwise}"));
+        }
+    }
+    Ok(())
+}
+
+/// Both families, policies, and names of Services that are in one family alone.
+fn both_families() -> Result<(), Failed> {
+    let text = kernel::builtin("flannel-vxlan-dualstack")?.text;
+    let ways = "routes: # it knows";
+    assert!(text.contains(ways));
+    let more =
+        "routes:\n    - {to: 192.0.2.0/24, via: 10.1.10.9}\n    - {to: 'fd00:10:2::/64', via: 'fd00:10:1:10::10'} #";
+    let text = text.replace(ways, more).replacen("\nspec:\n", "\nspec:\n  dns: true\n", 1);
+    let deployment = OBJECTS.split("---").nth(1).ok_or("no deployment")?;
+    let cluster = Cluster::up_text("both", &format!("{text}\n---{deployment}{DUAL}"))?;
+    let (code, all) = cluster.verify()?;
+    let checks: Vec<Value> = all.iter().filter(|check| of(check, "name").starts_with("service-")).cloned().collect();
+    let skipped = |check: &&Value| of(check, "result") == "skip";
+    let only_sctp = checks.iter().filter(skipped).all(|check| of(check, "name").ends_with("/sctp"));
+    if code != Some(3) || !only_sctp || all.iter().any(|check| of(check, "result") == "fail") {
+        return Err(format!("verify ended with {code:?}\n{}", lines(&all)).into());
+    }
+    let is_there = |name: &str, to: &str, dropped: &str| {
+        let alike = |check: &&Value| of(check, "name") == name && of(check, "to").contains(to);
+        checks.iter().filter(alike).any(|check| {
+            let why = check["expected"]["dropped"].as_str();
+            if dropped.is_empty() { why.is_none() } else { why.is_some_and(|why| why.contains(dropped)) }
+        })
+    };
+    for (name, to, dropped) in [
+        ("service-cluster-ip/tcp6", "default/both:80 (fd", ""),
+        ("service-cluster-ip/udp6", "default/both:90 (fd", ""),
+        ("service-hairpin/tcp6", "default/six:80 (fd", ""),
+        ("service-from-node/tcp6", "default/six:80 (fd", ""),
+        ("service-node-port/tcp6", "default/both:30180 (fd00:10:1:10::9)", ""),
+        ("service-node-port/udp6", "default/both:30190 (fd00:10:1:10::10)", ""),
+        ("service-cluster-ip/tcp6", "default/nobody6:80 (fd", "rejected by filter/KUBE-SERVICES"),
+        ("service-from-node/tcp6", "default/nobody6:80 (fd", "rejected by filter/KUBE-SERVICES"),
+        // The client comes through node-1 by IPv4, where the pod is, and by IPv6 through node-2, where it is not.
+        ("service-load-balancer/tcp", "default/near:80 (192.0.2.10)", ""),
+        ("service-load-balancer/tcp6", "default/near:80 (fd00:10:2::10)", "dropped by filter/KUBE-PROXY-FIREWALL"),
+        ("service-node-port/tcp", "default/near:30181 (10.1.10.9)", ""),
+        ("service-node-port/tcp", "default/near:30181 (10.1.10.10)", "dropped by filter/KUBE-EXTERNAL-SERVICES"),
+        ("service-cluster-ip/tcp", "default/near:80 (10.", "dropped by filter/KUBE-SERVICES"),
+        ("service-cluster-ip/sctp", "default/sctp:80", ""),
+    ] {
+        if !is_there(name, to, dropped) {
+            return Err(format!("no {name} to {to}, {dropped}\n{}", lines(&checks)).into());
+        }
+    }
+    judged_by_curl(&cluster, &checks)?;
+    names_of_one_family(&cluster, &all)
+}
+
+/// dig is the judge: a name that is in one family alone is there without addresses of the other.
+fn names_of_one_family(cluster: &Cluster, checks: &[Value]) -> Result<(), Failed> {
+    let ask = |kind: &str, name: &str| -> Result<String, String> {
+        let (pod, _) = cluster.pod_on("node-1")?;
+        let name = format!("{name}.default.svc.cluster.local");
+        cluster.exec(&pod, &format!("dig +noall +comments +answer @10.96.0.10 {name} {kind} | grep -e status -e IN"))
+    };
+    for (kind, name, records) in [("A", "six", 0), ("AAAA", "six", 1), ("A", "both", 1), ("AAAA", "both", 1)] {
+        let said = ask(kind, name)?;
+        if !said.contains("NOERROR") || said.matches(&format!("IN\t{kind}\t")).count() != records {
+            return Err(format!("{kind} of {name}: {said}").into());
+        }
+    }
+    for (name, to) in [("dns-a", "six.default"), ("dns-aaaa", "six.default"), ("dns-aaaa", "both.default")] {
+        if !checks.iter().any(|check| of(check, "name") == name && of(check, "to").starts_with(to)) {
+            return Err(format!("no {name} of {to}").into());
+        }
+    }
+    let reversed = |check: &Value| of(check, "name") == "dns-ptr" && of(check, "to").contains(".ip6.arpa. ");
+    if checks.iter().any(reversed) { Ok(()) } else { Err("no name of an address of IPv6".into()) }
 }
 
 fn sound(mode: &'static str) -> Result<(), Failed> {
@@ -129,6 +289,7 @@ fn sound(mode: &'static str) -> Result<(), Failed> {
     if counts != expected.into() {
         return Err(format!("{counts:?}").into());
     }
+    judged_by_curl(&cluster, &checks)?;
     // The frames of the report show the rewriting: a node's address is the source at the backend.
     let by_node = checks.iter().find(|check| of(check, "name") == "service-node-port/tcp").ok_or("no node port")?;
     let path = by_node["observed"]["path"].to_string();
@@ -315,6 +476,7 @@ fn main() {
     for mode in ["calico-ipip", "flannel-vxlan", "kubenet"] {
         trials.push(kernel::trial(format!("{mode}: every way to a Service"), missing(), move || sound(mode)));
     }
+    trials.push(kernel::trial("both families, policies, and names in one family alone", missing(), both_families));
     trials.push(kernel::trial("services and endpoints as kubectl lists them", missing(), lists));
     trials.push(kernel::trial("what a change did to rules, and readiness", missing(), changes));
     trials.push(kernel::trial("names, and a server that is away", missing(), names));

@@ -240,7 +240,7 @@ fn packets_go_the_same_ways_by_both_modes() {
         iptables.iter().map(without_reason).collect::<Vec<_>>()
     );
     let refused = &nftables[2].1[0];
-    assert!(refused.ends_with("dropped by ip kube-proxy/reject-chain rule 1"), "{refused}");
+    assert!(refused.ends_with("rejected by ip kube-proxy/reject-chain rule 1"), "{refused}");
     assert_eq!(nftables[0].1[1], "2");
 }
 

@@ -145,7 +145,7 @@ fn rules_of_one_family_leave_the_other_alone() {
     let refused = drop(vec![Match::Protocol { number: 58 }], Target::Reject { v6: true });
     named(&mut plan, "node-1").table_in(Family::Inet6, TableName::Filter).chain("FORWARD").rules.insert(0, refused);
     let journey = go(&plan, &from, ping(to));
-    let End::Dropped { namespace, reason: Reason::Rule(place) } = &journey.legs[0].end else { panic!("passed") };
+    let End::Dropped { namespace, reason: Reason::Rejected(place) } = &journey.legs[0].end else { panic!("passed") };
     assert_eq!((namespace.as_str(), place.chain.as_str(), place.rule), ("node-1", "FORWARD", Some(1)));
     assert!(told(&journey).0.starts_with("ICMP6, destination unreachable, unreachable port"));
 }

@@ -11,8 +11,8 @@ use crate::verify::{Found, NameCheck};
 /// Services that are looked up; names of a cluster's later ones are made in the same way.
 const SERVICES_MAX: usize = 8;
 
-/// From one pod on each node, for each Service: its short name, its ports, and the name of its address; and a name that is
-/// nobody's.
+/// From one pod on each node, for each Service: its short name, by IPv6 too where the cluster's Services have that, its
+/// ports, and the names of its addresses; and a name that is nobody's.
 pub(super) fn of(cluster: &Cluster, plan: &Plan) -> Vec<NameCheck> {
     let Some(dns) = &cluster.dns else { return Vec::new() };
     let slices = compose::endpoints(cluster, plan);
@@ -25,15 +25,21 @@ pub(super) fn of(cluster: &Cluster, plan: &Plan) -> Vec<NameCheck> {
         };
         let Some(pod) = plan.pods().find(asks) else { continue };
         let mut add = |name: String, expected: Found| checks.push(NameCheck { from: pod.name.clone(), name, expected });
+        let is_dual = cluster.services.iter().any(|service| service.cluster_ips.iter().any(IpAddr::is_ipv6));
         for service in cluster.services.iter().take(SERVICES_MAX) {
-            of_service(service, &slices, &dns.domain, &mut add);
+            of_service(service, &slices, (&dns.domain, is_dual), &mut add);
         }
         add(format!("no-such-service.default.svc.{}.", dns.domain), Found::Nothing);
     }
     checks
 }
 
-fn of_service(service: &Service, slices: &[EndpointSlice], domain: &str, add: &mut impl FnMut(String, Found)) {
+fn of_service(
+    service: &Service,
+    slices: &[EndpointSlice],
+    (domain, is_dual): (&str, bool),
+    add: &mut impl FnMut(String, Found),
+) {
     if service.kind == ServiceKind::ExternalName {
         return;
     }
@@ -43,8 +49,8 @@ fn of_service(service: &Service, slices: &[EndpointSlice], domain: &str, add: &m
     let own = slices.iter().filter(|slice| slice.namespace == service.namespace && slice.service == service.name);
     let ready = own.flat_map(|slice| &slice.endpoints).filter(|endpoint| endpoint.ready);
     let addresses: BTreeSet<IpAddr> = match service.headless() {
-        true => ready.map(|endpoint| endpoint.address).filter(IpAddr::is_ipv4).collect(),
-        false => service.cluster_ips.iter().copied().filter(IpAddr::is_ipv4).collect(),
+        true => ready.map(|endpoint| endpoint.address).collect(),
+        false => service.cluster_ips.iter().copied().collect(),
     };
     if addresses.is_empty() {
         return add(short, Found::Nothing);
@@ -55,10 +61,33 @@ fn of_service(service: &Service, slices: &[EndpointSlice], domain: &str, add: &m
             add(name, Found::Ports(BTreeSet::from([(port.port, whole.clone())])));
         }
         for address in &addresses {
-            let IpAddr::V4(address) = address else { continue };
-            let [a, b, c, d] = address.octets();
-            add(format!("{d}.{c}.{b}.{a}.in-addr.arpa."), Found::Names(BTreeSet::from([whole.clone()])));
+            add(reverse(*address), Found::Names(BTreeSet::from([whole.clone()])));
         }
     }
-    add(short, Found::Addresses(addresses));
+    if is_dual {
+        let sixes = addresses.iter().filter_map(|address| match address {
+            IpAddr::V6(address) => Some(*address),
+            IpAddr::V4(_) => None,
+        });
+        add(short.clone(), Found::Addresses6(sixes.collect()));
+    }
+    let fours = addresses.iter().filter_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    });
+    add(short, Found::Addresses(fours.collect()));
+}
+
+/// The name by which it is asked whose an address is (RFC 1035, 3.5; RFC 3596, 2.5).
+fn reverse(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa.")
+        }
+        IpAddr::V6(address) => {
+            let nibbles = address.octets().into_iter().rev().flat_map(|byte| [byte & 0xf, byte >> 4]);
+            nibbles.map(|nibble| format!("{nibble:x}.")).collect::<String>() + "ip6.arpa."
+        }
+    }
 }

@@ -133,11 +133,16 @@ fn close(
     Ok(next)
 }
 
-/// Whether an answer of UDP or TCP comes from another address than was asked: it is for no socket of the asker's. So ends
-/// what nobody translates back.
+/// Whether an answer of UDP or TCP comes from another address or port than was asked: it is for no socket of the asker's.
+/// So ends what nobody translates back.
 fn is_a_strangers(answer: &Carried, flow: &Flow) -> bool {
-    let addressed = matches!(answer.packet.transport, Transport::Udp { .. } | Transport::Tcp { .. });
-    addressed && answer.packet.outer().map(|ip| ip.src) != flow.packet.outer().map(|ip| ip.dst)
+    let (from, asked) = match (&answer.packet.transport, &flow.packet.transport) {
+        (Transport::Udp { src, .. }, Transport::Udp { dst, .. })
+        | (Transport::Tcp { src, .. }, Transport::Tcp { dst, .. }) => (*src, *dst),
+        _ => return false,
+    };
+    let other_port = from.zip(asked).is_some_and(|(from, asked)| from != asked);
+    other_port || answer.packet.outer().map(|ip| ip.src) != flow.packet.outer().map(|ip| ip.dst)
 }
 
 /// What a Linux host says to a packet that reached it.

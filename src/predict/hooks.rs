@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::packet::{Packet, Transport};
 use crate::plan::netfilter::{CtState, Side, TableName};
 use crate::plan::nft::ChainType;
-use crate::plan::{Link, Namespace, Scope};
+use crate::plan::{Link, LinkKind, Namespace, Scope};
 
 /// A packet that a hook does not let pass.
 #[derive(Debug)]
@@ -66,10 +66,11 @@ impl<'a> Walker<'a> {
         self.pass(hook, &[RAW, Stage::Track, MANGLE, Stage::Nat(Side::Dst)], carried)
     }
 
-    /// INPUT.
+    /// INPUT. What answers a connection whose destination was translated at OUTPUT gets the source back that was asked
+    /// here, behind the filter (`NF_INET_LOCAL_IN` is a hook of sources, nf_nat_core.c).
     pub(super) fn input(&mut self, at: Place<'a>, carried: &mut Carried) -> Result<Option<Stop>> {
         let hook = Hook { ns: at.ns, name: "INPUT", incoming: Some(at.link), path: None };
-        self.pass(hook, &[MANGLE, FILTER], carried)
+        self.pass(hook, &[MANGLE, FILTER, Stage::Nat(Side::Src)], carried)
     }
 
     /// FORWARD.
@@ -132,6 +133,8 @@ impl<'a> Walker<'a> {
             }
             from = stage.priority() + 1;
             let verdict = match stage {
+                // Through `lo` a packet keeps the connection that it left with (`nf_conntrack_in`).
+                Stage::Track if carried.tracked.is_some() && is_from_loopback(hook) => Verdict::Pass,
                 Stage::Track => {
                     let table = self.conntrack.entry(&hook.ns.name).or_default();
                     carried.tracked = (!is_untracked(&carried.packet)).then(|| table.track(&carried.packet));
@@ -232,6 +235,10 @@ impl<'a> Walker<'a> {
     }
 }
 
+fn is_from_loopback(hook: Hook) -> bool {
+    hook.incoming.is_some_and(|link| link.kind == LinkKind::Loopback)
+}
+
 /// Connection tracking leaves neighbour discovery alone: it is in no state.
 fn is_untracked(packet: &Packet) -> bool {
     matches!(&packet.transport, Transport::Icmp(icmp) if packet.is_v6() && icmp.is_of_neighbours())
@@ -241,7 +248,7 @@ fn is_untracked(packet: &Packet) -> bool {
 fn stop(hook: Hook, verdict: Verdict) -> Result<Option<Stop>> {
     Ok(Some(match verdict {
         Verdict::Drop(place) => Stop { reason: Reason::Rule(place), told: None },
-        Verdict::Reject(place) => Stop { reason: Reason::Rule(place), told: Some(Told::Port) },
+        Verdict::Reject(place) => Stop { reason: Reason::Rejected(place), told: Some(Told::Port) },
         Verdict::NoSource(link) => Stop { reason: Reason::NoSource(link), told: None },
         Verdict::Pass => return Ok(None),
         Verdict::Masquerade { .. } | Verdict::Dnat { .. } => return Err(misplaced(hook)),

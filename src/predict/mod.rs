@@ -173,6 +173,8 @@ pub enum Reason {
     Blackhole(IpNet),
     /// A netfilter rule or policy.
     Rule(Place),
+    /// A netfilter rule that tells its source so (`-j REJECT`: port unreachable).
+    Rejected(Place),
     /// A rule of ebtables, on the way out of a bridge's port.
     Ebtables(String),
     /// Nobody on the link answers for the next hop.
@@ -228,6 +230,7 @@ impl fmt::Display for Reason {
             Reason::NoRoute(dst) => write!(f, "no route to {dst}"),
             Reason::Blackhole(net) => write!(f, "blackhole {net}"),
             Reason::Rule(place) => write!(f, "dropped by {place}"),
+            Reason::Rejected(place) => write!(f, "rejected by {place}"),
             Reason::Ebtables(port) => write!(f, "dropped by ebtables on the way out of {port}"),
             Reason::NoNeighbour { address, interface } => {
                 let question = if address.is_ipv6() { "neighbour solicitations" } else { "ARP" };

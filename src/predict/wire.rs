@@ -26,7 +26,6 @@ impl<'a> Walker<'a> {
             LinkKind::Loopback => {
                 self.see(at, Direction::Out, Some(loopback()), &carried)?;
                 self.see(at, Direction::In, Some(loopback()), &carried)?;
-                carried.tracked = None;
                 self.receive(at, carried)
             }
             LinkKind::Veth { .. } | LinkKind::Bridge | LinkKind::Macvlan { .. } | LinkKind::Vxlan(_) => {

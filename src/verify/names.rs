@@ -2,7 +2,7 @@
 //! Service, short names by the search list.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -44,8 +44,10 @@ pub struct NameCheck {
 /// What a look-up finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// Addresses (A).
-    Addresses(BTreeSet<IpAddr>),
+    /// IPv4 addresses (A). None at all is a name that is there without any.
+    Addresses(BTreeSet<Ipv4Addr>),
+    /// IPv6 addresses (AAAA); none as with [`Found::Addresses`].
+    Addresses6(BTreeSet<Ipv6Addr>),
     /// Ports with the names that have them (SRV).
     Ports(BTreeSet<(u16, String)>),
     /// Names (PTR).
@@ -58,6 +60,7 @@ impl Found {
     fn kind(&self) -> (TYPE, &'static str) {
         match self {
             Found::Addresses(_) => (TYPE::A, "dns-a"),
+            Found::Addresses6(_) => (TYPE::AAAA, "dns-aaaa"),
             Found::Ports(_) => (TYPE::SRV, "dns-srv"),
             Found::Names(_) => (TYPE::PTR, "dns-ptr"),
             Found::Nothing => (TYPE::A, "dns-no-such-name"),
@@ -68,6 +71,7 @@ impl Found {
     fn none(&self) -> Found {
         match self {
             Found::Addresses(_) | Found::Nothing => Found::Addresses(BTreeSet::new()),
+            Found::Addresses6(_) => Found::Addresses6(BTreeSet::new()),
             Found::Ports(_) => Found::Ports(BTreeSet::new()),
             Found::Names(_) => Found::Names(BTreeSet::new()),
         }
@@ -76,7 +80,8 @@ impl Found {
     fn take(&mut self, data: &RData) {
         let text = |name: &Name| name.to_string().trim_end_matches('.').to_lowercase();
         match (self, data) {
-            (Found::Addresses(all), RData::A(a)) => drop(all.insert(IpAddr::V4(a.address.into()))),
+            (Found::Addresses(all), RData::A(a)) => drop(all.insert(a.address.into())),
+            (Found::Addresses6(all), RData::AAAA(aaaa)) => drop(all.insert(aaaa.address.into())),
             (Found::Ports(all), RData::SRV(srv)) => drop(all.insert((srv.port, text(&srv.target)))),
             (Found::Names(all), RData::PTR(ptr)) => drop(all.insert(text(&ptr.0))),
             _ => {}
@@ -88,12 +93,13 @@ impl Found {
 impl std::fmt::Display for Found {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let words: Vec<String> = match self {
-            Found::Addresses(all) => all.iter().map(IpAddr::to_string).collect(),
+            Found::Addresses(all) => all.iter().map(Ipv4Addr::to_string).collect(),
+            Found::Addresses6(all) => all.iter().map(Ipv6Addr::to_string).collect(),
             Found::Ports(all) => all.iter().map(|(port, name)| format!("{name}:{port}")).collect(),
             Found::Names(all) => all.iter().cloned().collect(),
             Found::Nothing => return f.write_str("no such name"),
         };
-        f.write_str(if words.is_empty() { "nothing" } else { "" })?;
+        f.write_str(if words.is_empty() { "a name without any" } else { "" })?;
         f.write_str(&words.join(", "))
     }
 }
@@ -125,24 +131,26 @@ fn look_up(plan: &Plan, check: &NameCheck, patience: Duration) -> Result<CheckRe
 }
 
 /// What the resolver of a program finds, or why it finds no answer at all: the name with each domain of the search list if
-/// it has few dots, then as it is.
+/// it has few dots, then as it is. A name that is there without what is asked for is remembered, and found if nothing
+/// better is (`__res_context_search`, glibc 2.36).
 fn resolve(resolver: &Resolver, server: SocketAddr, check: &NameCheck, patience: Duration) -> std::io::Result<Asked> {
     let ndots = resolver.options.iter().find_map(|option| option.strip_prefix("ndots:")?.parse().ok()).unwrap_or(1);
     let few = check.name.matches('.').count() < ndots && !check.name.ends_with('.');
     let searched = resolver.searches.iter().filter(|_| few).map(|domain| format!("{}.{domain}", check.name));
     let names: Vec<String> = searched.chain([check.name.trim_end_matches('.').to_owned()]).collect();
     let mut last = Ok(Found::Nothing);
+    let mut without = None;
     for name in names {
         last = ask(server, &name, &check.expected, patience)?;
         match &last {
             Ok(Found::Nothing) => {}
-            Ok(found) if *found == found.none() => {}
+            Ok(found) if *found == found.none() => without = Some(found.clone()),
             // The outside has no server here: its names cannot be known.
             Err(Failure::Said(_)) if few => {}
             _ => return Ok(last),
         }
     }
-    Ok(last)
+    Ok(without.map_or(last, Ok))
 }
 
 fn ask(server: SocketAddr, name: &str, expected: &Found, patience: Duration) -> std::io::Result<Asked> {

@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::checks::Check;
 use super::compare::Seen;
 use crate::error::{Error, Kind, Result};
-use crate::packet::Direction;
+use crate::packet::{Direction, Transport};
 use crate::plan::{Datapath, Plan};
-use crate::predict::{End, Journey, Purpose};
+use crate::predict::{End, Journey, Leg, Purpose, Reason};
 
 /// The outcome of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -67,6 +67,9 @@ pub struct Observation {
     /// Where and why the packet is not sent on, where a prediction says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropped: Option<String>,
+    /// The ICMP error by which its sender learns that, where a prediction says so: `ICMP port unreachable`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub told: Option<String>,
 }
 
 /// One frame at one interface.
@@ -120,11 +123,13 @@ impl CheckReport {
                 reachable: expected.answered(),
                 path: predicted(expected),
                 dropped: dropped(expected),
+                told: told(expected),
             },
             observed: Observation {
                 reachable: reached(expected, seen),
                 path: seen.iter().map(step).collect(),
                 dropped: None,
+                told: None,
             },
             result,
             reason,
@@ -136,8 +141,18 @@ impl CheckReport {
     /// The report of a question that was `answered` or not, and whose packets nobody looked at.
     pub(super) fn of_question(words: [&str; 4], answered: bool, verdict: Verdict) -> CheckReport {
         let report = CheckReport::of(words, &Journey { legs: Vec::new() }, &[], verdict);
-        let observation = |reachable| Observation { reachable, path: Vec::new(), dropped: None };
+        let observation = |reachable| Observation { reachable, path: Vec::new(), dropped: None, told: None };
         CheckReport { expected: observation(true), observed: observation(answered), ..report }
+    }
+}
+
+impl CheckReport {
+    /// The report of a check that was not carried out, and why.
+    pub(super) fn skipped(words: [String; 4], reason: String) -> CheckReport {
+        let nothing = || Observation { reachable: false, path: Vec::new(), dropped: None, told: None };
+        let [name, from, to, protocol] = words;
+        let (expected, observed, reason) = (nothing(), nothing(), Some(reason));
+        CheckReport { name, from, to, protocol, expected, observed, result: "skip", reason }
     }
 }
 
@@ -147,6 +162,16 @@ fn dropped(journey: &Journey) -> Option<String> {
         End::Dropped { namespace, reason } => Some(format!("{namespace}: {reason}")),
         End::Delivered { .. } => None,
     })
+}
+
+/// What the sender hears of that; none if it hears nothing.
+fn told(journey: &Journey) -> Option<String> {
+    let heard = |leg: &&Leg| leg.purpose == Purpose::Error && matches!(leg.end, End::Delivered { .. });
+    let packet = journey.legs.iter().find(heard)?.hops.last()?.frame.packet()?;
+    let Transport::Icmp(icmp) = &packet.innermost().transport else { return None };
+    let at_once = |leg: &Leg| matches!(&leg.end, End::Dropped { reason: Reason::Rejected(_), .. });
+    let when = if journey.legs.iter().any(at_once) { " at once" } else { "" };
+    Some(format!("{}{when}", icmp.words(packet.is_v6())))
 }
 
 /// Whether the answer was seen to come back to where the request began.
@@ -161,7 +186,7 @@ fn reached(journey: &Journey, seen: &[Seen]) -> bool {
 }
 
 fn predicted(journey: &Journey) -> Vec<Step> {
-    let of_leg = |leg: &crate::predict::Leg| -> Vec<Step> {
+    let of_leg = |leg: &Leg| -> Vec<Step> {
         let step = |hop: &crate::predict::Hop| Step {
             leg: leg.purpose,
             namespace: hop.namespace.clone(),
@@ -222,8 +247,9 @@ impl Report {
             // Writing to a string cannot fail.
             let _ =
                 write!(text, "{:<name$}   {:<from$}   {:<to$}   {}", check.name, check.from, check.to, check.result);
+            let told = check.expected.told.as_deref().unwrap_or("no answer");
             let _ = match &check.expected.dropped {
-                Some(place) if check.result == "pass" => writeln!(text, " (no answer, as it must be: {place})"),
+                Some(place) if check.result == "pass" => writeln!(text, " ({told}, as it must be: {place})"),
                 _ => writeln!(text),
             };
             if let Some(reason) = &check.reason {
@@ -241,17 +267,7 @@ impl Report {
 
     /// The report of a mode that was not verified at all, because this machine cannot run it.
     pub fn skipped(mode: &str, datapath: Datapath, reason: String) -> Report {
-        let nothing = || Observation { reachable: false, path: Vec::new(), dropped: None };
-        let check = CheckReport {
-            name: "up".to_owned(),
-            from: "-".to_owned(),
-            to: "-".to_owned(),
-            protocol: "-".to_owned(),
-            expected: nothing(),
-            observed: nothing(),
-            result: "skip",
-            reason: Some(reason),
-        };
+        let check = CheckReport::skipped(["up", "-", "-", "-"].map(str::to_owned), reason);
         Report {
             mode: mode.to_owned(),
             datapath,

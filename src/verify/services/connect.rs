@@ -1,19 +1,18 @@
-//! One connection, or one datagram, from the namespace of the calling thread.
+//! Connections and datagrams, begun in the namespace of the calling thread. Nobody waits here: many are under way at a
+//! time.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, sockopt};
+use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, sockopt};
 
 use super::{Protocol, ServicePath};
 use crate::error::{Error, Result};
 use crate::packet::{Ip, Mark, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TcpFlags, Transport};
-use crate::probe::capture;
 
 /// With which packets leave Linux (`net.ipv4.ip_default_ttl`).
 const TTL: u8 = 64;
@@ -27,19 +26,33 @@ pub(super) enum Answer {
     Refused,
     /// Nothing in time.
     Silent,
+    /// Nobody has waited for it.
+    Unknown {
+        /// Whether one like it was refused.
+        closed: bool,
+    },
+}
+
+impl Answer {
+    /// Whether it is to be taken that nobody is behind the port.
+    pub(super) fn is_closed(self) -> bool {
+        matches!(self, Answer::Refused | Answer::Unknown { closed: true })
+    }
 }
 
 /// One connection that was tried.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Try {
     /// Its own address and port, as its program has them.
-    own: SocketAddrV4,
+    own: SocketAddr,
     /// The sequence number of its SYN.
     sequence: Option<u32>,
     /// The mark of its datagram.
     mark: Option<Mark>,
     /// What came of it.
     pub(super) answer: Answer,
+    /// The socket of a datagram: what answers it later finds somebody there, and causes no ICMP error.
+    _open: Option<OwnedFd>,
 }
 
 impl Try {
@@ -58,7 +71,7 @@ impl Try {
         }
         let mut first = packet.clone();
         let header = first.layers.first_mut()?;
-        (header.src, header.dst) = ((*self.own.ip()).into(), path.address.into());
+        (header.src, header.dst) = (self.own.ip(), path.address);
         let (Transport::Tcp { src, dst, .. } | Transport::Udp { src, dst }) = &mut first.transport else { return None };
         (*src, *dst) = (Some(self.own.port()), Some(path.port));
         Some(first)
@@ -67,16 +80,19 @@ impl Try {
     /// The first packet of this connection as its program sent it, where it was not seen: refused before it left.
     pub(super) fn unseen(&self, path: &ServicePath) -> Packet {
         // A SYN of Linux has 20 bytes of options; a datagram of ours is a mark.
-        let (protocol, length) = match path.protocol {
-            Protocol::Tcp => (PROTOCOL_TCP, 60),
-            Protocol::Udp => (PROTOCOL_UDP, 28 + Mark::LENGTH as u16),
+        let (protocol, carried) = match path.protocol {
+            Protocol::Udp => (PROTOCOL_UDP, 8 + Mark::LENGTH as u16),
+            Protocol::Tcp | Protocol::Sctp => (PROTOCOL_TCP, 40),
         };
-        let (src, dst) = ((*self.own.ip()).into(), path.address.into());
-        let header = Ip { dont_fragment: true, ..Ip::new(src, dst, protocol, TTL, length) };
+        let length = Ip::header_of(&path.address) + carried;
+        let (src, dst) = (self.own.ip(), path.address);
+        let header = Ip { dont_fragment: path.address.is_ipv4(), ..Ip::new(src, dst, protocol, TTL, length) };
         let (src, dst) = (Some(self.own.port()), Some(path.port));
         let transport = match path.protocol {
-            Protocol::Tcp => Transport::Tcp { src, dst, flags: TcpFlags(TcpFlags::SYN), seq: self.sequence, ack: 0 },
             Protocol::Udp => Transport::Udp { src, dst },
+            Protocol::Tcp | Protocol::Sctp => {
+                Transport::Tcp { src, dst, flags: TcpFlags(TcpFlags::SYN), seq: self.sequence, ack: 0 }
+            }
         };
         Packet { layers: vec![header], transport, mark: self.mark }
     }
@@ -86,44 +102,117 @@ impl Try {
             Answer::Yes => "it was answered",
             Answer::Refused => "it was refused",
             Answer::Silent => "nobody answered",
+            Answer::Unknown { .. } => "no answer was waited for",
         }
     }
 }
 
 static DATAGRAMS: AtomicU32 = AtomicU32::new(0);
 
-/// Asks once.
+/// One that is under way.
+#[derive(Debug)]
+pub(super) struct Pending {
+    socket: OwnedFd,
+    mark: Option<Mark>,
+    answer: Option<Answer>,
+}
+
+/// Asks once, without waiting for an answer.
 ///
 /// # Errors
 /// If no socket can be made. No answer is no error.
-pub(super) fn ask(path: &ServicePath, patience: Duration) -> Result<Try> {
-    let asked = match path.protocol {
-        Protocol::Tcp => tcp(path, patience),
-        Protocol::Udp => udp(path, patience),
+pub(super) fn begin(path: &ServicePath) -> Result<Pending> {
+    let begun = match path.protocol {
+        Protocol::Udp => datagram(path),
+        // SCTP is not asked by sockets (`super::run`).
+        Protocol::Tcp | Protocol::Sctp => connection(path),
     };
-    asked.map_err(|e| Error::io(format!("{}: cannot ask {}:{}", path.from, path.address, path.port), e))
+    begun.map_err(|e| cannot(path, e))
 }
 
-fn tcp(path: &ServicePath, patience: Duration) -> io::Result<Try> {
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let own = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
-    socket::bind(own.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, 0))?;
-    let to = SockaddrIn::from(SocketAddrV4::new(path.address, path.port));
-    let answer = match socket::connect(own.as_raw_fd(), &to) {
-        Ok(()) => Answer::Yes,
-        Err(Errno::EINPROGRESS) => {
-            let mut polled = [PollFd::new(own.as_fd(), PollFlags::POLLOUT)];
-            let came = capture::wait_for(&mut polled, Instant::now() + patience).map_err(io::Error::other)?;
-            match (came, socket::getsockopt(&own, sockopt::SocketError)?) {
-                (false, _) => Answer::Silent,
-                (true, 0) => Answer::Yes,
-                (true, _) => Answer::Refused,
-            }
-        }
-        Err(_) => Answer::Refused,
+fn cannot(path: &ServicePath, e: io::Error) -> Error {
+    Error::io(format!("{}: cannot ask {}", path.from, SocketAddr::new(path.address, path.port)), e)
+}
+
+/// A socket of the path's family that does not block, bound to a port of its own.
+fn bound(path: &ServicePath, kind: SockType) -> io::Result<OwnedFd> {
+    let (family, any): (AddressFamily, IpAddr) = match path.address {
+        IpAddr::V4(_) => (AddressFamily::Inet, Ipv4Addr::UNSPECIFIED.into()),
+        IpAddr::V6(_) => (AddressFamily::Inet6, Ipv6Addr::UNSPECIFIED.into()),
     };
-    let at: SocketAddrV4 = socket::getsockname::<SockaddrIn>(own.as_raw_fd())?.into();
-    Ok(Try { own: at, sequence: sequence(&own)?, mark: None, answer })
+    let socket = socket::socket(family, kind, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
+    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any, 0)))?;
+    Ok(socket)
+}
+
+fn connection(path: &ServicePath) -> io::Result<Pending> {
+    let socket = bound(path, SockType::Stream)?;
+    let to = SockaddrStorage::from(SocketAddr::new(path.address, path.port));
+    let answer = match socket::connect(socket.as_raw_fd(), &to) {
+        Ok(()) => Some(Answer::Yes),
+        Err(Errno::EINPROGRESS) => None,
+        Err(_) => Some(Answer::Refused),
+    };
+    Ok(Pending { socket, mark: None, answer })
+}
+
+fn datagram(path: &ServicePath) -> io::Result<Pending> {
+    let socket = bound(path, SockType::Datagram)?;
+    let mark = super::mark(DATAGRAMS.fetch_add(1, Ordering::Relaxed));
+    let to = SockaddrStorage::from(SocketAddr::new(path.address, path.port));
+    let sent = socket::connect(socket.as_raw_fd(), &to)
+        .and_then(|()| socket::send(socket.as_raw_fd(), &mark.bytes(), MsgFlags::empty()));
+    let answer = sent.err().map(|_| Answer::Refused);
+    Ok(Pending { socket, mark: Some(mark), answer })
+}
+
+impl Pending {
+    /// What to wait for; none if it has its answer.
+    pub(super) fn polled(&self) -> Option<PollFd<'_>> {
+        let events = if self.mark.is_some() { PollFlags::POLLIN } else { PollFlags::POLLOUT };
+        self.answer.is_none().then(|| PollFd::new(self.socket.as_fd(), events))
+    }
+
+    /// Takes in what has come of it.
+    ///
+    /// # Errors
+    /// If the socket does not say.
+    pub(super) fn look(&mut self, path: &ServicePath) -> Result<()> {
+        self.answer = match self.mark {
+            Some(_) => match socket::recv(self.socket.as_raw_fd(), &mut [0; 2048], MsgFlags::empty()) {
+                Ok(_) => Some(Answer::Yes),
+                Err(Errno::EAGAIN) => None,
+                Err(_) => Some(Answer::Refused),
+            },
+            None => match socket::getsockopt(&self.socket, sockopt::SocketError).map_err(|e| cannot(path, e.into()))? {
+                0 => Some(Answer::Yes),
+                _ => Some(Answer::Refused),
+            },
+        };
+        Ok(())
+    }
+
+    /// What came of it; `otherwise` if nothing did.
+    ///
+    /// # Errors
+    /// If the socket does not say.
+    pub(super) fn end(self, path: &ServicePath, otherwise: Answer) -> Result<Try> {
+        let own = socket::getsockname::<SockaddrStorage>(self.socket.as_raw_fd()).map_err(io::Error::from);
+        let own =
+            own.and_then(|own| plain(&own).ok_or(io::ErrorKind::InvalidData.into())).map_err(|e| cannot(path, e))?;
+        let answer = self.answer.unwrap_or(otherwise);
+        let Pending { socket, mark, .. } = self;
+        if mark.is_some() {
+            return Ok(Try { own, sequence: None, mark, answer, _open: Some(socket) });
+        }
+        let sequence = sequence(&socket).map_err(|e| cannot(path, e))?;
+        Ok(Try { own, sequence, mark, answer, _open: None })
+    }
+}
+
+fn plain(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|own| SocketAddr::V4((*own).into()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|own| SocketAddr::V6((*own).into())))
 }
 
 /// The sequence number with which a connection began on which nothing was sent yet; none if it never began. Whoever may
@@ -152,21 +241,4 @@ fn sequence(own: &OwnedFd) -> io::Result<Option<u32>> {
     set(REPAIR, OFF_NO_PROBE)?;
     // The SYN has taken one number.
     got.map(|()| (next != 0).then(|| next.wrapping_sub(1)))
-}
-
-fn udp(path: &ServicePath, patience: Duration) -> io::Result<Try> {
-    let own = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    own.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
-    let mark = super::mark(DATAGRAMS.fetch_add(1, Ordering::Relaxed));
-    let asked = own.connect((path.address, path.port)).and_then(|()| own.send(&mark.bytes()));
-    let answer = match asked.and_then(|_| own.recv(&mut [0; 2048])) {
-        Ok(_) => Answer::Yes,
-        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Answer::Silent,
-        Err(_) => Answer::Refused,
-    };
-    let at = match own.local_addr()? {
-        SocketAddr::V4(at) => at,
-        SocketAddr::V6(_) => return Err(io::ErrorKind::InvalidData.into()),
-    };
-    Ok(Try { own: at, sequence: None, mark: Some(mark), answer })
 }

@@ -24,8 +24,19 @@ pub(super) fn of(first: &Packet, pool: &[Seen]) -> Vec<Seen> {
     let purposes = pool.iter().filter_map(|seen| Some((purpose(first, &seen.frame)?, seen)));
     let mut seen: Vec<Seen> = purposes.map(|(purpose, seen)| Seen { purpose, ..seen.clone() }).collect();
     seen.sort_by_key(|seen| seen.time);
-    seen
+    let start = seen.first().map_or(0, |first| first.time);
+    let place = |seen: &Seen| (seen.namespace.clone(), seen.interface.clone(), seen.direction, seen.purpose);
+    // Who is not answered asks again, and that is none of the first packet's journey.
+    let again = |at: usize| {
+        let one: &Seen = &seen[at];
+        one.time - start >= AGAIN && seen[..at].iter().any(|before| place(before) == place(one))
+    };
+    let late: Vec<bool> = (0..seen.len()).map(again).collect();
+    seen.into_iter().zip(late).filter(|(_, late)| !late).map(|(seen, _)| seen).collect()
 }
+
+/// After how many nanoseconds TCP sends its first SYN again (`TCP_TIMEOUT_INIT`, one second), and not much less.
+const AGAIN: i64 = 950_000_000;
 
 /// Where a journey's request ends; none if it is not delivered.
 pub(super) fn target(way: &Journey) -> Option<Target> {
