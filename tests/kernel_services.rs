@@ -153,7 +153,10 @@ fn lines(checks: &[Value]) -> String {
 /// Whether curl reaches by TCP just what `verify` says is reached, and is refused at once where it says so.
 fn judged_by_curl(cluster: &Cluster, checks: &[Value]) -> Result<(), String> {
     let by_tcp = |check: &&Value| {
-        of(check, "protocol").starts_with("tcp")
+        // Who speaks no HTTP is nobody for curl.
+        let by_http = of(check, "to").starts_with("default/") && !of(check, "to").starts_with("default/kubernetes");
+        by_http
+            && of(check, "protocol").starts_with("tcp")
             && of(check, "result") == "pass"
             && !of(check, "name").contains("hairpin")
     };
