@@ -181,7 +181,7 @@ impl Daemons {
             let Run::Dead { at, .. } = post.run else { continue };
             match started {
                 Ok(run) => {
-                    let what = facts::process_fact(post.order.name());
+                    let what = facts::process_fact(&post.order.name);
                     self.account.write(SUPERVISOR, &post.order.hostname, what, Some(at));
                     post.run = run;
                     post.starts += 1;
@@ -229,7 +229,7 @@ impl Daemons {
 
 impl Post {
     fn name(&self) -> &str {
-        self.order.name()
+        &self.order.name
     }
 
     /// From when on it may be started again, if it has ended.

@@ -41,6 +41,8 @@ pub struct NodeOrders {
 /// A program of a node's that makes the node's routes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Daemon {
+    /// What it is called on the node: `bird6`.
+    pub name: String,
     /// Name of the node's namespace under /run/netns.
     pub netns: String,
     /// The node's host name.
@@ -51,13 +53,6 @@ pub struct Daemon {
     pub config: (PathBuf, String),
     /// The file that takes its output.
     pub log: PathBuf,
-}
-
-impl Daemon {
-    /// The program's name: `bird`.
-    pub fn name(&self) -> &str {
-        self.argv.first().map_or("", |program| program.rsplit('/').next().unwrap_or(program))
-    }
 }
 
 /// A tunnel device of the plan that is to be a TUN device.

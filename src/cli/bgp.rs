@@ -88,7 +88,7 @@ pub fn run(args: &BgpArgs, globals: &Globals) -> Result<ExitCode> {
         }
     };
     print::text(&text)?;
-    let is_real = nodes.iter().any(|ns| ns.bird.is_some());
+    let is_real = nodes.iter().any(|ns| !ns.birds.is_empty());
     let has_bgp = seen.iter().any(|(_, sessions, _)| sessions.is_some());
     if has_bgp && !is_real {
         print::note(
@@ -110,20 +110,20 @@ fn of_node(session: &Session, ns: &Namespace, family: Family) -> Result<Option<V
     let find = |name: &str| session.cluster.nodes.iter().find(|node| node.name == name);
     let Some(node) = find(&ns.name) else { return Ok(None) };
     let Some(sessions) = cni::bgp_sessions(&session.cluster, node, family) else { return Ok(None) };
-    if let Some((_, files)) = bird::of_plan(&session.plan).find(|(with_bird, _)| with_bird.name == ns.name) {
-        // A real one is there for IPv4 alone.
-        if family == Family::Inet6 {
-            return Ok(Some(Vec::new()));
-        }
+    let mut real = bird::of_plan(&session.plan).filter(|(own, ..)| own.name == ns.name).peekable();
+    if real.peek().is_some() {
+        let Some((.., files)) = real.find(|(_, bird, _)| bird.family == family) else { return Ok(Some(Vec::new())) };
         let lines = bird::sessions(&files)?;
-        return Ok(lines.map(|lines| lines.into_iter().map(live).collect()));
+        return Ok(lines.map(|lines| lines.into_iter().map(|line| live(line, family)).collect()));
     }
     sessions.iter().map(|one| probed(session, node, one, family)).collect::<Result<_>>().map(Some)
 }
 
-/// What BIRD says: its protocol `Mesh_10_1_10_10` is the session with 10.1.10.10.
-fn live(line: bird::ProtocolLine) -> Seen {
-    let address = line.name.strip_prefix("Mesh_").unwrap_or(&line.name).replace('_', ".");
+/// What BIRD says: its protocol `Mesh_10_1_10_10` is the session with 10.1.10.10, and `Mesh_fd00_10_1_10__10` that with
+/// fd00:10:1:10::10.
+fn live(line: bird::ProtocolLine, family: Family) -> Seen {
+    let separator = if family == Family::Inet6 { ":" } else { "." };
+    let address = line.name.strip_prefix("Mesh_").unwrap_or(&line.name).replace('_', separator);
     let bird::ProtocolLine { state, since, info, .. } = line;
     Seen { peer_address: address, peer_type: "node-to-node mesh", state, since, info }
 }

@@ -1,19 +1,18 @@
 //! Daemons of nodes that run as they are: those that a plan wants and that are not there.
 
 use crate::agent::{DaemonStatus, Status};
+use crate::plan::Plan;
 use crate::plan::facts::{self, Drift};
-use crate::plan::{Bird, Plan};
 
 /// The processes that a plan's nodes lack. They run under the agent, so without one all of them are missing.
 pub(super) fn lost(plan: &Plan, agent: Option<&Status>) -> Vec<Drift> {
-    let runs = |node: &str| {
-        let here = |daemon: &DaemonStatus| daemon.node == node && daemon.name == Bird::PROGRAM && daemon.pid.is_some();
+    let runs = |node: &str, name: &str| {
+        let here = |daemon: &DaemonStatus| daemon.node == node && daemon.name == name && daemon.pid.is_some();
         agent.is_some_and(|agent| agent.daemons.iter().any(here))
     };
-    let without = plan.namespaces.iter().filter(|ns| ns.bird.is_some() && !runs(&ns.hostname));
-    let missing =
-        |namespace: &str| Drift::Missing { namespace: namespace.to_owned(), fact: facts::process_fact(Bird::PROGRAM) };
-    without.map(|ns| missing(&ns.name)).collect()
+    let wanted = plan.namespaces.iter().flat_map(|ns| ns.birds.iter().map(move |bird| (ns, bird.name())));
+    let lost = wanted.filter(|(ns, name)| !runs(&ns.hostname, name));
+    lost.map(|(ns, name)| Drift::Missing { namespace: ns.name.clone(), fact: facts::process_fact(name) }).collect()
 }
 
 /// `bird on node-1: process 4711, started 2 times, ended last by signal 9`.

@@ -1,5 +1,6 @@
 //! `minik heal`: whether the daemons' timers put back what is lost.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -65,6 +66,6 @@ fn daemons(session: &Session) -> Vec<String> {
         all.iter().map(u32::to_string).collect::<Vec<_>>().join(" and ")
     };
     let timers = names.iter().map(|name| format!("{name} every {} s", periods(name)));
-    let supervised = session.plan.namespaces.iter().any(|ns| ns.bird.is_some());
-    timers.chain(supervised.then(|| format!("runsv, for {}, at once", Bird::PROGRAM))).collect()
+    let birds: BTreeSet<&str> = session.plan.namespaces.iter().flat_map(|ns| &ns.birds).map(Bird::name).collect();
+    timers.chain(birds.into_iter().map(|name| format!("runsv, for {name}, at once"))).collect()
 }

@@ -21,7 +21,7 @@ pub fn orders(cluster: &Cluster, plan: &Plan) -> Orders {
     let places = plan.places();
     let place = |pod: &Pod| places.get(pod.key().as_str()).copied();
     let pods = cluster.pods.iter().filter_map(|pod| Some(pod_orders(pod, &plan.cluster, place(pod)?)));
-    let daemons = bird::of_plan(plan).filter_map(|(ns, files)| daemon(ns, files)).collect();
+    let daemons = bird::of_plan(plan).map(|(ns, bird, files)| daemon(ns, bird, files)).collect();
     let pods: Vec<PodOrders> = pods.collect();
     let is_server = |container: &ContainerOrders| matches!(container.work, Work::App { app: App::Dns, .. });
     let serves = pods.iter().any(|pod| pod.containers.iter().any(is_server));
@@ -73,13 +73,12 @@ fn answers(containers: &[ContainerOrders]) -> Vec<Port> {
     ANSWERS.into_iter().filter(|port| !has_program && !listens(port.protocol)).collect()
 }
 
-/// A node's BIRD, in the foreground; `-R` keeps the routes of the one before it until its sessions are up again.
-fn daemon(ns: &Namespace, files: bird::Files) -> Option<Daemon> {
-    let bird = ns.bird.as_ref()?;
+/// One of a node's BIRDs, in the foreground; `-R` keeps the routes of the one before it until its sessions are up again.
+fn daemon(ns: &Namespace, bird: &Bird, files: bird::Files) -> Daemon {
     let words = [Bird::PROGRAM.to_owned(), "-f".into(), "-R".into(), "-c".into(), files.config.display().to_string()];
     let argv = words.into_iter().chain(["-s".into(), files.socket.display().to_string()]).collect();
-    let (netns, hostname) = (ns.netns.clone(), ns.hostname.clone());
-    Some(Daemon { netns, hostname, argv, config: (files.config, bird.config.clone()), log: files.log })
+    let (netns, hostname, name) = (ns.netns.clone(), ns.hostname.clone(), bird.name().to_owned());
+    Daemon { name, netns, hostname, argv, config: (files.config, bird.config.clone()), log: files.log }
 }
 
 /// The tunnel devices that the agent carries: in place of the kernel, or of flanneld.

@@ -1,5 +1,8 @@
 //! The configuration of a real BIRD on a node of Calico's (confd v3.18, etc/calico/confd/templates/bird.cfg.template,
-//! bird_ipam.cfg.template), in the words of BIRD 2.
+//! bird_ipam.cfg.template, and bird6.cfg.template, bird6_ipam.cfg.template for IPv6), in the words of BIRD 2.
+//!
+//! A BIRD 1.6 has one family, and calico/node runs two: `bird` and `bird6`. BIRD 2 could have both; here each has a process,
+//! a configuration and a control socket of its own all the same, so that one can end without the other.
 //!
 //! Calico runs its own BIRD 1.6, whose kernel protocol has an attribute of Calico's, `krt_tunnel`: the device that a
 //! route goes through instead of the next hop's. BIRD 2 as distributions have it can say the same: next hops of BGP are
@@ -35,30 +38,51 @@ pub(super) fn mesh<'c>(cluster: &'c Cluster, node: &Node, family: Family) -> Vec
     others.filter_map(session).collect()
 }
 
-/// The configuration of a node's BIRD.
-pub(super) fn config(cluster: &Cluster, ipam: &Ipam, node: &Node, segment: &Segment) -> String {
-    let has_tunnel = cluster.network.pools.iter().any(|pool| pool.ipip.is_on());
-    let blocks: Vec<IpNet> = ipam.blocks_of(&node.name).map(|block| block.prefix).collect();
+/// Where a BIRD runs.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) ipam: &'a Ipam,
+    pub(super) node: &'a Node,
+    pub(super) segment: &'a Segment,
+}
+
+/// The configuration of a node's BIRD of one family.
+pub(super) fn config(here: &Here, family: Family) -> String {
+    let Here { cluster, ipam, node, segment } = *here;
+    let pools: Vec<&IpPool> = cluster.network.pools.iter().filter(|pool| pool.family() == family).collect();
+    let has_tunnel = pools.iter().any(|pool| pool.ipip.is_on());
+    let blocks = ipam.blocks_of(&node.name).map(|block| block.prefix);
+    let blocks: Vec<IpNet> = blocks.filter(|block| Family::of(&block.addr()) == family).collect();
     let mut text = String::from("# What Calico v3.18 writes for its BIRD 1.6, in the words of BIRD 2.\n");
     let mut add = |part: &str| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{part}");
     };
+    // An id has four bytes, with IPv6 as well.
     add(&format!("log stderr all;\ntimeformat protocol iso short;\nrouter id {};\n", node.address));
     if has_tunnel {
         add(&tunnel_next_hops(cluster, node));
     }
-    add(&export_filter(&cluster.network.pools, &blocks));
-    add(&kernel_filter(&cluster.network.pools, node, segment, has_tunnel));
-    add(&protocols(&blocks));
-    add(&template(node, has_tunnel));
-    for session in mesh(cluster, node, Family::Inet) {
+    add(&export_filter(&pools, &blocks));
+    add(&kernel_filter(&pools, node, segment, has_tunnel));
+    add(&protocols(family, &blocks));
+    add(&template(node, family, has_tunnel));
+    for session in mesh(cluster, node, family) {
         let passive = if session.passive { " passive on;" } else { "" };
-        let name = session.peer.address.to_string().replace('.', "_");
-        let peer = session.peer.address;
+        let Some(peer) = session.peer.address_in(family) else { continue };
+        let name = peer.to_string().replace(['.', ':'], "_");
         add(&format!("protocol bgp Mesh_{name} from bgp_template {{ neighbor {peer} as {AS};{passive} }}"));
     }
     text
+}
+
+/// What BIRD 2 calls a family's routes.
+fn channel(family: Family) -> &'static str {
+    match family {
+        Family::Inet => "ipv4",
+        Family::Inet6 => "ipv6",
+    }
 }
 
 /// Where BGP looks up next hops: every node is on tunl0.
@@ -74,7 +98,7 @@ fn tunnel_next_hops(cluster: &Cluster, node: &Node) -> String {
 }
 
 /// A node tells its blocks as wholes, and of other pools' addresses what it has: borrowed ones.
-fn export_filter(pools: &[IpPool], blocks: &[IpNet]) -> String {
+fn export_filter(pools: &[&IpPool], blocks: &[IpNet]) -> String {
     let mut text = String::from("filter calico_export_to_bgp_peers {\n");
     for block in blocks {
         let _ = writeln!(text, "  if ( net = {block} ) then accept;");
@@ -87,7 +111,7 @@ fn export_filter(pools: &[IpPool], blocks: &[IpNet]) -> String {
 }
 
 /// Which routes go to the kernel, and through which device.
-fn kernel_filter(pools: &[IpPool], node: &Node, segment: &Segment, has_tunnel: bool) -> String {
+fn kernel_filter(pools: &[&IpPool], node: &Node, segment: &Segment, has_tunnel: bool) -> String {
     let mut text = String::from(
         "filter calico_kernel_programming {\n  # Connected routes: the kernel has them by itself.\n  \
          if ( source = RTS_DEVICE ) then reject;\n",
@@ -119,26 +143,27 @@ fn programming(pool: &IpPool, node: &Node, segment: &Segment, has_tunnel: bool) 
     }
 }
 
-fn protocols(blocks: &[IpNet]) -> String {
-    let mut text = String::from(
-        "protocol kernel {\n  learn; persist; scan time 2; graceful restart; merge paths on; metric 0;\n  \
-         ipv4 { import all; export filter calico_kernel_programming; };\n}\n\
-         protocol device { scan time 2; }\n\
-         protocol direct { ipv4; interface -\"cali*\", -\"kube-ipvs*\", \"*\"; }\n\
-         protocol static {\n  ipv4;\n",
+fn protocols(family: Family, blocks: &[IpNet]) -> String {
+    let channel = channel(family);
+    let mut text = format!(
+        "protocol kernel {{\n  learn; persist; scan time 2; graceful restart; merge paths on; metric 0;\n  \
+         {channel} {{ import all; export filter calico_kernel_programming; }};\n}}\n\
+         protocol device {{ scan time 2; }}\n\
+         protocol direct {{ {channel}; interface -\"cali*\", -\"kube-ipvs*\", \"*\"; }}\n\
+         protocol static {{\n  {channel};\n",
     );
-    for block in blocks.iter().filter(|block| block.prefix_len() < 32) {
+    for block in blocks.iter().filter(|block| block.prefix_len() < block.max_prefix_len()) {
         let _ = writeln!(text, "  route {block} blackhole;");
     }
     text + "}\n"
 }
 
-fn template(node: &Node, has_tunnel: bool) -> String {
+fn template(node: &Node, family: Family, has_tunnel: bool) -> String {
     let table = if has_tunnel { "igp table tunnel_next_hops; " } else { "" };
+    let (channel, own) = (channel(family), node.address_in(family).unwrap_or(node.address.into()));
     format!(
-        "template bgp bgp_template {{\n  local as {AS};\n  multihop;\n  source address {};\n  graceful restart;\n  \
+        "template bgp bgp_template {{\n  local as {AS};\n  multihop;\n  source address {own};\n  graceful restart;\n  \
          connect delay time 2;\n  connect retry time 5;\n  error wait time 5,30;\n  \
-         ipv4 {{ {table}gateway recursive; import all; export filter calico_export_to_bgp_peers; add paths on; }};\n}}\n",
-        node.address
+         {channel} {{ {table}gateway recursive; import all; export filter calico_export_to_bgp_peers; add paths on; }};\n}}\n",
     )
 }

@@ -202,12 +202,14 @@ fn node_namespace(cluster: &Cluster, addresses: &Addresses, node: &Node) -> Resu
     }));
     ns.routes.extend(block_routes(cluster, addresses, node, segment));
     if cluster.network.routing == Routing::Bird {
-        ns.bird = Some(Bird { config: bird::config(cluster, &addresses.ipam, node, segment) });
+        let here = bird::Here { cluster, ipam: &addresses.ipam, node, segment };
+        let families = Family::BOTH.into_iter().filter(|family| node.address_in(*family).is_some());
+        ns.birds = families.map(|family| Bird { family, config: bird::config(&here, family) }).collect();
     }
     ns.routes.sort_by_key(|route| (route.dst.addr(), route.dst.prefix_len()));
     add_felix(cluster, addresses, node, &pods, &mut ns);
     ns.keepers = felix::keepers(felix::REFRESH, &tunnels(cluster).map(|tunnel| tunnel.device).collect::<Vec<_>>());
-    if bird::is_used(cluster) && ns.bird.is_none() {
+    if bird::is_used(cluster) && ns.birds.is_empty() {
         ns.keepers.push(Keeper::new("bird", bird::SCAN, Keeps::routes(Protocol::Bird)));
     }
     Ok(ns)

@@ -13,14 +13,14 @@ use super::lookup::Watch;
 use super::{drift, netns, state};
 use crate::error::{Error, Kind, Result};
 use crate::plan::facts::Drift;
-use crate::plan::{Namespace, Plan, facts};
+use crate::plan::{Bird, Family, Namespace, Plan, Route, facts};
 
 /// How long BIRD may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest name of a file of a node's, so that a socket's path stays below the 108 bytes of sockaddr_un.
 const NAME_MAX: usize = 24;
 
-/// The files of a node's BIRD.
+/// The files of one of a node's BIRDs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
     /// Its configuration.
@@ -31,17 +31,19 @@ pub struct Files {
     pub log: PathBuf,
 }
 
-/// The files of the BIRD of the `number`th namespace of a cluster, called `node`.
-pub fn files(cluster: &str, number: usize, node: &str) -> Files {
+/// The files of the BIRD called `bird` of the `number`th namespace of a cluster, called `node`.
+pub fn files(cluster: &str, bird: &str, number: usize, node: &str) -> Files {
     let name = if node.len() <= NAME_MAX { node.to_owned() } else { number.to_string() };
-    let file = |extension: &str| state::dir(cluster).join("bird").join(format!("{name}.{extension}"));
+    let file = |extension: &str| state::dir(cluster).join(bird).join(format!("{name}.{extension}"));
     Files { config: file("conf"), socket: file("ctl"), log: file("log") }
 }
 
-/// The files of every BIRD of a plan with its namespace.
-pub fn of_plan(plan: &Plan) -> impl Iterator<Item = (&Namespace, Files)> {
-    let with_bird = plan.namespaces.iter().enumerate().filter(|(_, ns)| ns.bird.is_some());
-    with_bird.map(|(number, ns)| (ns, files(&plan.cluster, number, &ns.name)))
+/// Every BIRD of a plan with its namespace and files.
+pub fn of_plan(plan: &Plan) -> impl Iterator<Item = (&Namespace, &Bird, Files)> {
+    plan.namespaces.iter().enumerate().flat_map(move |(number, ns)| {
+        let files = move |bird: &Bird| files(&plan.cluster, bird.name(), number, &ns.name);
+        ns.birds.iter().map(move |bird| (ns, bird, files(bird)))
+    })
 }
 
 /// A line of `birdc show protocols`.
@@ -107,19 +109,21 @@ fn protocol_line(line: &str) -> Option<ProtocolLine> {
 /// # Errors
 /// `Check` with the routes that are missing after `deadline`; if a namespace cannot be read.
 pub fn wait_for_routes(plan: &Plan, deadline: Instant) -> Result<()> {
-    for (ns, files) in of_plan(plan) {
+    for (ns, bird, files) in of_plan(plan) {
         let handle = netns::open(&ns.netns)?;
-        let watch = netns::inside(handle.file(), Watch::open)??;
+        let watch = netns::inside(handle.file(), Watch::open_wide)??;
         loop {
             // Emptied before looking: what comes while we look wakes us again.
             watch.drain();
-            let missing = missing(ns)?;
+            let missing = missing(ns, bird)?;
             if missing.is_empty() {
                 break;
             }
             if !wait(&watch, deadline)? {
-                let error =
-                    Error::new(Kind::Check, format!("BIRD on {} has not made: {}", ns.name, missing.join("; ")));
+                let error = Error::new(
+                    Kind::Check,
+                    format!("{} on {} has not made: {}", bird.name(), ns.name, missing.join("; ")),
+                );
                 return Err(error.hint(format!("see {}", files.log.display())));
             }
         }
@@ -127,9 +131,10 @@ pub fn wait_for_routes(plan: &Plan, deadline: Instant) -> Result<()> {
     Ok(())
 }
 
-/// The routes of a namespace's BIRD that its kernel has not.
-fn missing(ns: &Namespace) -> Result<Vec<String>> {
-    let wanted: Vec<String> = ns.routes.iter().filter(|route| ns.is_daemons(route)).map(facts::route_fact).collect();
+/// The routes of one of a namespace's BIRDs that its kernel has not.
+fn missing(ns: &Namespace, bird: &Bird) -> Result<Vec<String>> {
+    let own = |route: &&Route| ns.is_daemons(route) && Family::of(&route.dst.addr()) == bird.family;
+    let wanted: Vec<String> = ns.routes.iter().filter(own).map(facts::route_fact).collect();
     let lost = drift::of_routing(ns)?.into_iter().filter_map(|drift| match drift {
         Drift::Missing { fact, .. } => Some(fact),
         Drift::Extra { .. } => None,
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_socket_s_path_is_never_too_long() {
-        let long = files(&"c".repeat(63), 9999, &"n".repeat(253)).socket;
+        let long = files(&"c".repeat(63), "bird6", 9999, &"n".repeat(253)).socket;
         assert!(long.as_os_str().len() < 108, "{}", long.display());
     }
 }

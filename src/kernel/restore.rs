@@ -68,7 +68,7 @@ pub fn require_tools(plan: &Plan) -> Result<()> {
         ("ipset", any(|ns| !ns.sets.is_empty())),
         ("ebtables-restore", any(|ns| !ns.ebtables.is_empty())),
         ("nft", any(|ns| !ns.nft.is_empty() || line::loses(ns))),
-        ("bird", any(|ns| ns.bird.is_some())),
+        ("bird", any(|ns| !ns.birds.is_empty())),
     ];
     let path = std::env::var_os("PATH").unwrap_or_default();
     let lacks = |tool: &str| !std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());

@@ -132,9 +132,9 @@ pub struct Namespace {
     /// Chains of the table `filter` of ebtables.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ebtables: Vec<ebtables::EbChain>,
-    /// A BIRD that runs in it, and makes the routes of its protocol.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bird: Option<Bird>,
+    /// The BIRDs that run in it, one of a family, and make the routes of their protocol.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub birds: Vec<Bird>,
     /// The timers of the daemons that look after it on a real node.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keepers: Vec<Keeper>,
@@ -267,7 +267,7 @@ impl Namespace {
             tables6: Vec::new(),
             nft: Vec::new(),
             ebtables: Vec::new(),
-            bird: None,
+            birds: Vec::new(),
             keepers: Vec::new(),
             files: Vec::new(),
             forwards: Vec::new(),

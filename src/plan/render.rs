@@ -54,8 +54,9 @@ pub fn namespace(ns: &Namespace) -> String {
     for entry in &ns.fdb {
         let _ = writeln!(text, "  fdb       {entry} dev {}", entry.dev);
     }
-    if ns.bird.is_some() {
-        text.push_str("  daemon    bird, which makes the routes of proto bird\n");
+    for bird in &ns.birds {
+        let family = if bird.family == Family::Inet6 { "IPv6 " } else { "" };
+        let _ = writeln!(text, "  daemon    {}, which makes the {family}routes of proto bird", bird.name());
     }
     for route in &ns.routes {
         let _ = writeln!(text, "  route     {route}");

@@ -202,9 +202,9 @@ fn inside(text: &mut String, ns: &Namespace) {
         let _ = writeln!(text, "ip {family}-n {netns} rule add {rule} priority {priority}");
     }
     let run = format!("ip netns exec {netns}");
-    if let Some(bird) = &ns.bird {
+    for bird in &ns.birds {
         text.push_str("# BIRD makes its routes itself, when it has its sessions. `birdc -s FILE.ctl down` ends it.\n");
-        let file = format!("/tmp/{netns}-bird");
+        let file = format!("/tmp/{netns}-{}", bird.name());
         heredoc(text, &format!("cat > {file}.conf"), &bird.config);
         let _ = writeln!(text, "{run} bird -c {file}.conf -s {file}.ctl");
     }

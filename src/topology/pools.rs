@@ -106,10 +106,6 @@ pub(super) fn routing(entry: &NetworkEntry, pools: &[&IpPool], mode: Mode) -> Ch
             Err(Complaint::at(text.span, "no BIRD runs where all pools have VXLAN: Felix makes their routes")
                 .hint("leave `routing` out, or give a pool with `vxlanMode: Never`"))
         }
-        "bird" if pools.iter().any(|pool| pool.cidr.addr().is_ipv6()) => {
-            Err(Complaint::at(text.span, "a real BIRD beside IPv6 pools is not in this version of minik")
-                .hint("leave `routing` out: minik then makes the routes of both BIRDs, or leave the IPv6 pools out"))
-        }
         "bird" => Ok(Routing::Bird),
         _ => Err(Complaint::at(text.span, format!("unknown routing {}", quote(text)))
             .hint(rules::one_of(text, &["minik", "bird"]))),
