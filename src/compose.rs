@@ -100,6 +100,9 @@ fn add_proxy(
     if config.mode == ProxyMode::Iptables {
         ns.keepers.extend(iptables::keepers(config.minor));
     }
+    if config.mode == ProxyMode::Nftables {
+        ns.keepers.push(nftables::keeper());
+    }
     let localnet = config.mode == ProxyMode::Iptables && (config.minor < 26 || config.localhost_node_ports);
     if localnet {
         ns.sysctls.push(Sysctl::new("net.ipv4.conf.all.route_localnet", "1"));

@@ -24,6 +24,7 @@ const TESTS: &[Test] = &[
     ("a_bird_that_ends_is_started_again_as_runsv_does", &["bird", "birdc"], bird_killed),
     ("without_healing_a_bird_that_ends_stays_dead", &["bird"], bird_dead),
     ("kube_proxy_looks_for_its_canary_alone", &[], canary),
+    ("kube_proxy_s_nftables_come_back_at_its_hourly_sync", &["nft"], nftables),
     ("without_healing_nothing_comes_back", &[], no_heal),
     ("commands_and_healing_do_not_meet", &[], commands),
     ("watch_says_what_is_lost_and_who_put_it_back", &[], watch),
@@ -303,6 +304,26 @@ fn canary() -> Outcome {
     equal("rules", &before, &nat()?)?;
     equal("rules", &filter, &on_node("iptables -S")?)?;
     contains(&lab.0.status()?, "drift:     none")
+}
+
+fn nftables() -> Outcome {
+    let text = kernel::builtin("flannel-vxlan")?.text;
+    let (head, rest) = text.split_once("\nspec:\n").ok_or("no spec: in the topology")?;
+    let text = format!("{head}\nspec:\n  proxy: {{mode: nftables}}\n{rest}");
+    let lab = Lab::up_text("p", &text, &["--heal-speed", "1800"])?;
+    contains(&lab.0.minik(&["heal"])?, "kube-proxy every 3600 s")?;
+    let rule = "vmap @service-ips";
+    contains(&lab.0.exec("node-1", "nft list ruleset")?, rule)?;
+    for command in ["nft flush chain ip kube-proxy services", "nft delete table ip kube-proxy"] {
+        // Asked in the same breath: its hour may end in the next.
+        let left = lab.0.exec("node-1", &format!("{command} && nft list ruleset"))?;
+        if left.contains(rule) {
+            return Err(format!("after `{command}`:\n{left}"));
+        }
+        lab.back("node-1", "nft list ruleset", rule, SECONDS(2))?;
+        contains(&lab.0.status()?, "drift:     none")?;
+    }
+    Ok(())
 }
 
 fn no_heal() -> Outcome {

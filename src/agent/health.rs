@@ -200,23 +200,8 @@ fn with_headers(status: StatusCode, body: String, weight: Option<String>) -> Res
 fn go_time(time: SystemTime) -> String {
     // A clock before 1970 is taken for one that begins then.
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, rest) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    let nanos = since.subsec_nanos();
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{nanos:09} +0000 UTC")
-}
-
-/// The date so many days after 1970-01-01: years begin in March here, so that the day that is not always there is last.
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) =
-        (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
-    (year + era * 400 + u64::from(month <= 2), month, day)
+    let (seconds, nanos) = (log::utc(since.as_secs()).replacen('T', " ", 1), since.subsec_nanos());
+    format!("{}.{nanos:09} +0000 UTC", seconds.trim_end_matches('Z'))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //! orders.json.
 //!
 //! What it serves: the household (pods with their ports, apps and programs), the tunnels, the daemons (a real BIRD on each
-//! node), and the timers of all daemons that minik stands for: [`keeper`](crate::plan::keeper) says who looks after what how
+//! node), the health checks of the nodes' kube-proxies, and the timers of all daemons that minik stands for: [`keeper`](crate::plan::keeper) says who looks after what how
 //! often, [`glance`](crate::kernel::glance) whether anything changed since, and [`keep`](crate::kernel::keep) looks and puts
 //! back what is lost.
 

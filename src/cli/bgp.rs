@@ -12,6 +12,7 @@ use super::args::Globals;
 use super::print;
 use super::session::{self, Session};
 use super::target;
+use crate::agent;
 use crate::cni::{self, BgpSession};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{bird, netns};
@@ -221,19 +222,9 @@ fn wrapped(text: &str) -> Vec<String> {
 /// A moment as BIRD prints it: the time if it is less than 20 hours ago, else the date. calico-node's container knows no
 /// time zone but UTC.
 fn since(seconds: u64, age: u64) -> String {
-    let (days, time) = (seconds / 86_400, seconds % 86_400);
-    if age < SHORT_TIME {
-        return format!("{:02}:{:02}:{:02}", time / 3600, time / 60 % 60, time % 60);
-    }
-    // Years are counted from March, so that the leap day is their last; eras have 400 years.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march = (5 * day_of_year + 2) / 153;
-    let month = if march < 10 { march + 3 } else { march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year}-{month:02}-{:02}", day_of_year - (153 * march + 2) / 5 + 1)
+    let moment = agent::utc(seconds);
+    let (date, time) = moment.split_once('T').unwrap_or_default();
+    if age < SHORT_TIME { time.trim_end_matches('Z') } else { date }.to_owned()
 }
 
 #[cfg(test)]

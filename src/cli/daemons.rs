@@ -15,7 +15,7 @@ pub(super) fn lost(plan: &Plan, agent: Option<&Status>) -> Vec<Drift> {
     lost.map(|(ns, name)| Drift::Missing { namespace: ns.name.clone(), fact: facts::process_fact(name) }).collect()
 }
 
-/// `bird on node-1: process 4711, started 2 times, ended last by signal 9`.
+/// `bird on node-1: process 4711, started 2 times, ended last with signal 9`.
 pub(super) fn describe(daemon: &DaemonStatus) -> String {
     let now = daemon.pid.map_or_else(|| "not running".to_owned(), |pid| format!("process {pid}"));
     let again = if daemon.starts > 1 { format!(", started {} times", daemon.starts) } else { String::new() };

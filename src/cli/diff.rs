@@ -56,7 +56,7 @@ const SOURCE_PORT: u16 = 40_000;
 /// Width of one side in characters; both and what is between them make 119.
 const SIDE: usize = 58;
 
-/// A mode's cluster, plan and account.
+/// A mode's name, and its cluster and plan.
 struct Side {
     mode: &'static str,
     cluster: Cluster,

@@ -54,10 +54,5 @@ pub(super) fn between(before: &Session, next: &Session) -> Result<Stages> {
 
 /// Whether some Service selects this pod.
 fn is_endpoint(cluster: &Cluster, pod: &Pod) -> bool {
-    cluster.proxy.is_some()
-        && cluster.services.iter().any(|service| {
-            service.namespace == pod.namespace
-                && !service.selector.is_empty()
-                && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
-        })
+    cluster.proxy.is_some() && cluster.services.iter().any(|service| service.selects(pod))
 }

@@ -138,8 +138,8 @@ impl HostLocal {
     fn next_free(&mut self, cluster: &Cluster, node: &str) -> Option<IpAddr> {
         let base = bits(self.subnet.network());
         let (first, last) = (bits(self.range.0) - base, bits(self.range.1) - base);
-        let before = self.last.or_else(|| self.reserved_last(cluster, node));
-        let next = before.filter(|address| self.has(*address)).map_or(first, |address| bits(address) - base + 1);
+        let newest = self.last.or(self.before);
+        let next = newest.filter(|address| self.has(*address)).map_or(first, |address| bits(address) - base + 1);
         let subnet = self.subnet;
         let round = (next..=last).chain(first..next).map(move |distance| nth(&subnet, distance));
         let mut taken = match self.taken.take() {

@@ -128,7 +128,7 @@ fn dedup(bridge: Mac, pods: Ipv4Net) -> Vec<EbChain> {
         ip_source: Some(ip),
         target,
     };
-    let gateway = Ipv4Net::from(std::net::Ipv4Addr::from_bits(pods.network().to_bits() + 1));
+    let gateway = Ipv4Net::from(pods.hosts().next().unwrap_or(pods.addr()));
     let rules = vec![from_bridge(gateway, EbTarget::Accept), from_bridge(pods, EbTarget::Drop)];
     let jump = EbTarget::Jump { chain: DEDUP.to_string() };
     let jump = EbRule { source: None, out_interface: None, ip_source: None, target: jump };

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::raw_netlink::{ACK, DUMP, Raw, attribute, message, value};
+use super::raw_netlink::{ACK, DUMP, Raw, attribute, general, message, value};
 use crate::error::{Error, Result};
 use crate::plan::forwarding::Entries;
 
@@ -57,7 +57,7 @@ pub fn forget(entries: &[Entries]) -> Result<usize> {
 }
 
 fn remove(raw: &Raw, family: u8, wanted: &[&Entries]) -> io::Result<usize> {
-    let general = [family, 0, 0, 0];
+    let general = general(family, 0);
     let all = raw.ask(&message(CTNETLINK << 8 | GET, DUMP, 1, &general))?;
     let mut count = 0;
     for (_, body) in &all {
@@ -65,7 +65,7 @@ fn remove(raw: &Raw, family: u8, wanted: &[&Entries]) -> io::Result<usize> {
             continue;
         };
         let part = |kind: u16, nested: u16| value(found, kind).map(|bytes| attribute(kind | nested, bytes));
-        let body = [Some(general.to_vec()), part(ORIGINAL, 0x8000), part(ID, 0), part(ZONE, 0)];
+        let body = [Some(general.clone()), part(ORIGINAL, 0x8000), part(ID, 0), part(ZONE, 0)];
         match raw.ask(&message(
             CTNETLINK << 8 | DELETE,
             ACK,

@@ -105,11 +105,18 @@ fn loaded(ns: &Namespace) -> Result<BTreeSet<String>> {
         facts.extend(line::facts_of(&dump("nft", &["list", "ruleset", "netdev"])?));
     }
     if !ns.nft.is_empty() {
-        for (table, is_planned) in nft_tables(ns)? {
-            match is_planned {
-                true => facts.extend(nft::facts::of_listing(&list_table(&table)?)),
-                false => drop(facts.insert(format!("nft table {table}"))),
-            }
+        facts.extend(nft_facts(ns)?);
+    }
+    Ok(facts)
+}
+
+/// The facts of the tables of nftables that are there; of those that the plan has not, that they are.
+pub(super) fn nft_facts(ns: &Namespace) -> Result<BTreeSet<String>> {
+    let mut facts = BTreeSet::new();
+    for (table, is_planned) in nft_tables(ns)? {
+        match is_planned {
+            true => facts.extend(nft::facts::of_listing(&list_table(&table)?)),
+            false => drop(facts.insert(format!("nft table {table}"))),
         }
     }
     Ok(facts)

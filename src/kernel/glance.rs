@@ -58,7 +58,7 @@ impl Glance {
                 self.news += u64::from(self.routing.drain());
                 Some(self.news)
             }
-            Keeps::Rules(_) => self.generation(),
+            Keeps::Rules(_) | Keeps::Nftables { .. } => self.generation(),
             Keeps::Sets { .. } => self.sets(),
         }
     }

@@ -81,7 +81,8 @@ fn adopt<'p>(maker: &mut Maker<'p>, ns: &'p Namespace, wanted: &BTreeSet<&str>) 
     Ok(())
 }
 
-/// What the restore tools are to be given for the rules and sets among these facts.
+/// What the restore tools are to be given for the rules and sets among these facts. Daemons that look after chains of
+/// iptables do it by [`Rules::repair`](crate::plan::keeper::Rules::repair), which knows whose rule in a chain is whose.
 fn rules(ns: &Namespace, missing: &BTreeSet<String>) -> Vec<Input> {
     let mut inputs: Vec<Input> = Vec::new();
     if missing.iter().any(|fact| fact.starts_with("set: ")) {

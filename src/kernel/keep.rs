@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::drift::{dump, of_routing};
+use super::drift::{dump, nft_facts, of_routing};
 use super::heal::heal;
 use super::{netns, restore};
 use crate::error::{Error, Result};
@@ -17,6 +17,7 @@ pub fn keep(plan: &Plan, ns: &Namespace, keeper: &Keeper) -> (Vec<String>, Vec<E
     let result = match &keeper.keeps {
         Keeps::Rules(rules) => repair(ns, rules),
         Keeps::Sets { .. } => lost_sets(ns, keeper).and_then(|lost| put_back(plan, ns, lost)),
+        Keeps::Nftables { .. } => lost_nftables(ns, keeper).and_then(|lost| put_back(plan, ns, lost)),
         _ => lost_routing(plan, ns, keeper).map(|lost| one_by_one(plan, ns, lost, &mut errors)),
     };
     let back = result.unwrap_or_else(|e| {
@@ -76,6 +77,12 @@ fn lost_routing(plan: &Plan, ns: &Namespace, keeper: &Keeper) -> Result<BTreeSet
 fn lost_sets(ns: &Namespace, keeper: &Keeper) -> Result<BTreeSet<String>> {
     let own = keeper.keeps.facts(ns);
     let live = facts::set_facts(&inside(ns, "ipset", &["save"])?);
+    Ok(own.difference(&live).cloned().collect())
+}
+
+fn lost_nftables(ns: &Namespace, keeper: &Keeper) -> Result<BTreeSet<String>> {
+    let own = keeper.keeps.facts(ns);
+    let live = netns::inside(netns::open(&ns.netns)?.file(), || nft_facts(ns))??;
     Ok(own.difference(&live).cloned().collect())
 }
 

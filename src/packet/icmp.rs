@@ -93,12 +93,12 @@ impl Icmp {
         }
     }
 
-    /// Whether it is of neighbour discovery, with its routers and multicast listeners: what connection tracking passes by
-    /// (`nf_conntrack_icmpv6`).
-    pub fn is_of_neighbours(&self) -> bool {
+    /// Whether connection tracking passes it by: what neighbours, routers and multicast listeners say, but no redirect
+    /// (net/netfilter/nf_conntrack_proto_icmpv6.c, `noct_valid_new`).
+    pub fn is_untracked(&self) -> bool {
         match self {
             Icmp::Solicitation { .. } | Icmp::Advertisement { .. } => true,
-            Icmp::Other { kind, .. } => matches!(kind, 130..=137 | 143),
+            Icmp::Other { kind, .. } => matches!(kind, 130..=136 | 143),
             _ => false,
         }
     }

@@ -54,6 +54,12 @@ pub const FRAGMENT_HEADER: u16 = 8;
 pub const ETHERNET_HEADER: usize = 14;
 /// Length of a UDP header, in bytes.
 pub const UDP_HEADER: u16 = 8;
+/// Length of a TCP header without options, in bytes.
+pub const TCP_HEADER: u16 = 20;
+/// Length of the header of an ICMP echo or error, of both families, in bytes.
+pub const ICMP_HEADER: u16 = 8;
+/// IPv6's smallest MTU in bytes: no link has a smaller one, and none below it is told (RFC 8200, 5; RFC 8201, 4).
+pub const IPV6_MTU_MIN: u16 = 1280;
 /// Length of a VXLAN header, in bytes.
 pub const VXLAN_HEADER: u16 = 8;
 /// UDP ports of VXLAN: IANA's, and Linux's own, which older specifications called OTV.

@@ -40,3 +40,17 @@ pub struct HealthCheck {
     /// How many ready endpoints this node has.
     pub local: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_of_both_families_is_asked_after_once_and_one_of_ipv6_alone_too() {
+        let check =
+            |name: &str, local| HealthCheck { namespace: "default".into(), name: name.into(), port: 30900, local };
+        let mut health = Health { minor: 30, addresses: Vec::new(), checks: vec![check("b", 2), check("d", 1)] };
+        health.join(vec![check("a", 3), check("b", 0), check("c", 4)]);
+        assert_eq!(health.checks, [check("a", 3), check("b", 2), check("c", 4), check("d", 1)]);
+    }
+}

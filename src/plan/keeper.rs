@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::netfilter::{Chain, Rule, Table, Target};
-use super::{Namespace, Protocol, facts, restore};
+use super::{Namespace, Protocol, facts, nft, restore};
 
 /// One of a daemon's timers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,6 +55,11 @@ pub enum Keeps {
     },
     /// Chains of iptables, and the rules that lead to them.
     Rules(Rules),
+    /// Tables of nftables, all that is in them.
+    Nftables {
+        /// Their name, in either family.
+        table: String,
+    },
 }
 
 /// The part of iptables that a daemon looks after.
@@ -139,6 +144,10 @@ impl Keeps {
             Keeps::Sets { prefix } => {
                 let own: Vec<_> = ns.sets.iter().filter(|set| set.name.starts_with(prefix)).cloned().collect();
                 facts::set_facts(&restore::ipset_restore(&own))
+            }
+            Keeps::Nftables { table } => {
+                let own: Vec<_> = ns.nft.iter().filter(|one| one.name == *table).cloned().collect();
+                nft::facts::of_tables(&own)
             }
             Keeps::Rules(_) => BTreeSet::new(),
         }

@@ -9,8 +9,8 @@ use crate::error::{Error, Kind, Result};
 use crate::packet::build::{self, Message, Probe};
 use crate::packet::decode::{self, Tunnels};
 use crate::packet::{
-    Body, Direction, ETHERNET_HEADER, Frame, Inside, Ip, Mark, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_IPIP,
-    PROTOCOL_TCP, PROTOCOL_UDP, Packet, Transport, UDP_HEADER, VXLAN_HEADER,
+    Body, Direction, ETHERNET_HEADER, Frame, ICMP_HEADER, Inside, Ip, Mark, PROTOCOL_ICMP, PROTOCOL_ICMPV6,
+    PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TCP_HEADER, Transport, UDP_HEADER, VXLAN_HEADER,
 };
 use crate::plan::{Family, Link, LinkKind, Namespace, Plan, Role};
 
@@ -20,9 +20,6 @@ const PING: u16 = 64;
 const SYN: u16 = 40;
 /// TTL of what Linux sends.
 const TTL: u8 = 64;
-/// Length of a TCP header without options, and of those of ICMP echo, in bytes.
-const TCP_HEADER: u16 = 20;
-const ICMP_HEADER: u16 = 8;
 
 /// What is asked of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

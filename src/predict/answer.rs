@@ -9,16 +9,14 @@ use super::walk::{Carried, Outcome, Split, Walker};
 use super::{End, Event, Flow, Journey, Leg, Origin, Port, Purpose, Reason, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{
-    Ethernet, IP_HEADER, IPV6_HEADER, Icmp, Ip, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, Packet,
-    TcpFlags, Transport,
+    Ethernet, ICMP_HEADER, IP_HEADER, IPV6_HEADER, IPV6_MTU_MIN, Icmp, Ip, PROTOCOL_ICMP, PROTOCOL_ICMPV6,
+    PROTOCOL_TCP, PROTOCOL_UDP, Packet, TCP_HEADER, TcpFlags, Transport,
 };
 use crate::plan::{Family, Link, Namespace, Plan};
 
 /// The longest quotation in an ICMP error: all of it fits into the 576 bytes of RFC 1812, or IPv6's smallest MTU.
 const QUOTE_MAX: u16 = 576 - IP_HEADER - ICMP_HEADER;
-const QUOTE_MAX_V6: u16 = 1280 - IPV6_HEADER - ICMP_HEADER;
-const ICMP_HEADER: u16 = 8;
-const TCP_HEADER: u16 = 20;
+const QUOTE_MAX_V6: u16 = IPV6_MTU_MIN - IPV6_HEADER - ICMP_HEADER;
 /// Time to live of what flannel's daemon says itself.
 const FLANNEL_TTL: u8 = 8;
 /// The TCP header of an answer to a SYN without options: its own option (MSS) and nothing else, in bytes.

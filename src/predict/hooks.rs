@@ -239,9 +239,9 @@ fn is_from_loopback(hook: Hook) -> bool {
     hook.incoming.is_some_and(|link| link.kind == LinkKind::Loopback)
 }
 
-/// Connection tracking leaves neighbour discovery alone: it is in no state.
+/// What connection tracking leaves alone is in no state.
 fn is_untracked(packet: &Packet) -> bool {
-    matches!(&packet.transport, Transport::Icmp(icmp) if packet.is_v6() && icmp.is_of_neighbours())
+    matches!(&packet.transport, Transport::Icmp(icmp) if packet.is_v6() && icmp.is_untracked())
 }
 
 /// What does not let a packet pass a filter.

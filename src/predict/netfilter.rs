@@ -58,7 +58,7 @@ pub struct Chances {
 
 impl Chances {
     /// Probability 1, as the kernel keeps it.
-    const CERTAIN: u32 = 1 << 31;
+    pub(super) const CERTAIN: u32 = 1 << 31;
 
     pub(super) fn take(&mut self, parts: u32) -> bool {
         if parts == 0 || parts >= Self::CERTAIN {

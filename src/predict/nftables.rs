@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::netfilter::{Inspected, Met, Place, Verdict, destination_port};
+use super::netfilter::{Chances, Inspected, Met, Place, Verdict, destination_port};
 use super::route;
 use crate::error::{Error, Kind, Result};
 use crate::plan::Namespace;
@@ -11,9 +11,6 @@ use crate::plan::nft::{self, ChainType, NftChain, NftKey, NftRule, NftTable, Sta
 
 /// Chains that may call each other, as the kernel allows (`NFT_JUMP_STACK_SIZE`).
 const DEPTH_MAX: usize = 16;
-
-/// Probability 1, as [`super::netfilter::Chances`] counts.
-const CERTAIN: u32 = 1 << 31;
 
 /// How a chain was left.
 enum Left {
@@ -221,7 +218,7 @@ impl Walk<'_> {
 fn chosen<'c>(chains: &'c [String], packet: &mut Inspected) -> &'c str {
     let mut left = u32::try_from(chains.len()).unwrap_or(u32::MAX);
     for chain in chains {
-        if left <= 1 || packet.chances.take(CERTAIN / left) {
+        if left <= 1 || packet.chances.take(Chances::CERTAIN / left) {
             return chain;
         }
         left -= 1;

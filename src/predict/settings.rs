@@ -3,12 +3,11 @@
 use std::net::Ipv6Addr;
 
 use crate::error::{Error, Kind, Result};
+use crate::packet::IPV6_MTU_MIN;
 use crate::plan::{Link, LinkKind, Mac, Namespace};
 
 /// Time to live of packets that a kernel makes, unless `net.ipv4.ip_default_ttl` says otherwise.
 const DEFAULT_TTL: u8 = 64;
-/// Links with a smaller MTU have no IPv6 (RFC 8200, 5).
-const MTU_MIN_V6: u32 = 1280;
 
 /// The value of a sysctl of the namespace, if the plan sets it; of several settings the last one holds.
 fn sysctl<'a>(ns: &'a Namespace, key: &str) -> Option<&'a str> {
@@ -46,7 +45,7 @@ pub fn own_v6(ns: &Namespace, link: &Link) -> Option<Ipv6Addr> {
     if link.kind == LinkKind::Loopback {
         return Some(Ipv6Addr::LOCALHOST);
     }
-    let made = mtu(link) >= MTU_MIN_V6 && !is_on(conf6(ns, link, "addr_gen_mode"));
+    let made = mtu(link) >= IPV6_MTU_MIN.into() && !is_on(conf6(ns, link, "addr_gen_mode"));
     link.mac.filter(|_| made).map(Mac::link_local)
 }
 

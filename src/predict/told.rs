@@ -1,9 +1,6 @@
 //! What the source of a packet is told when it is not sent on, in the numbers of each family.
 
-use crate::packet::{Icmp, Packet};
-
-/// IPv6's smallest MTU: none below it is told (RFC 8201, 4).
-const MTU_MIN_V6: u32 = 1280;
+use crate::packet::{IPV6_MTU_MIN, Icmp, Packet};
 
 /// Why a destination is not reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +25,7 @@ impl Told {
             (Told::Host, false) => 1,
             (Told::Host, true) | (Told::Port, false) => 3,
             (Told::Port, true) | (Told::TooLong(_), false) => 4,
-            (Told::TooLong(mtu), true) => return Icmp::TooBig { mtu: mtu.max(MTU_MIN_V6), about },
+            (Told::TooLong(mtu), true) => return Icmp::TooBig { mtu: mtu.max(IPV6_MTU_MIN.into()), about },
         };
         let mtu = if let Told::TooLong(mtu) = self { u16::try_from(mtu).unwrap_or(u16::MAX) } else { 0 };
         Icmp::Unreachable { code, mtu, about }

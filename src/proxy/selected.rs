@@ -59,11 +59,7 @@ fn slices(
     state: &impl Fn(&Pod) -> PodState,
 ) -> Vec<EndpointSlice> {
     let mut by_ports: BTreeMap<Vec<EndpointPort>, Vec<Endpoint>> = BTreeMap::new();
-    let chosen = |pod: &&Pod| {
-        pod.namespace == service.namespace
-            && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
-    };
-    for pod in cluster.pods.iter().filter(chosen) {
+    for pod in cluster.pods.iter().filter(|pod| service.selects(pod)) {
         let Some(address) = addresses.get(pod.key().as_str()) else { continue };
         let PodState { ready, terminating } = state(pod);
         let ports: Vec<EndpointPort> = service.ports.iter().filter_map(|port| port_of(pod, port)).collect();

@@ -11,33 +11,10 @@ use super::fields::Spanned;
 use super::rules;
 use super::source::Span;
 use super::underlay::Underlay;
-use super::{Addressing, Mode, Network};
+use super::{Addressing, Network};
 
 /// Prefix lengths of an IPv6 segment: room for hosts, and not all of the Internet.
 const SEGMENT_SIZES: std::ops::RangeInclusive<u8> = 16..=126;
-
-impl Mode {
-    /// Why no IPv6 is built in this mode; none where it is.
-    pub fn without_ipv6(self) -> Option<&'static str> {
-        match self {
-            Mode::CalicoBgp
-            | Mode::CalicoIpip
-            | Mode::CalicoIpipCrossSubnet
-            | Mode::CalicoVxlan
-            | Mode::CalicoVxlanCrossSubnet
-            | Mode::FlannelVxlan
-            | Mode::FlannelVxlanDirectRouting
-            | Mode::FlannelHostGw
-            | Mode::Bridge => None,
-            Mode::FlannelUdp => Some("flannel's udp backend carries IPv4 only"),
-            Mode::Canal => Some("Canal's manifest configures IPv4 only"),
-            Mode::Kubenet => Some("kubenet's dual stack is not in this version of minik"),
-            Mode::KubeRouter => Some("kube-router's dual stack is not in this version of minik"),
-            Mode::Macvlan => Some("macvlan with two ranges is not in this version of minik"),
-            Mode::Docker => Some("Docker's bridge has IPv4 only, unless its daemon is told otherwise"),
-        }
-    }
-}
 
 /// The halves of a value: that of IPv4, and behind a comma that of IPv6, if there is one. `example` is a right one.
 fn halves(text: &Spanned<String>, example: &str) -> Checked<(Spanned<String>, Option<Spanned<String>>)> {

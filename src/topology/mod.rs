@@ -254,12 +254,12 @@ pub struct Client {
     /// MTU in bytes of its NIC.
     pub mtu: u32,
     /// Routes beside its default route, as `ip route add TO via VIA`.
-    pub routes: Vec<ClientRoute>,
+    pub routes: Vec<StaticRoute>,
 }
 
 /// A static route of a client or router.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ClientRoute {
+pub struct StaticRoute {
     /// Destination.
     pub to: IpNet,
     /// Next hop, an address of the same segment and family.

@@ -168,6 +168,27 @@ impl Mode {
         }
     }
 
+    /// Why no IPv6 is built in this mode; none where it is.
+    pub fn without_ipv6(self) -> Option<&'static str> {
+        match self {
+            Mode::CalicoBgp
+            | Mode::CalicoIpip
+            | Mode::CalicoIpipCrossSubnet
+            | Mode::CalicoVxlan
+            | Mode::CalicoVxlanCrossSubnet
+            | Mode::FlannelVxlan
+            | Mode::FlannelVxlanDirectRouting
+            | Mode::FlannelHostGw
+            | Mode::Bridge => None,
+            Mode::FlannelUdp => Some("flannel's udp backend carries IPv4 only"),
+            Mode::Canal => Some("Canal's manifest configures IPv4 only"),
+            Mode::Kubenet => Some("kubenet's dual stack is not in this version of minik"),
+            Mode::KubeRouter => Some("kube-router's dual stack is not in this version of minik"),
+            Mode::Macvlan => Some("macvlan with two ranges is not in this version of minik"),
+            Mode::Docker => Some("Docker's bridge has IPv4 only, unless its daemon is told otherwise"),
+        }
+    }
+
     /// Who programs `hostPort`s, and as which CNI network: in the configurations that these projects install, the plugin
     /// portmap follows.
     pub fn host_ports(self) -> HostPorts {

@@ -139,9 +139,7 @@ fn no_overlap(claims: &[Claim], new: &Claim) -> Checked<()> {
     Ok(())
 }
 
-/// The services' prefix, apart from every segment. It may overlap a pool: neither kubeadm nor Calico minds, and
-/// the cluster of the document has its pool 10.100.0.0/16 inside of the default 10.96.0.0/12.
-/// `serviceCIDR`.
+/// `serviceCIDR`, or kubeadm's.
 pub(super) fn service_prefix(spec: &ClusterSpec) -> Checked<(Ipv4Net, Option<Ipv6Net>)> {
     let Some(text) = &spec.service_cidr else {
         let default = SERVICE_CIDR.parse().map_err(|_| Complaint::anywhere("the default serviceCIDR is wrong"));
@@ -155,6 +153,8 @@ pub(super) fn service_prefix(spec: &ClusterSpec) -> Checked<(Ipv4Net, Option<Ipv
     }
 }
 
+/// The services' prefixes, apart from every segment. They may overlap a pool: neither kubeadm nor Calico minds, and
+/// the cluster of the document has its pool 10.100.0.0/16 inside of the default 10.96.0.0/12.
 fn service_cidr(spec: &ClusterSpec, segments: &[Claim]) -> Checked<(Ipv4Net, Option<Ipv6Net>)> {
     let ((net, net6), span) = (service_prefix(spec)?, spec.service_cidr.as_ref().map(|text| text.span));
     let whose = if span.is_some() { "serviceCIDR" } else { SERVICE_DEFAULT }.to_owned();

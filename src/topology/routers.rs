@@ -14,7 +14,7 @@ use super::fields::Spanned;
 use super::line::LinkEntry;
 use super::rules;
 use super::underlay::{self, Hosts, Nic};
-use super::{ClientRoute, Line, Segment, dual_stack};
+use super::{Line, Segment, StaticRoute, dual_stack};
 use crate::plan::{Family, Mac};
 
 /// The router of a cluster whose file names none.
@@ -28,7 +28,7 @@ pub struct Router {
     /// Its NICs, at most one on a segment.
     pub ports: Vec<RouterPort>,
     /// Its routes to what is on none of its segments.
-    pub routes: Vec<ClientRoute>,
+    pub routes: Vec<StaticRoute>,
 }
 
 /// A router's NIC on a segment.

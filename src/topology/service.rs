@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::Pod;
 use crate::plan::Family;
 
 /// A Service of Kubernetes.
@@ -210,6 +211,12 @@ impl Service {
     /// `namespace/name`.
     pub fn key(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether a selector of its own finds this pod.
+    pub fn selects(&self, pod: &Pod) -> bool {
+        let fits = |(key, value): (&String, &String)| pod.labels.get(key) == Some(value);
+        !self.selector.is_empty() && pod.namespace == self.namespace && self.selector.iter().all(fits)
     }
 
     /// Whether it has neither an address nor a name outside: DNS answers with its endpoints.

@@ -13,7 +13,7 @@ use super::fields::Spanned;
 use super::line::{self, LinkEntry};
 use super::rules;
 use super::source::Span;
-use super::{Client, ClientRoute, Line, LineChange, Node, Router, Segment, routers, ways};
+use super::{Client, Line, LineChange, Node, Router, Segment, StaticRoute, routers, ways};
 use crate::plan::{Family, Mac};
 
 /// MTU of a segment if the file does not say it.
@@ -307,16 +307,16 @@ fn client(entry: &ClientEntry, segments: &[Segment], hosts: &mut Hosts) -> Check
 }
 
 /// A static route, of either family.
-pub(super) fn route(entry: &RouteEntry) -> Checked<ClientRoute> {
+pub(super) fn route(entry: &RouteEntry) -> Checked<StaticRoute> {
     if !entry.to.contains(':') {
-        return Ok(ClientRoute { to: rules::prefix(&entry.to)?.into(), via: rules::address(&entry.via)?.into() });
+        return Ok(StaticRoute { to: rules::prefix(&entry.to)?.into(), via: rules::address(&entry.via)?.into() });
     }
     let to = dual_stack::prefix6(&entry.to)?;
     let via: Ipv6Addr = entry.via.parse().map_err(|_| {
         Complaint::at(entry.via.span, format!("{} is no next hop to {to}", quote(&entry.via)))
             .hint("an IPv6 prefix has an IPv6 next hop, as fd00:10:1:10::9")
     })?;
-    Ok(ClientRoute { to: to.into(), via: via.into() })
+    Ok(StaticRoute { to: to.into(), via: via.into() })
 }
 
 /// Checks a client's routes when all hosts are known.

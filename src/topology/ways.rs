@@ -13,7 +13,7 @@ use super::complaint::{Checked, Complaint};
 use super::routers::{RouterEntry, subnets};
 use super::source::Span;
 use super::underlay::{self, Hosts};
-use super::{ClientRoute, Router, RouterPort, Segment};
+use super::{Router, RouterPort, Segment, StaticRoute};
 
 /// Gives the routers their routes, when all hosts are known, and follows every way from router to router.
 pub(super) fn give_routes(
@@ -29,7 +29,7 @@ pub(super) fn give_routes(
             router.routes.push(route);
         }
     }
-    let found: Vec<Vec<ClientRoute>> = found_routes(segments, routers);
+    let found: Vec<Vec<StaticRoute>> = found_routes(segments, routers);
     for (router, found) in routers.iter_mut().zip(found) {
         router.routes.extend(found);
     }
@@ -37,7 +37,7 @@ pub(super) fn give_routes(
 }
 
 /// A static route, checked by itself.
-fn static_route(written: &RouteEntry, router: &Router, hosts: &Hosts, all: &[RouteEntry]) -> Checked<ClientRoute> {
+fn static_route(written: &RouteEntry, router: &Router, hosts: &Hosts, all: &[RouteEntry]) -> Checked<StaticRoute> {
     let route = underlay::route(written)?;
     if let Some(first) = router.routes.iter().position(|other| other.to == route.to) {
         return Err(Complaint::at(written.to.span, format!("the route to {} is given twice", route.to))
@@ -63,8 +63,8 @@ fn static_route(written: &RouteEntry, router: &Router, hosts: &Hosts, all: &[Rou
 
 /// For each router a route to every segment that it is not on and for which it has no static one: to the neighbour from
 /// which the fewest routers are on the way.
-fn found_routes(segments: &[Segment], routers: &[Router]) -> Vec<Vec<ClientRoute>> {
-    let mut found: Vec<Vec<ClientRoute>> = vec![Vec::new(); routers.len()];
+fn found_routes(segments: &[Segment], routers: &[Router]) -> Vec<Vec<StaticRoute>> {
+    let mut found: Vec<Vec<StaticRoute>> = vec![Vec::new(); routers.len()];
     for segment in segments {
         let distances = distances(segment, routers);
         for ((router, distance), routes) in routers.iter().zip(&distances).zip(&mut found) {
@@ -79,7 +79,7 @@ fn found_routes(segments: &[Segment], routers: &[Router]) -> Vec<Vec<ClientRoute
             for to in subnets(segment).filter(|to| !router.routes.iter().any(|route| route.to.contains(to))) {
                 let family = |net: &&IpNet| net.addr().is_ipv4() == to.addr().is_ipv4();
                 let via = next.addresses.iter().find(family).map(IpNet::addr);
-                routes.extend(via.map(|via| ClientRoute { to, via }));
+                routes.extend(via.map(|via| StaticRoute { to, via }));
             }
         }
     }
@@ -127,8 +127,8 @@ impl Ways<'_> {
         Ok(())
     }
 
-    /// Addresses of a segment such that any other is treated as one of them: the ends of it and of every static route to
-    /// a part of it, and what is next to those.
+    /// Addresses of a segment such that any other is treated as one of them: its first one, the ends of every static
+    /// route to a part of it, and what is next to those.
     fn samples(&self, net: IpNet) -> Vec<IpAddr> {
         let parts = self.routers.iter().flat_map(|router| &router.routes).map(|route| route.to);
         let parts = parts.filter(|part| net.contains(part) && *part != net);

@@ -135,18 +135,14 @@ impl CheckReport {
             reason,
         }
     }
-}
 
-impl CheckReport {
     /// The report of a question that was `answered` or not, and whose packets nobody looked at.
     pub(super) fn of_question(words: [&str; 4], answered: bool, verdict: Verdict) -> CheckReport {
         let report = CheckReport::of(words, &Journey { legs: Vec::new() }, &[], verdict);
         let observation = |reachable| Observation { reachable, path: Vec::new(), dropped: None, told: None };
         CheckReport { expected: observation(true), observed: observation(answered), ..report }
     }
-}
 
-impl CheckReport {
     /// The report of a check that was not carried out, and why.
     pub(super) fn skipped(words: [String; 4], reason: String) -> CheckReport {
         let nothing = || Observation { reachable: false, path: Vec::new(), dropped: None, told: None };

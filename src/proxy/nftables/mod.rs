@@ -20,6 +20,7 @@ use super::view::{PortView, View};
 use super::{Reachable, Target};
 use crate::plan::netfilter::Side;
 use crate::plan::nft::{NftKey, NftSet, NftTable, Statement, Verdict};
+use crate::plan::{Keeper, Keeps};
 use crate::topology::DetectLocal;
 
 const MARK: &str = "mark-for-masquerade";
@@ -38,11 +39,20 @@ const NAME_MAX: usize = 256;
 /// What is kept free of that for a prefix.
 const PREFIX_MAX: usize = 16;
 
+/// Name of kube-proxy's tables.
+const TABLE: &str = "kube-proxy";
+
+/// It looks at nothing in between: when an hour has passed since the last change, it makes all of its tables anew
+/// (kubernetes 1.30, pkg/proxy/nftables/proxier.go, `NewBoundedFrequencyRunner`).
+pub fn keeper() -> Keeper {
+    Keeper::new("kube-proxy", 3600, Keeps::Nftables { table: TABLE.to_owned() })
+}
+
 /// kube-proxy's table of one node and family.
 pub fn table(view: &View) -> NftTable {
     let mut rules = Ruleset::new(NftTable {
         family: view.family,
-        name: "kube-proxy".to_owned(),
+        name: TABLE.to_owned(),
         comment: "rules for kube-proxy".to_owned(),
         sets: Vec::new(),
         maps: Vec::new(),

@@ -33,7 +33,7 @@ impl Ruleset {
         self.open = self.table.chains.len();
     }
 
-    /// Puts an element into a map. The same twice, as an address that a Service has in two ways, is one.
+    /// Puts an element into a map. One that is there already stands in it twice: [`table`](super::table) leaves the first.
     pub fn put(&mut self, map: &str, key: NftKey, comment: Option<&str>, verdict: Verdict) {
         let element = NftElement { key, comment: comment.map(str::to_owned), verdict };
         if let Some(map) = self.table.maps.iter_mut().find(|known| known.name == map) {
