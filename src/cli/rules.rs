@@ -1,6 +1,6 @@
 //! `minik rules`: what nodes have loaded, and what the last change of the cluster did to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -99,7 +99,7 @@ fn differences(before: &Plan, after: &Plan, only: Option<&str>) -> Result<Vec<Ch
         };
         for table in tables {
             let (old, new) = (lines(&old, table), lines(&new, table));
-            let (removed, added) = (missing(&old, &new), missing(&new, &old));
+            let (removed, added) = lines_changed(&old, &new);
             if !removed.is_empty() || !added.is_empty() {
                 changed.push(Changed { node: name.to_owned(), table: table.clone(), removed, added });
             }
@@ -119,18 +119,54 @@ fn listed(node: Option<&Namespace>) -> BTreeMap<String, String> {
     v4.chain(v6).chain(nft).chain(sets).collect()
 }
 
-/// The lines of `all` that `others` has not, or not so often.
-fn missing(all: &[String], others: &[String]) -> Vec<String> {
-    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
-    others.iter().for_each(|line| *left.entry(line).or_default() += 1);
-    let is_missing = |line: &&String| match left.get_mut(line.as_str()) {
-        Some(count) if *count > 0 => {
-            *count -= 1;
-            false
+/// What a change took away, in the old order, and what it brought, in the new one. A rule that only stands elsewhere in
+/// its chain is in both: of a chain's rules that stay, as few as can be count as moved.
+fn lines_changed(old: &[String], new: &[String]) -> (Vec<String>, Vec<String>) {
+    let mut places: BTreeMap<&str, VecDeque<usize>> = BTreeMap::new();
+    old.iter().enumerate().for_each(|(at, line)| places.entry(line).or_default().push_back(at));
+    let (mut kept_old, mut kept_new) = (vec![false; old.len()], vec![false; new.len()]);
+    let mut chains: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
+    for (at, line) in new.iter().enumerate() {
+        let Some(before) = places.get_mut(line.as_str()).and_then(VecDeque::pop_front) else { continue };
+        match chain_of(line) {
+            Some(chain) => chains.entry(chain).or_default().push((before, at)),
+            None => (kept_old[before], kept_new[at]) = (true, true),
         }
-        _ => true,
+    }
+    for rules in chains.into_values() {
+        for (before, at) in in_order(&rules) {
+            (kept_old[before], kept_new[at]) = (true, true);
+        }
+    }
+    let others = |all: &[String], kept: &[bool]| -> Vec<String> {
+        all.iter().zip(kept).filter(|(_, kept)| !**kept).map(|(line, _)| line.clone()).collect()
     };
-    all.iter().filter(is_missing).cloned().collect()
+    (others(old, &kept_old), others(new, &kept_new))
+}
+
+/// The chain in which a line is a rule; none for a chain itself, for a set and for what is in one, which have no order.
+fn chain_of(line: &str) -> Option<&str> {
+    match line.strip_prefix("-A ") {
+        Some(rule) => rule.split(' ').next(),
+        // add rule ip kube-proxy CHAIN …
+        None => line.strip_prefix("add rule ")?.split(' ').nth(2),
+    }
+}
+
+/// The most of these pairs whose first numbers rise as their second ones do: a longest increasing subsequence.
+fn in_order(pairs: &[(usize, usize)]) -> Vec<(usize, usize)> {
+    // The last pair of the best sequence of each length so far, and what stands before each pair in its own.
+    let (mut last, mut before): (Vec<usize>, Vec<Option<usize>>) = (Vec::new(), Vec::with_capacity(pairs.len()));
+    for (index, (first, _)) in pairs.iter().enumerate() {
+        let length = last.partition_point(|known| pairs[*known].0 < *first);
+        before.push(length.checked_sub(1).map(|shorter| last[shorter]));
+        match last.get_mut(length) {
+            Some(known) => *known = index,
+            None => last.push(index),
+        }
+    }
+    let steps = std::iter::successors(last.last().copied(), |index| before[*index]);
+    steps.map(|index| pairs[index]).collect()
 }
 
 impl Changed {
@@ -147,10 +183,47 @@ impl Changed {
 mod tests {
     use super::*;
 
+    fn changed(old: &str, new: &str) -> (Vec<String>, Vec<String>) {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        lines_changed(&lines(old), &lines(new))
+    }
+
     #[test]
     fn lines_count_as_often_as_they_stand() {
-        let lines = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(missing(&lines("a b a c"), &lines("c a")), ["b", "a"]);
-        assert!(missing(&lines("c a"), &lines("a b a c")).is_empty());
+        let (removed, added) = changed(":a\n:b\n:a\n:c", ":c\n:a\n:d");
+        assert_eq!((removed, added), (vec![":b".to_owned(), ":a".to_owned()], vec![":d".to_owned()]));
+        assert_eq!(changed(":c\n:a", ":a\n:c"), (Vec::new(), Vec::new()), "chains have no order");
+    }
+
+    #[test]
+    fn a_rule_that_moves_is_taken_away_and_brought() {
+        let rules = |chain: &str, all: &str| -> String {
+            all.chars().map(|rule| format!("-A {chain} -s 10.0.0.{} -j ACCEPT\n", rule as u32)).collect()
+        };
+        let one = |chain: &str, rule: &str| vec![rules(chain, rule).trim().to_owned()];
+        assert_eq!(changed(&rules("x", "abcd"), &rules("x", "dabc")), (one("x", "d"), one("x", "d")));
+        assert_eq!(changed(&rules("x", "abcd"), &rules("x", "abcd")), (Vec::new(), Vec::new()));
+        // What was deleted before it and added behind it moves no rule.
+        assert_eq!(changed(&rules("x", "abcd"), &rules("x", "bcde")), (one("x", "a"), one("x", "e")));
+        // The same rule twice, and chains beside each other.
+        assert_eq!(changed(&rules("x", "aab"), &rules("x", "aba")), (one("x", "b"), one("x", "b")));
+        let two = |x: &str, y: &str| rules("x", x) + &rules("y", y);
+        assert_eq!(changed(&two("ab", "ab"), &two("ab", "ba")), (one("y", "b"), one("y", "b")));
+        let nft = |all: &str| -> String { all.chars().map(|rule| format!("add rule ip t c jump {rule}\n")).collect() };
+        assert_eq!(changed(&nft("ab"), &nft("ba")).0.len(), 1);
+        let elements =
+            |all: &str| -> String { all.chars().map(|e| format!("add element ip t s {{ {e} }}\n")).collect() };
+        assert_eq!(changed(&elements("ab"), &elements("ba")), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn a_hundred_thousand_rules_take_no_time_to_speak_of() {
+        let rules = |from: u32| -> Vec<String> {
+            (0..100_000).map(|n| format!("-A x -m mark {}", (n + from) % 100_000)).collect()
+        };
+        let begin = std::time::Instant::now();
+        let (removed, added) = lines_changed(&rules(0), &rules(7));
+        assert_eq!((removed.len(), added.len()), (7, 7));
+        assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
     }
 }
