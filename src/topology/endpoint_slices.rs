@@ -10,12 +10,16 @@ use super::rules;
 use super::service::{Endpoint, EndpointPort, EndpointSlice};
 use super::service_spec::{EndpointEntry, EndpointSliceObject, EndpointsObject, SlicePortEntry, SubsetAddress};
 use super::services::{any_address, choice, port_number, protocol};
+use super::source::Span;
 
 /// The label by which a slice says whose it is.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Most endpoints of a slice (pkg/apis/discovery/validation).
 const ENDPOINTS_MAX: usize = 1000;
+
+/// Most addresses of an endpoint.
+const ADDRESSES_MAX: usize = 100;
 
 /// An EndpointSlice; none if its addresses are names (`FQDN`), which no proxy uses, or it belongs to no Service.
 pub(super) fn slice(
@@ -42,22 +46,36 @@ pub(super) fn slice(
         service: service.value.clone(),
         v6,
         headless: object.metadata.labels.contains_key("service.kubernetes.io/headless"),
-        ports: ports(&object.ports)?,
+        ports: ports(&object.ports, None)?,
         endpoints: object.endpoints.iter().map(|entry| endpoint(entry, v6)).collect::<Checked<_>>()?,
     }))
 }
 
-fn ports(entries: &[SlicePortEntry]) -> Checked<Vec<EndpointPort>> {
+/// The ports of a slice; of Endpoints if `all` says where they are, which then say every port's number.
+fn ports(entries: &[SlicePortEntry], all: Option<Span>) -> Checked<Vec<EndpointPort>> {
     let mut seen = BTreeSet::new();
     let mut ports = Vec::new();
     for entry in entries {
         let name = entry.name.as_ref().map(|name| name.value.clone()).unwrap_or_default();
         let protocol = protocol(entry.protocol.as_ref())?;
+        if let Some(written) = entry.name.as_ref().filter(|name| !name.is_empty()) {
+            rules::dns_label("a port", written, Some(written.span))?;
+        }
         // A port without a number means "any", which a proxy cannot use.
-        let Some(number) = &entry.port else { continue };
+        let number = match (&entry.port, all) {
+            (Some(number), _) => number,
+            (None, None) => continue,
+            (None, Some(place)) => {
+                let place = entry.name.as_ref().map_or(place, |name| name.span);
+                return Err(Complaint::at(place, "this port has no number").hint("add `port: 8080`"));
+            }
+        };
         if !seen.insert((name.clone(), protocol)) {
-            return Err(Complaint::at(number.span, format!("the port {} is given twice", quote(&name)))
-                .hint("ports of a slice have names of their own"));
+            let message = match name.is_empty() {
+                true => format!("two ports of {} have no name", protocol.name()),
+                false => format!("the port {} is given twice", quote(&name)),
+            };
+            return Err(Complaint::at(number.span, message).hint("ports of a slice have names of their own"));
         }
         ports.push(EndpointPort { name, protocol, port: port_number(number)? });
     }
@@ -70,6 +88,10 @@ fn endpoint(entry: &EndpointEntry, v6: bool) -> Checked<Endpoint> {
             Complaint::at(entry.addresses.span, "this endpoint has no address").hint("write `addresses: [10.244.1.2]`")
         );
     };
+    if let Some(beyond) = entry.addresses.get(ADDRESSES_MAX) {
+        return Err(Complaint::at(beyond.span, format!("an endpoint has at most {ADDRESSES_MAX} addresses"))
+            .hint("only the first one counts: give every address an endpoint of its own"));
+    }
     let pod = entry.target_ref.as_ref().filter(|target| target.kind.as_ref().is_some_and(|kind| kind.value == "Pod"));
     let node = entry.node_name.as_ref().or_else(|| entry.topology.get("kubernetes.io/hostname"));
     Ok(Endpoint {
@@ -121,7 +143,7 @@ pub(super) fn mirrored(
                 endpoints.push(mirrored_endpoint(written, ready)?);
             }
         }
-        let ports = ports(&subset.ports)?;
+        let ports = ports(&subset.ports, Some(name.span))?;
         for v6 in [false, true] {
             let of_family: Vec<Endpoint> = endpoints.iter().filter(|e| e.address.is_ipv6() == v6).cloned().collect();
             if !of_family.is_empty() {

@@ -121,7 +121,12 @@ fn written_addresses(draft: &Draft, ranges: Ranges, taken: &mut Taken) -> Checke
         let span = draft.ip_span.unwrap_or(draft.name_span);
         let Some(range) = range_of(Family::of(ip), ranges) else { continue };
         let last = ip.is_ipv4() && *ip == range.broadcast();
-        if !range.contains(ip) || *ip == range.network() || last {
+        if *ip == range.network() || last {
+            let which = if last { "last" } else { "first" };
+            return Err(Complaint::at(span, format!("{ip} is the {which} address of {range}, which no Service has"))
+                .hint("write another one of `serviceCIDR`, or remove the line and have one chosen"));
+        }
+        if !range.contains(ip) {
             return Err(Complaint::at(span, format!("{ip} is not in the valid range, {range}"))
                 .hint("write an address of `serviceCIDR`, or remove the line and have one chosen"));
         }

@@ -73,11 +73,11 @@ pub(super) struct ServiceSpec {
     /// Whether pods count before they are ready.
     pub(super) publish_not_ready_addresses: Option<bool>,
     /// Whether a `LoadBalancer` gets node ports; `true` if not given.
-    pub(super) allocate_load_balancer_node_ports: Option<bool>,
+    pub(super) allocate_load_balancer_node_ports: Option<Spanned<bool>>,
     #[serde(default, rename = "loadBalancerIP")]
     pub(super) _load_balancer_ip: Option<Ignored>,
-    #[serde(default, rename = "loadBalancerClass")]
-    pub(super) _load_balancer_class: Option<Ignored>,
+    /// Whose load balancer it is, of which minik has none.
+    pub(super) load_balancer_class: Option<Spanned<String>>,
     #[serde(default, rename = "trafficDistribution")]
     pub(super) _traffic_distribution: Option<Ignored>,
     #[serde(default, rename = "topologyKeys")]
@@ -268,7 +268,7 @@ pub(super) struct EndpointEntry {
 pub(super) struct EndpointConditions {
     /// Gets new connections; `true` if not given.
     pub(super) ready: Option<bool>,
-    /// Answers; as `ready` if not given.
+    /// Answers; `true` if not given.
     pub(super) serving: Option<bool>,
     /// Is about to end; `false` if not given.
     pub(super) terminating: Option<bool>,

@@ -50,6 +50,7 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
     }
     let (cluster_ips, ip_span, headless) = addresses(spec, kind)?;
     let ports = ports(spec, kind, headless, name.span)?;
+    balancers_alone(spec, kind)?;
     let external = matches!(kind, ServiceKind::NodePort | ServiceKind::LoadBalancer);
     let external_policy = external_policy(spec, external)?;
     let families = ip_families::written(spec)?;
@@ -93,11 +94,25 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
         ip_span,
         node_port_spans: spec.ports.iter().map(|port| port.node_port.as_ref().map(|number| number.span)).collect(),
         wants_node_ports: kind == ServiceKind::NodePort
-            || (balancer && spec.allocate_load_balancer_node_ports.unwrap_or(true)),
+            || (balancer && spec.allocate_load_balancer_node_ports.as_ref().is_none_or(|allocate| allocate.value)),
         health_span: spec.health_check_node_port.as_ref().map(|port| port.span),
         wants_health: balancer && external_policy == TrafficPolicy::Local && service_health.is_none(),
         service,
     })
+}
+
+/// Fields that only a LoadBalancer has.
+fn balancers_alone(spec: &ServiceSpec, kind: ServiceKind) -> Checked<()> {
+    let allocate = spec.allocate_load_balancer_node_ports.as_ref().map(|field| field.span);
+    let class = spec.load_balancer_class.as_ref().map(|field| field.span);
+    let written = [(allocate, "allocateLoadBalancerNodePorts"), (class, "loadBalancerClass")];
+    match written.into_iter().find_map(|(span, name)| Some((span?, name))) {
+        Some((span, name)) if kind != ServiceKind::LoadBalancer => {
+            Err(Complaint::at(span, format!("`{name}` of a Service that is no LoadBalancer"))
+                .hint("add `type: LoadBalancer`, or remove it"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn external_policy(spec: &ServiceSpec, external: bool) -> Checked<TrafficPolicy> {
@@ -163,8 +178,10 @@ fn addresses(spec: &ServiceSpec, kind: ServiceKind) -> Checked<(Vec<IpAddr>, Opt
         );
     }
     if first.value == "None" {
-        return match kind {
-            ServiceKind::ClusterIP => Ok((Vec::new(), Some(first.span), true)),
+        return match (kind, all.get(1)) {
+            (_, Some(second)) => Err(Complaint::at(second.span, "a headless Service has no cluster address")
+                .hint("write `clusterIPs: [None]`, or addresses alone")),
+            (ServiceKind::ClusterIP, None) => Ok((Vec::new(), Some(first.span), true)),
             _ => Err(Complaint::at(first.span, format!("a Service of type {kind:?} cannot be headless"))
                 .hint("`clusterIP: None` goes with type ClusterIP")),
         };
@@ -212,7 +229,7 @@ fn ports(spec: &ServiceSpec, kind: ServiceKind, headless: bool, place: Span) -> 
     let mut taken: BTreeMap<(ServiceProtocol, u32), Span> = BTreeMap::new();
     let mut resolved = Vec::with_capacity(spec.ports.len());
     for entry in &spec.ports {
-        let port = port(entry, kind, spec.ports.len() > 1)?;
+        let port = port(entry, kind, headless, spec.ports.len() > 1)?;
         if let Some(name) = entry.name.as_ref().filter(|name| !name.is_empty())
             && let Some(first) = names.insert(name, name.span)
         {
@@ -231,7 +248,7 @@ fn ports(spec: &ServiceSpec, kind: ServiceKind, headless: bool, place: Span) -> 
     Ok(resolved)
 }
 
-fn port(entry: &Spanned<ServicePortEntry>, kind: ServiceKind, several: bool) -> Checked<ServicePort> {
+fn port(entry: &Spanned<ServicePortEntry>, kind: ServiceKind, headless: bool, several: bool) -> Checked<ServicePort> {
     let name = entry.name.as_ref().filter(|name| !name.is_empty());
     match name {
         Some(name) => {
@@ -247,8 +264,11 @@ fn port(entry: &Spanned<ServicePortEntry>, kind: ServiceKind, several: bool) -> 
     if let Some(number) = entry.node_port.as_ref().filter(|number| number.value != 0)
         && !matches!(kind, ServiceKind::NodePort | ServiceKind::LoadBalancer)
     {
-        return Err(Complaint::at(number.span, format!("a Service of type {kind:?} has no `nodePort`"))
-            .hint("add `type: NodePort`, or remove this line"));
+        return Err(match headless {
+            true => Complaint::at(number.span, "a headless Service has no `nodePort`").hint("remove this line"),
+            false => Complaint::at(number.span, format!("a Service of type {kind:?} has no `nodePort`"))
+                .hint("add `type: NodePort`, or remove this line"),
+        });
     }
     let node_port = entry.node_port.as_ref().filter(|number| number.value != 0);
     Ok(ServicePort {

@@ -65,7 +65,9 @@ impl Wrong {
                     (_, "true, false or options") => "write `true`, `false`, or lines of `name: value` below",
                     (_, "a list") => "begin every item with `- `",
                     (_, "a mapping") => "write lines of `name: value`",
-                    _ => "write it without quotes",
+                    _ if found.starts_with("the text") => "write it without quotes",
+                    (_, "`true` or `false`") => "write one of these two words",
+                    _ => "write a whole number, without a fraction or exponent",
                 };
                 Complaint::at_whole(span, format!("{found} stands where {expected} is expected")).hint(cure)
             }
