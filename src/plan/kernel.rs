@@ -1,6 +1,6 @@
 //! What the kernel under a plan does to packets where machines differ. PURE: it is measured elsewhere.
 
-use super::Plan;
+use super::{Health, Plan};
 
 /// The setting by which a bridge shows IPv4 packets to iptables.
 const BRIDGED_TO_IPTABLES: &str = "net.bridge.bridge-nf-call-iptables";
@@ -37,6 +37,13 @@ impl Plan {
                         `modprobe br_netfilter`, by which the host's own bridges pass packets to iptables, too";
             found.push(text.to_owned());
         }
+        let minor = self.nodes().find_map(|node| node.health.as_ref()).map(|health| health.minor);
+        found.extend(minor.filter(|minor| !Health::RECORDED.contains(minor)).map(|minor| {
+            format!(
+                "the rules of kube-proxy 1.{minor} follow its sources; what a real one writes was compared for 1.20 and 1.30 \
+                 alone"
+            )
+        }));
         found
     }
 }

@@ -3,6 +3,24 @@
 //! What differs between versions is asked for where it differs, as `minor`. Two shapes of the rules of a Service are files
 //! of their own: `classic` is that of 1.20 to 1.23 (`KUBE-XLB-`, marks before the Service's chain), `modern` that of
 //! 1.24 to 1.30 (`KUBE-EXT-`, `KUBE-SVL-`).
+//!
+//! | since | what is different |
+//! |---|---|
+//! | 1.21 | filter `KUBE-NODEPORTS`, which accepts health check ports; external addresses without the physdev and addrtype pair, pods reach them unmasqueraded; the node's address is the one to bind to, until 1.27; endpoints that are not ready make a cluster large |
+//! | 1.22 | marks of the cluster's address, external addresses and node ports in the Service's own chain; `internalTrafficPolicy: Local` takes other nodes' endpoints away |
+//! | 1.23 | one conntrack rule in `KUBE-FORWARD` for two; no node ports, but all else, where no address takes them; health checks at `--nodeport-addresses` |
+//! | 1.24 | `KUBE-EXT-` and `KUBE-SVL-` for `KUBE-XLB-`; `KUBE-FW-` only with source ranges; comments `S -> EP`; no bound sockets; `topology-aware-hints`; `BridgeInterface`, `InterfaceNamePrefix` |
+//! | 1.25 | `KUBE-PROXY-FIREWALL`; drops in filter for `KUBE-MARK-DROP` |
+//! | 1.26 | `--iptables-localhost-nodeports`, never for IPv6; endpoints about to end, where no other is |
+//! | 1.27 | `KUBE-FIREWALL` is kube-proxy's too; the last comment of `KUBE-FW-`; node port rules though no address takes them; `topology-mode` |
+//! | 1.28 | the node's address is the Node object's again |
+//! | 1.29 | `externalTrafficPolicy` of external addresses alone |
+//! | 1.30 | `ipMode: Proxy` |
+//!
+//! Sources: pkg/proxy/iptables/proxier.go, pkg/proxy/{topology,service,serviceport}.go and pkg/features/kube_features.go of
+//! each version, as vendored by openshift/sdn (1.21 c4cad7601, 1.22 13c5e8831, 1.23 f97544320, 1.24 b5350c6ed,
+//! 1.25 d66255379, 1.26 bdb787f3d, 1.27 b9b363903, 1.28 612c2bb66, 1.29 a26313153, 1.30.3 70cefcddc). What the real program
+//! wrote is recorded, and compared, for 1.20 and 1.30 ([`crate::plan::Health::RECORDED`]); `up` says so of the others.
 
 mod classic;
 mod modern;
