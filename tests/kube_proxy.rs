@@ -16,7 +16,7 @@ use minik::compose;
 use minik::packet::build::Message;
 use minik::plan::Family;
 use minik::plan::netfilter::{TableName, Target};
-use minik::plan::{Datapath, Health, nft, restore};
+use minik::plan::{Datapath, Health, Kernel, nft, restore};
 use minik::predict::account;
 use minik::proxy::{Host, View, iptables, nftables};
 use minik::topology::{Overrides, ProxyConfig, ServiceObjects, Source, parse, parse_services};
@@ -128,6 +128,17 @@ fn rules_stand_in_the_order_of_a_real_node() {
         ("OUTPUT", "cali-OUTPUT KUBE-PROXY-FIREWALL KUBE-SERVICES KUBE-FIREWALL"),
     ] {
         assert_eq!(order(&newest, TableName::Filter, chain).join(" "), expected, "{chain}");
+    }
+}
+
+/// What was not compared with a real one is said to be so.
+#[test]
+fn versions_between_the_recorded_ones_are_said_to_follow_sources() {
+    for (version, said) in [("1.20", 0), ("1.21", 1), ("1.29", 1), ("1.30", 0)] {
+        let plan = compose::plan(&cluster("calico-ipip", version), Datapath::Kernel).unwrap();
+        let found = plan.differences(Kernel::default());
+        assert_eq!(found.len(), said, "{found:?}");
+        assert!(found.iter().all(|text| text.contains(&format!("kube-proxy {version} "))), "{found:?}");
     }
 }
 
