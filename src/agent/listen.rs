@@ -69,9 +69,10 @@ pub(super) fn open(port: Port) -> io::Result<Socket> {
     }
 }
 
-/// Whether IPv6 is on in the calling thread's namespace; where the kernel has none, there is no such file.
+/// Whether IPv6 is on in the calling thread's namespace: `lo` has its address then. To look into /proc/sys/net would
+/// cost more than both sockets where there are very many namespaces (see `kernel::procfs`).
 fn has_ipv6() -> bool {
-    std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6").is_ok_and(|off| off.trim() == "0")
+    UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
 /// Who asks, without the disguise that IPv4's addresses have at a socket of IPv6 (`::ffff:10.0.0.7`).

@@ -1,43 +1,89 @@
 //! The files that `ip netns exec` and minik show a namespace's programs in place of the host's: resolv.conf,
 //! hosts and hostname under /etc/netns/`<name>`.
+//!
+//! /etc is on a disk, so that only a link is there; the files are with the cluster's others under /run/minik.
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
+use super::{memory, state};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::plan::{self, Namespace, Plan};
+
+/// The directory of all these files of a cluster.
+pub(super) fn directory(cluster: &str) -> PathBuf {
+    state::dir(cluster).join("etc")
+}
 
 /// Writes the files of every namespace in the plan.
 ///
 /// # Errors
 /// If one cannot be written.
 pub fn write(plan: &Plan) -> Result<()> {
-    plan.namespaces.iter().try_for_each(write_one)
+    memory::make(&directory(&plan.cluster))?;
+    plan.namespaces.iter().try_for_each(|namespace| write_one(&plan.cluster, namespace))
 }
 
 /// Writes the files of one namespace.
 ///
 /// # Errors
 /// As [`write()`].
-pub fn write_one(namespace: &Namespace) -> Result<()> {
-    let dir = Path::new(names::ETC_NETNS_DIR).join(&namespace.netns);
+pub fn write_one(cluster: &str, namespace: &Namespace) -> Result<()> {
+    let what = namespace.netns.strip_prefix(&names::netns_prefix(cluster)).unwrap_or(&namespace.netns);
+    let dir = directory(cluster).join(what);
     let cannot = |e| Error::io(format!("cannot write {}", dir.display()), e);
     fs::create_dir_all(&dir).map_err(cannot)?;
     for (name, content) in plan::etc_files(namespace) {
         fs::write(dir.join(name), content).map_err(cannot)?;
     }
-    Ok(())
+    link(&namespace.netns, &dir)
 }
 
-/// Removes a namespace's files, and the directory of all such files if it was the last.
+/// Makes `/etc/netns/<netns>` lead to `dir`, whatever was there of that name.
+fn link(netns: &str, dir: &Path) -> Result<()> {
+    let name = Path::new(names::ETC_NETNS_DIR).join(netns);
+    let cannot = |e| Error::io(format!("cannot make {}", name.display()), e);
+    match symlink(dir, &name) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            if fs::read_link(&name).is_ok_and(|there| there == dir) {
+                return Ok(());
+            }
+            remove(netns)?;
+            symlink(dir, &name).map_err(cannot)
+        }
+        made => made.map_err(cannot),
+    }
+}
+
+/// Takes a namespace's files away from `/etc/netns`. Those of a cluster go with its other files, or by [`remove_kept`].
 ///
 /// # Errors
 /// If they cannot be removed.
 pub fn remove(netns: &str) -> Result<()> {
-    let dir = Path::new(names::ETC_NETNS_DIR).join(netns);
-    gone(fs::remove_dir_all(&dir)).map_err(|e| Error::io(format!("cannot remove {}", dir.display()), e))
+    let name = Path::new(names::ETC_NETNS_DIR).join(netns);
+    let removed = match fs::remove_file(&name) {
+        // A directory, as the script of `minik plan --as shell` makes it.
+        Err(e) if e.kind() == ErrorKind::IsADirectory => fs::remove_dir_all(&name),
+        removed => removed,
+    };
+    gone(removed).map_err(|e| Error::io(format!("cannot remove {}", name.display()), e))
+}
+
+/// Removes the files of a namespace of a cluster that stays.
+///
+/// # Errors
+/// As [`remove`].
+pub fn remove_kept(netns: &str) -> Result<()> {
+    let name = Path::new(names::ETC_NETNS_DIR).join(netns);
+    if let Ok(kept) = fs::read_link(&name)
+        && kept.starts_with(state::ROOT)
+    {
+        gone(fs::remove_dir_all(&kept)).map_err(|e| Error::io(format!("cannot remove {}", kept.display()), e))?;
+    }
+    remove(netns)
 }
 
 /// The namespaces whose name begins with `prefix` and that have files, sorted.

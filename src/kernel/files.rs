@@ -17,7 +17,7 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 
-use super::state;
+use super::{memory, state};
 use crate::error::{Error, Kind, Result};
 use crate::names;
 use crate::plan::{File, Namespace, Plan, facts};
@@ -25,7 +25,12 @@ use crate::plan::{File, Namespace, Plan, facts};
 /// Where the files of a namespace are kept; their paths continue from there.
 pub fn directory(cluster: &str, netns: &str) -> PathBuf {
     let what = netns.strip_prefix(&names::netns_prefix(cluster)).unwrap_or(netns);
-    state::dir(cluster).join("files").join(what)
+    all(cluster).join(what)
+}
+
+/// The directory of all these files of a cluster.
+pub(super) fn all(cluster: &str) -> PathBuf {
+    state::dir(cluster).join("files")
 }
 
 /// Writes the files of every namespace in the plan.
@@ -33,6 +38,9 @@ pub fn directory(cluster: &str, netns: &str) -> PathBuf {
 /// # Errors
 /// If one cannot be written, or its path is none that a node can have as its own.
 pub fn write(plan: &Plan) -> Result<()> {
+    if plan.namespaces.iter().any(|namespace| !namespace.files.is_empty()) {
+        memory::make(&all(&plan.cluster))?;
+    }
     for namespace in &plan.namespaces {
         let root = directory(&plan.cluster, &namespace.netns);
         namespace.files.iter().try_for_each(|file| write_one(&root, file).map_err(|e| e.within(&namespace.name)))?;

@@ -54,6 +54,7 @@ pub(super) struct Maker<'p> {
     /// The links that were made, each as its namespace and its name.
     made: BTreeSet<(&'p str, &'p str)>,
     defaults: sysctl::FreshDefaults,
+    places: netns::Places,
 }
 
 impl<'p> Maker<'p> {
@@ -65,6 +66,7 @@ impl<'p> Maker<'p> {
             position: BTreeMap::new(),
             made: BTreeSet::new(),
             defaults: sysctl::FreshDefaults::default(),
+            places: netns::Places::default(),
         }
     }
 
@@ -114,7 +116,7 @@ impl<'p> Maker<'p> {
     /// Makes a namespace with all that does not come from elsewhere, and moves the calling thread there. Gives the
     /// namespace's handle.
     pub(super) fn make(&mut self, namespace: &'p Namespace) -> Result<BorrowedFd<'_>> {
-        let mut fresh = netns::create_and_enter(&namespace.netns)?;
+        let mut fresh = netns::create_and_enter(&namespace.netns, &mut self.places)?;
         if self.native.is_none() {
             self.native = Some(links_of(&mut fresh.rtnetlink)?);
         }

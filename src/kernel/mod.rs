@@ -17,6 +17,7 @@ pub mod host;
 pub mod keep;
 pub mod lookup;
 mod maker;
+mod memory;
 pub mod messages;
 pub mod netlink;
 pub mod netns;

@@ -8,13 +8,16 @@
 #![expect(clippy::disallowed_methods, reason = "the one door into network namespaces")]
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use netns_rs::{Env, NetNs};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::linkat;
 
 use super::netlink::Rtnetlink;
 use crate::error::{Error, Kind, Result};
@@ -113,20 +116,40 @@ pub struct Fresh {
     pub rtnetlink: Rtnetlink,
 }
 
+/// The empty files over which namespaces are mounted: one file with many names, since to make and remove a name costs
+/// less than to make and remove a file, much less where /run is on a disk.
+#[derive(Debug, Default)]
+pub struct Places(Option<File>);
+
+impl Places {
+    fn make(&mut self, path: &Path) -> std::io::Result<()> {
+        if let Some(first) = &self.0 {
+            let open = format!("/proc/thread-self/fd/{}", first.as_raw_fd());
+            match linkat(AT_FDCWD, open.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EEXIST) => return Err(Errno::EEXIST.into()),
+                // A file system that does not know of such names, or only of so many.
+                Err(_) => {}
+            }
+        }
+        self.0 = Some(OpenOptions::new().write(true).create_new(true).mode(0o444).open(path)?);
+        Ok(())
+    }
+}
+
 /// Makes a namespace and moves the calling thread into it, for good: for a thread that makes namespaces one
 /// after the other and then ends. Nothing has to enter them again later.
 ///
 /// # Errors
 /// If the name is taken, or the kernel refuses.
-pub fn create_and_enter(name: &str) -> Result<Fresh> {
+pub fn create_and_enter(name: &str, places: &mut Places) -> Result<Fresh> {
     let cannot = |step: &str, e: nix::Error| {
         let kind = if e == nix::Error::EPERM { Kind::Permission } else { Kind::Io };
         Error::new(kind, format!("cannot {step} network namespace {name}")).because(e)
     };
     let path = RunNetns.persist_dir().join(name);
     unshare(CloneFlags::CLONE_NEWNET).map_err(|e| cannot("make", e))?;
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path);
-    file.map_err(|e| Error::io(format!("cannot make {}", path.display()), e))?;
+    places.make(&path).map_err(|e| Error::io(format!("cannot make {}", path.display()), e))?;
     let own = "/proc/thread-self/ns/net";
     mount(Some(own), &path, Some("none"), MsFlags::MS_BIND, None::<&str>).map_err(|e| cannot("name", e))?;
     let fd = File::open(own).map_err(|e| Error::io(format!("cannot open {own}"), e))?;

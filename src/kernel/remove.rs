@@ -57,7 +57,7 @@ pub fn some(names: &[String]) -> Result<()> {
     errors.keep(end_processes(names));
     for name in names {
         errors.keep(unname(name));
-        errors.keep(etc::remove(name));
+        errors.keep(etc::remove_kept(name));
     }
     errors.into_result()
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::{etc, files, memory};
 use crate::error::{Error, Kind, Result};
 use crate::plan::Datapath;
 use crate::topology::{Edit, Memory};
@@ -310,6 +311,7 @@ pub fn try_lock(cluster: &str) -> Result<Option<Lock>> {
 /// If a file in it cannot be removed.
 pub fn remove(cluster: &str) -> Result<()> {
     let dir = dir(cluster);
+    memory::release(&etc::directory(cluster)).and_then(|()| memory::release(&files::all(cluster)))?;
     match fs::remove_dir_all(&dir) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(format!("cannot remove {}", dir.display()), e)),
         _ => Ok(()),

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::neighbour::Place;
+use super::neighbour::{Place, Wiring};
 use super::netfilter::Chances;
 use super::told::Told;
 use super::walk::{Carried, Outcome, Split, Walker};
@@ -23,22 +23,23 @@ const FLANNEL_TTL: u8 = 8;
 const SYN_ACK: u16 = 24;
 
 /// See [`super::outcomes`]: one of them, as `chances` has it, and what was asked of chance.
-pub fn journey(plan: &Plan, flow: &Flow, chances: Chances) -> Result<(Journey, Chances)> {
-    let mut walker = Walker::new(plan, chances);
+pub fn journey(wiring: &Wiring, flow: &Flow, chances: Chances) -> Result<(Journey, Chances)> {
+    let mut walker = Walker::new(wiring, chances);
     let (journey, _) = walk(&mut walker, flow)?;
     Ok((journey, walker.chances))
 }
 
 /// See [`super::explained`]: the first of all ways, and what decides about the packet itself.
 pub fn explained(plan: &Plan, flow: &Flow) -> Result<(Journey, Vec<Event>)> {
-    let mut walker = Walker::new(plan, Chances::default());
+    let wiring = Wiring::new(plan);
+    let mut walker = Walker::new(&wiring, Chances::default());
     walker.events = Some(Vec::new());
     walk(&mut walker, flow)
 }
 
 fn walk(walker: &mut Walker, flow: &Flow) -> Result<(Journey, Vec<Event>)> {
-    let plan = walker.wiring.plan;
-    let from = namespace(plan, &flow.from)?;
+    let wiring = walker.wiring;
+    let from = namespace(wiring, &flow.from)?;
     let outcome = begin(walker, from, flow)?;
     // Nothing is told of what the packet causes.
     let events = walker.events.take().unwrap_or_default();
@@ -46,7 +47,7 @@ fn walk(walker: &mut Walker, flow: &Flow) -> Result<(Journey, Vec<Event>)> {
     let mut next = close(walker, &mut legs, Purpose::Request, outcome, flow)?;
     // An answer may cause an error of its own, and that is the end: there is no error about an error.
     while let Some(Next { namespace: ns, purpose, packet, through }) = next {
-        let ns = namespace(plan, &ns)?;
+        let ns = namespace(wiring, &ns)?;
         let carried = Carried::new(packet);
         let outcome = match through.and_then(|name| ns.link(&name)) {
             Some(link) => walker.put_by_program(Place { ns, link }, carried)?,
@@ -57,8 +58,8 @@ fn walk(walker: &mut Walker, flow: &Flow) -> Result<(Journey, Vec<Event>)> {
     Ok((Journey { legs }, events))
 }
 
-fn namespace<'a>(plan: &'a Plan, name: &str) -> Result<&'a Namespace> {
-    plan.namespace(name).ok_or_else(|| Error::new(Kind::Usage, format!("the plan has no namespace {name}")))
+fn namespace<'a>(wiring: &Wiring<'a>, name: &str) -> Result<&'a Namespace> {
+    wiring.namespace(name).ok_or_else(|| Error::new(Kind::Usage, format!("the plan has no namespace {name}")))
 }
 
 fn begin<'a>(walker: &mut Walker<'a>, ns: &'a Namespace, flow: &Flow) -> Result<Outcome> {
@@ -103,7 +104,7 @@ fn close(
             (End::Dropped { namespace: name, reason: Reason::NotAsked(from) }, None)
         }
         Outcome::Delivered { namespace: name, carried } => {
-            let ttl = settings::default_ttl(namespace(walker.wiring.plan, &name)?, carried.packet.is_v6());
+            let ttl = settings::default_ttl(namespace(walker.wiring, &name)?, carried.packet.is_v6());
             let answer = (purpose == Purpose::Request).then(|| answer(&carried.packet, flow.port, ttl)).flatten();
             let next = answer.map(|packet| {
                 let is_error = matches!(&packet.transport, Transport::Icmp(icmp) if icmp.about().is_some());
@@ -113,7 +114,7 @@ fn close(
             (End::Delivered { namespace: name }, next)
         }
         Outcome::Dropped { namespace: name, reason, error, through } => {
-            let ns = namespace(walker.wiring.plan, &name)?;
+            let ns = namespace(walker.wiring, &name)?;
             // No error about an error (RFC 1812, 4.3.2.7).
             let error = error.filter(|_| purpose != Purpose::Error);
             let packet = error.and_then(|icmp| match through.as_deref().and_then(|link| ns.link(link)) {

@@ -36,6 +36,7 @@ use ipnet::IpNet;
 pub use event::{Decided, Event};
 pub use netfilter::{Met, Place};
 
+use neighbour::Wiring;
 use netfilter::Chances;
 
 use crate::error::{Error, Kind, Result};
@@ -309,7 +310,38 @@ pub fn as_made(plan: &Plan, kernel: Kernel) -> Cow<'_, Plan> {
 /// If the plan names what it does not have, the packet would do what this walker has no model of, or rules leave its
 /// way to chance: then [`outcomes`] has all ways.
 pub fn predict(plan: &Plan, flow: &Flow) -> Result<Journey> {
-    let mut all = outcomes(plan, flow)?;
+    only(ways(&Wiring::new(plan), flow)?, flow)
+}
+
+/// All ways that `flow` may take where rules leave it to chance (`-m statistic --mode random`); at least one.
+///
+/// # Errors
+/// As [`predict`], and if there are more than 1024 ways.
+pub fn outcomes(plan: &Plan, flow: &Flow) -> Result<Vec<Journey>> {
+    ways(&Wiring::new(plan), flow)
+}
+
+/// A plan through which very many packets are to go: what they all ask, as who has an address, is found out once.
+#[derive(Debug)]
+pub struct Network<'a>(Wiring<'a>);
+
+impl<'a> Network<'a> {
+    /// That of a plan.
+    pub fn new(plan: &'a Plan) -> Network<'a> {
+        Network(Wiring::indexed(plan))
+    }
+
+    /// As [`predict`].
+    ///
+    /// # Errors
+    /// As [`predict`].
+    pub fn predict(&self, flow: &Flow) -> Result<Journey> {
+        only(ways(&self.0, flow)?, flow)
+    }
+}
+
+/// The one way that there is.
+fn only(mut all: Vec<Journey>, flow: &Flow) -> Result<Journey> {
     match (all.pop(), all.is_empty()) {
         (Some(only), true) => Ok(only),
         _ => {
@@ -319,15 +351,11 @@ pub fn predict(plan: &Plan, flow: &Flow) -> Result<Journey> {
     }
 }
 
-/// All ways that `flow` may take where rules leave it to chance (`-m statistic --mode random`); at least one.
-///
-/// # Errors
-/// As [`predict`], and if there are more than 1024 ways.
-pub fn outcomes(plan: &Plan, flow: &Flow) -> Result<Vec<Journey>> {
+fn ways(wiring: &Wiring, flow: &Flow) -> Result<Vec<Journey>> {
     let mut all = Vec::new();
     let mut chances = Some(Chances::default());
     while let Some(laid_down) = chances {
-        let (journey, taken) = answer::journey(plan, flow, laid_down)?;
+        let (journey, taken) = answer::journey(wiring, flow, laid_down)?;
         if !all.contains(&journey) {
             all.push(journey);
         }

@@ -1,5 +1,7 @@
 //! Who is on the other side of a link: veth peers, bridge ports, macvlan devices, and who answers for an address.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::route::{self, Decision};
@@ -23,12 +25,24 @@ impl Place<'_> {
     }
 }
 
-/// The links of a plan as they hang together.
+/// The links of a plan as they hang together, with what was found out about them once: who has an address, and which
+/// ports lead where, is the same for every packet.
 #[derive(Debug)]
 pub struct Wiring<'a> {
     /// The plan.
     pub plan: &'a Plan,
     macvlans: Vec<Place<'a>>,
+    /// Namespaces by name, if very many packets are to be predicted.
+    places: Option<BTreeMap<&'a str, &'a Namespace>>,
+    resolved: RefCell<HashMap<(Id, IpAddr), Option<Mac>>>,
+    leading: RefCell<HashMap<(Id, Mac), bool>>,
+}
+
+/// A link of a plan that does not move: where it stands in memory.
+type Id = usize;
+
+fn id(at: Place) -> Id {
+    std::ptr::from_ref(at.link).addr()
 }
 
 impl<'a> Wiring<'a> {
@@ -36,7 +50,20 @@ impl<'a> Wiring<'a> {
     pub fn new(plan: &'a Plan) -> Self {
         let all = plan.namespaces.iter().flat_map(|ns| ns.links.iter().map(move |link| Place { ns, link }));
         let macvlans = all.filter(|at| matches!(at.link.kind, LinkKind::Macvlan { .. })).collect();
-        Wiring { plan, macvlans }
+        Wiring { plan, macvlans, places: None, resolved: RefCell::default(), leading: RefCell::default() }
+    }
+
+    /// The wiring of a plan through which very many packets are to go.
+    pub fn indexed(plan: &'a Plan) -> Self {
+        Wiring { places: Some(plan.places()), ..Wiring::new(plan) }
+    }
+
+    /// See [`Plan::namespace`].
+    pub fn namespace(&self, name: &str) -> Option<&'a Namespace> {
+        match &self.places {
+            Some(places) => places.get(name).copied(),
+            None => self.plan.namespace(name),
+        }
     }
 
     /// The other end of a veth.
@@ -64,7 +91,7 @@ impl<'a> Wiring<'a> {
     }
 
     fn place(&self, ns: &str, link: &str) -> Option<Place<'a>> {
-        let ns = self.plan.namespace(ns)?;
+        let ns = self.namespace(ns)?;
         Some(Place { ns, link: ns.link(link)? })
     }
 
@@ -101,8 +128,13 @@ impl<'a> Wiring<'a> {
     /// # Errors
     /// If the plan lacks the other end of a link.
     pub fn leads_to(&self, port: Place<'a>, mac: Mac) -> Result<bool> {
+        if let Some(leads) = self.leading.borrow().get(&(id(port), mac)) {
+            return Ok(*leads);
+        }
         let listeners = self.listeners(self.peer(port)?)?;
-        Ok(listeners.iter().any(|listener| listener.link.mac == Some(mac)))
+        let leads = listeners.iter().any(|listener| listener.link.mac == Some(mac));
+        self.leading.borrow_mut().insert((id(port), mac), leads);
+        Ok(leads)
     }
 
     /// The Ethernet address that a namespace uses for `address` on `at`; none if nobody answers.
@@ -110,6 +142,15 @@ impl<'a> Wiring<'a> {
     /// # Errors
     /// If the plan lacks the other end of a link, or an Ethernet address.
     pub fn resolve(&self, at: Place<'a>, address: IpAddr) -> Result<Option<Mac>> {
+        if let Some(resolved) = self.resolved.borrow().get(&(id(at), address)) {
+            return Ok(*resolved);
+        }
+        let resolved = self.ask_for(at, address)?;
+        self.resolved.borrow_mut().insert((id(at), address), resolved);
+        Ok(resolved)
+    }
+
+    fn ask_for(&self, at: Place<'a>, address: IpAddr) -> Result<Option<Mac>> {
         let known = at.ns.neighbours.iter().find(|n| n.dev == at.link.name && n.address == address);
         if let Some(neighbour) = known {
             return Ok(Some(neighbour.mac));

@@ -12,7 +12,7 @@ use super::told::Told;
 use super::{Event, Hop, Reason, Turn, pieces, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{Icmp, Ip, PROTOCOL_IPIP, Packet, Transport};
-use crate::plan::{LinkKind, Namespace, Plan};
+use crate::plan::{LinkKind, Namespace};
 
 /// Interfaces that one packet may pass before it is taken for a loop.
 const STEPS_MAX: usize = 1024;
@@ -104,7 +104,7 @@ impl Outcome {
 
 /// What a walk through a plan remembers.
 pub(super) struct Walker<'a> {
-    pub wiring: Wiring<'a>,
+    pub wiring: &'a Wiring<'a>,
     /// The frames seen on the present leg.
     pub hops: Vec<Hop>,
     /// When the next ones are seen.
@@ -119,9 +119,9 @@ pub(super) struct Walker<'a> {
 }
 
 impl<'a> Walker<'a> {
-    pub fn new(plan: &'a Plan, chances: Chances) -> Walker<'a> {
+    pub fn new(wiring: &'a Wiring<'a>, chances: Chances) -> Walker<'a> {
         Walker {
-            wiring: Wiring::new(plan),
+            wiring,
             hops: Vec::new(),
             turn: Turn::InOrder,
             conntrack: BTreeMap::new(),

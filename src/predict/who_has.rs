@@ -32,7 +32,8 @@ pub fn journey(plan: &Plan, from: &str, interface: &str, sender: IpAddr, target:
     let none = || Error::new(Kind::Check, format!("the plan has no interface {from}/{interface}"));
     let ns = plan.namespace(from).ok_or_else(none)?;
     let at = Place { ns, link: ns.link(interface).ok_or_else(none)? };
-    let mut flood = Flood { wiring: Wiring::new(plan), spots: Vec::new(), target };
+    let wiring = Wiring::new(plan);
+    let mut flood = Flood { wiring: &wiring, spots: Vec::new(), target };
     flood.leave(at, None)?;
     let asks = |place: &Place| place.ns.name == ns.name;
     let answering = flood
@@ -51,7 +52,7 @@ pub fn journey(plan: &Plan, from: &str, interface: &str, sender: IpAddr, target:
         let reason = Reason::NoNeighbour { address: target, interface: interface.to_owned() };
         return only(hops, End::Dropped { namespace: ns.name.clone(), reason });
     };
-    let mut walker = Walker::new(plan, Chances::default());
+    let mut walker = Walker::new(&wiring, Chances::default());
     if let Some(stop) = entering(&mut walker, there, &question)? {
         return only(hops, End::Dropped { namespace: there.ns.name.clone(), reason: stop.reason });
     }
@@ -154,7 +155,7 @@ struct Spot<'a> {
 }
 
 struct Flood<'a> {
-    wiring: Wiring<'a>,
+    wiring: &'a Wiring<'a>,
     spots: Vec<Spot<'a>>,
     target: IpAddr,
 }

@@ -294,7 +294,7 @@ fn write_files(to: &Plan, touched: &[Touched<'_>], care: Care) -> Result<()> {
     for one in touched {
         let Some(after) = one.after else { continue };
         let before = one.before.filter(|_| care == Care::Difference);
-        etc::write_one(after)?;
+        etc::write_one(&to.cluster, after)?;
         let root = files::directory(&to.cluster, &after.netns);
         let known = |file: &&crate::plan::File| before.is_some_and(|before| before.files.contains(file));
         after.files.iter().filter(|file| !known(file)).try_for_each(|file| files::write_one(&root, file))?;
