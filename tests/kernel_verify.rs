@@ -351,7 +351,8 @@ fn fifty_pods() -> Result<(), Failed> {
         .collect();
     for round in ["cold", "warm"] {
         let start = Instant::now();
-        let matrix = matrix::matrix(&ends, kernel::patience(Duration::from_secs(1))).map_err(|e| e.to_string())?;
+        let matrix =
+            matrix::matrix(&lab.plan, &ends, kernel::patience(Duration::from_secs(1))).map_err(|e| e.to_string())?;
         eprintln!("{round}: {} of {} pairs in {:?}", matrix.answered(), matrix.asked(), start.elapsed());
         assert_eq!((matrix.answered(), matrix.asked()), (2450, 2450));
     }
@@ -370,7 +371,7 @@ fn matrix() -> Result<(), Failed> {
         .collect();
     let patience = kernel::patience(Duration::from_millis(300));
     let start = Instant::now();
-    let sound = matrix::matrix(&ends, patience).map_err(|e| e.to_string())?;
+    let sound = matrix::matrix(&lab.plan, &ends, patience).map_err(|e| e.to_string())?;
     eprintln!("{} pairs in {:?}", sound.asked(), start.elapsed());
     assert_eq!((sound.answered(), sound.asked()), (12, 12));
     let client = lab.plan.namespace("client").ok_or("no client")?;
@@ -381,7 +382,7 @@ fn matrix() -> Result<(), Failed> {
     lab.run("node-1", "ip route del 10.100.84.129")?;
     assert_eq!(ask(Question::Icmp)?, Answer::Silence);
     assert_eq!(ask(Question::Tcp(9))?, Answer::Silence);
-    let broken = matrix::matrix(&ends, patience).map_err(|e| e.to_string())?;
+    let broken = matrix::matrix(&lab.plan, &ends, patience).map_err(|e| e.to_string())?;
     for from in 0..ends.len() {
         for to in 0..ends.len() {
             let touched = [from, to].iter().any(|end| ends[*end].namespace.name == lab.named("{a}"));

@@ -215,7 +215,7 @@ fn reached() -> Result<(), Failed> {
     let ends: Vec<End> = lab.plan.pods().map(|pod| End { namespace: pod, address: address(pod) }).collect();
     assert!(ends.iter().all(|end| matches!(end.address, IpAddr::V6(_))));
     let patience = kernel::patience(Duration::from_millis(300));
-    let sound = matrix::matrix(&ends, patience).map_err(|e| e.to_string())?;
+    let sound = matrix::matrix(&lab.plan, &ends, patience).map_err(|e| e.to_string())?;
     assert_eq!((sound.answered(), sound.asked()), (12, 12));
     let client = lab.plan.namespace("client").ok_or("no client")?;
     let ask = |question| pair::pair(client, ends[0].address, question, patience).map_err(|e| e.to_string());
@@ -225,7 +225,7 @@ fn reached() -> Result<(), Failed> {
     lab.run("node-1", "ip6tables -I FORWARD -o {cali-a} -j DROP")?;
     assert_eq!(ask(Question::Icmp)?, Answer::Silence);
     assert_eq!(ask(Question::Udp(9))?, Answer::Silence);
-    let broken = matrix::matrix(&ends, patience).map_err(|e| e.to_string())?;
+    let broken = matrix::matrix(&lab.plan, &ends, patience).map_err(|e| e.to_string())?;
     assert_eq!(broken.answered(), 6, "nobody reaches the first pod, and no answer to it comes back");
     Ok(())
 }

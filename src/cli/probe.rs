@@ -137,8 +137,8 @@ fn in_family(plan: &Plan, family: Family, patience: Duration) -> Result<Option<A
     let started = Instant::now();
     // Packets mostly wait for the kernel: what they should do is computed meanwhile.
     let (matrix, expected) = std::thread::scope(|scope| {
-        let prediction = scope.spawn(|| expected(plan, &ends));
-        let matrix = matrix::matrix(&ends, patience);
+        let prediction = scope.spawn(|| verify::reach::all_pairs(plan, &pods));
+        let matrix = matrix::matrix(plan, &ends, patience);
         (matrix, prediction.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let names = pods.iter().map(|(ns, _)| ns.name.as_str()).collect();
@@ -154,15 +154,6 @@ fn object(asked: &[Asked]) -> serde_json::Value {
         "differing": sum(|one| one.differing()),
         "tookMilliseconds": asked.iter().map(|one| one.took.as_secs_f64() * 1000.0).sum::<f64>(),
     })
-}
-
-fn expected(plan: &Plan, ends: &[End]) -> Result<Vec<bool>> {
-    let answered =
-        |from: usize, to: usize| Ok(from == to || verify::is_answered(plan, ends[from].namespace, ends[to].address)?);
-    (0..ends.len())
-        .flat_map(|from| (0..ends.len()).map(move |to| (from, to)))
-        .map(|(from, to)| answered(from, to))
-        .collect()
 }
 
 impl Asked<'_> {
@@ -229,32 +220,5 @@ impl Asked<'_> {
         let over = if self.family == Family::Inet6 { " over IPv6" } else { "" };
         print::columns(&lines, false)
             + &format!("{answered}/{asked} answered{over} in {}, {judgement}\n", milliseconds(self.took))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::compose;
-    use crate::plan::Datapath;
-    use crate::topology::{self, Overrides, builtin};
-
-    #[test]
-    fn the_plan_says_who_reaches_whom() {
-        let source = builtin::find("calico-ipip").expect("built in").source();
-        let cluster = topology::parse(&[source], &Overrides::default()).expect("parses");
-        let mut plan = compose::plan(&cluster, Datapath::Kernel).expect("plans");
-        let ends = |plan: &Plan| -> Vec<bool> {
-            let ends: Vec<End> = plan
-                .pods()
-                .map(|ns| End { namespace: ns, address: ns.address_in(Family::Inet).expect("has one") })
-                .collect();
-            expected(plan, &ends).expect("is predicted")
-        };
-        assert!(ends(&plan).iter().all(|answered| *answered));
-        let node = plan.namespaces.iter_mut().find(|ns| ns.name == "node-1").expect("is there");
-        node.routes.retain(|route| route.dev.as_deref() != Some("tunl0"));
-        let lost = ends(&plan).iter().filter(|answered| !**answered).count();
-        assert_eq!(lost, 8, "two pods here and two there, both ways");
     }
 }

@@ -14,13 +14,11 @@ use crate::cni;
 use crate::compose;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Phase, Record, SourceText};
-use crate::kernel::{apply, bird, features, host, netns, process, restore, sysctl};
+use crate::kernel::{apply, bird, features, host, neighbours, netns, process, restore};
 use crate::names;
-use crate::plan::{Datapath, LinkKind, Plan, Sysctl, crowd, line, render};
+use crate::plan::netfilter::Family;
+use crate::plan::{Datapath, LinkKind, Plan, crowd, line, render};
 use crate::topology::{Cluster, Memory, Source};
-
-/// Where the kernel says how many neighbours it keeps.
-const NEIGHBOURS_LIMIT: &str = "net.ipv4.neigh.default.gc_thresh3";
 
 /// How long BIRD may take for its sessions and routes: Calico has it wait two seconds before it connects, and five
 /// before it tries again.
@@ -256,15 +254,14 @@ fn undo(error: Error, cluster: &str, keep: bool) -> Error {
 
 /// What there is to say where a cluster may need more neighbours than the kernel keeps of all namespaces together.
 fn crowd_note(plan: &Plan) -> String {
-    // A machine whose network is itself a container's does not show the limit.
-    let limit = sysctl::read(&Sysctl::new(NEIGHBOURS_LIMIT, "")).ok().and_then(|text| text.parse::<usize>().ok());
     let most = crowd::neighbours_max(plan);
-    match limit.filter(|limit| *limit < most) {
+    match neighbours::limit(Family::Inet).filter(|limit| *limit < most) {
         None => String::new(),
         Some(limit) => format!(
             "note: this kernel keeps {limit} neighbours (ARP entries) of all namespaces together, and this cluster may \
              come to {most}: when very many pods speak at once, packets are lost; to let it keep more: sysctl -w \
-             {NEIGHBOURS_LIMIT}={}\n",
+             {}={}\n",
+            neighbours::limit_key(Family::Inet),
             most.next_power_of_two()
         ),
     }

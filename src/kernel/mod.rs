@@ -19,6 +19,7 @@ pub mod lookup;
 mod maker;
 mod memory;
 pub mod messages;
+pub mod neighbours;
 pub mod netlink;
 pub mod netns;
 pub mod place;

@@ -13,26 +13,29 @@ type Port<'p> = (&'p str, &'p str);
 
 /// The most entries that there can be: everybody on a segment knows everybody else. Permanent ones do not count.
 pub fn neighbours_max(plan: &Plan) -> usize {
-    let mut segments = Segments::default();
-    for ns in &plan.namespaces {
-        for link in &ns.links {
-            let port = (ns.name.as_str(), link.name.as_str());
-            let other = match &link.kind {
-                LinkKind::Veth { peer_namespace, peer } => (peer_namespace.as_str(), peer.as_str()),
-                LinkKind::Macvlan { parent_namespace, parent } => (parent_namespace.as_str(), parent.as_str()),
-                _ => port,
-            };
-            segments.join(port, other);
-            segments.join(port, link.master.as_deref().map_or(port, |master| (ns.name.as_str(), master)));
-        }
-    }
+    let mut segments = Segments::of_plan(plan);
     let mut stations: BTreeMap<usize, usize> = BTreeMap::new();
-    for ns in &plan.namespaces {
-        for link in ns.links.iter().filter(|link| speaks(ns, link)) {
-            *stations.entry(segments.of((ns.name.as_str(), link.name.as_str()))).or_default() += 1;
-        }
+    for (ns, link) in speakers(plan) {
+        *stations.entry(segments.of((ns.name.as_str(), link.name.as_str()))).or_default() += 1;
     }
     stations.into_values().map(|count| count * (count - 1)).sum()
+}
+
+/// The segment on which a namespace speaks, by its number: that of the first link on which it does. Those who have the
+/// same one may know each other.
+pub fn segments(plan: &Plan) -> BTreeMap<&str, usize> {
+    let mut segments = Segments::of_plan(plan);
+    let mut first = BTreeMap::new();
+    for (ns, link) in speakers(plan) {
+        first.entry(ns.name.as_str()).or_insert_with(|| segments.of((ns.name.as_str(), link.name.as_str())));
+    }
+    first
+}
+
+/// All links that send packets of their namespaces' own by ARP.
+fn speakers(plan: &Plan) -> impl Iterator<Item = (&Namespace, &super::Link)> {
+    let links = plan.namespaces.iter().flat_map(|ns| ns.links.iter().map(move |link| (ns, link)));
+    links.filter(|(ns, link)| speaks(ns, link))
 }
 
 /// Whether a link sends packets of its namespace's own by ARP: a bridge's ports and a switch's bridge do not.
@@ -52,6 +55,23 @@ struct Segments<'p> {
 }
 
 impl<'p> Segments<'p> {
+    fn of_plan(plan: &'p Plan) -> Segments<'p> {
+        let mut segments = Segments::default();
+        for ns in &plan.namespaces {
+            for link in &ns.links {
+                let port = (ns.name.as_str(), link.name.as_str());
+                let other = match &link.kind {
+                    LinkKind::Veth { peer_namespace, peer } => (peer_namespace.as_str(), peer.as_str()),
+                    LinkKind::Macvlan { parent_namespace, parent } => (parent_namespace.as_str(), parent.as_str()),
+                    _ => port,
+                };
+                segments.join(port, other);
+                segments.join(port, link.master.as_deref().map_or(port, |master| (ns.name.as_str(), master)));
+            }
+        }
+        segments
+    }
+
     fn of(&mut self, port: Port<'p>) -> usize {
         let next = self.above.len();
         let mut at = *self.numbers.entry(port).or_insert(next);

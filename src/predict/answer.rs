@@ -65,7 +65,7 @@ fn namespace<'a>(wiring: &Wiring<'a>, name: &str) -> Result<&'a Namespace> {
 fn begin<'a>(walker: &mut Walker<'a>, ns: &'a Namespace, flow: &Flow) -> Result<Outcome> {
     let mut carried = Carried::new(flow.packet.clone());
     let level = carried.packet.layers.len().saturating_sub(1);
-    carried.split = flow.fragments.map(|limit| Split { level, limit });
+    carried.splits = flow.fragments.map(|limit| Split { level, limit }).into_iter().collect();
     match &flow.origin {
         Origin::Stack => walker.originate(ns, carried),
         Origin::Wire { interface, dst } => {

@@ -39,8 +39,10 @@ impl<'a> Walker<'a> {
         }
         // Connection tracking has joined fragments. How long they were is remembered on the way to another port, and
         // forgotten on the way up.
-        let is_joined = filtered && carried.split.is_some();
-        let joined = Carried { split: carried.split.filter(|_| !filtered), joined: is_joined, ..carried.clone() };
+        let mut joined = Carried { joined: filtered && !carried.splits.is_empty(), ..carried.clone() };
+        if filtered {
+            joined.splits.clear();
+        }
         if bridge.link.mac == Some(ethernet.dst) {
             self.see(bridge, Direction::In, Some(ethernet), &joined)?;
             return if filtered { self.routed(bridge, joined) } else { self.receive(bridge, joined) };

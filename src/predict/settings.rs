@@ -53,6 +53,12 @@ fn is_on(value: Option<&str>) -> bool {
     value.is_some_and(|value| value != "0")
 }
 
+/// Whether connections are tracked, and fragments therefore joined on their way through: by whom there are rules.
+pub fn tracks(ns: &Namespace, v6: bool) -> bool {
+    let tables = if v6 { &ns.tables6 } else { &ns.tables };
+    !tables.is_empty() || !ns.nft.is_empty()
+}
+
 /// Whether packets that come in through `link` are forwarded. IPv6 has one switch for all (`ip6_forward`).
 pub fn forwards(ns: &Namespace, link: &Link, v6: bool) -> bool {
     if v6 {

@@ -64,6 +64,7 @@ impl<'a> Walker<'a> {
         };
         carried.packet.layers.remove(0);
         carried.tracked = None;
+        carried.unwrapped();
         self.through_ipip(&mut carried);
         let at = Place { ns, link };
         self.see(at, Direction::In, None, &carried)?;
@@ -162,6 +163,7 @@ impl<'a> Walker<'a> {
             Inside::Vxlan { .. } => return Ok(Outcome::dropped(ns, Reason::NoTunnel)),
         };
         (carried.packet, carried.tracked) = (packet, None);
+        carried.unwrapped();
         self.see(at, Direction::In, ethernet, &carried)?;
         match ethernet.filter(|ethernet| link.mac != Some(ethernet.dst)) {
             Some(ethernet) => Ok(Outcome::dropped(ns, Reason::NotForUs(ethernet.dst))),

@@ -27,9 +27,9 @@ pub(super) struct Carried {
     pub tracked: Option<Tracked>,
     /// Whether it came in through a port of a bridge, with br_netfilter.
     pub through_port: bool,
-    /// How it is split into fragments on the wire. Inside a namespace it counts as one, as connection tracking
-    /// joins fragments and splits them again as they came.
-    pub split: Option<Split>,
+    /// How it is split into fragments on the wire, each one what the one before leaves. Inside a namespace it counts as
+    /// one, as connection tracking joins fragments and splits them again as they came.
+    pub splits: Vec<Split>,
     /// Whether connection tracking has joined it from fragments and forgotten how long they were: then even IPv6 is split
     /// by who forwards it (`ignore_df` in `ip6_fragment`).
     pub joined: bool,
@@ -54,12 +54,18 @@ impl Split {
 
 impl Carried {
     pub fn new(packet: Packet) -> Carried {
-        Carried { packet, mark: 0, tracked: None, through_port: false, split: None, joined: false }
+        Carried { packet, mark: 0, tracked: None, through_port: false, splits: Vec::new(), joined: false }
     }
 
     /// Another namespace: of what a kernel attaches to a packet nothing goes along.
     pub fn cross(&mut self) {
         (self.mark, self.tracked, self.through_port, self.joined) = (0, None, false, false);
+    }
+
+    /// Out of a tunnel: the fragments of what was around it are joined.
+    pub fn unwrapped(&mut self) {
+        let headers = self.packet.headers().count();
+        self.splits.retain(|split| split.level < headers);
     }
 
     /// Whether nobody but its sender may split it.
@@ -168,8 +174,8 @@ impl<'a> Walker<'a> {
                     return Ok(Outcome::dropped(ns, reason));
                 }
                 // Nobody on the way splits IPv6 packets: their sender does (`ip6_append_data`).
-                if ip.is_v6() && carried.split.is_none() && u32::from(ip.length) > mtu {
-                    carried.split = Some(Split::outermost(&carried.packet, mtu));
+                if ip.is_v6() && carried.splits.is_empty() && u32::from(ip.length) > mtu {
+                    carried.splits = vec![Split::outermost(&carried.packet, mtu)];
                 }
                 carried.tracked = None;
                 self.output(ns, path, carried)

@@ -16,7 +16,7 @@ impl<'a> Walker<'a> {
         if !link.up {
             return Ok(Outcome::dropped(ns, Reason::Down(link.name.clone())));
         }
-        if let Some(reason) = pieces::fit(&mut carried, &link.name, settings::mtu(link))? {
+        if let Some(reason) = pieces::fit(Place { ns, link }, &mut carried)? {
             return Ok(Outcome::dropped(ns, reason));
         }
         let at = Place { ns, link };

@@ -1,25 +1,37 @@
 //! Who reaches whom: an ICMP echo from every namespace of a list to every other one, with its round trip time.
 //!
-//! One thread and one raw socket in each namespace. Requests go out in small batches while few enough are under
-//! way that no queue on the way (a device's 1,000 packets, a neighbour's waiting packets) can overflow; answers
-//! are taken in between.
+//! One raw socket in each namespace, and one thread, or a few where there are very many. Requests go out in small
+//! batches while few enough are under way that no queue on the way (a device's 1,000 packets, a neighbour's waiting
+//! packets) can overflow; answers are taken in between. Where all ends together would have to know more neighbours than
+//! the kernel keeps, they ask in [waves](super::waves), and forget between them whom they have come to know.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
-use super::{socket, together};
+use super::socket;
+use super::waves::{Wave, waves};
 use crate::error::{Error, Result};
+use crate::kernel::neighbours::{self, Memories};
 use crate::kernel::netns;
-use crate::plan::Namespace;
 use crate::plan::netfilter::Family;
+use crate::plan::{Namespace, Plan};
 
-/// Requests under way at a time.
+/// Requests under way at a time, of all threads together.
 const IN_FLIGHT: usize = 256;
+/// Ends from which on more than one thread asks, and the most threads that do.
+const MANY: usize = 200;
+const ASKERS: usize = 4;
+/// Neighbours that Linux keeps of all namespaces together if nobody says otherwise (`gc_thresh3`).
+const NEIGHBOURS_DEFAULT: usize = 1024;
+/// The longest wait for an answer before the next wave.
+const BETWEEN_WAVES: Duration = Duration::from_millis(200);
 /// Requests that one sender gives to the kernel in one call.
 const BATCH: usize = 16;
 /// Answers taken in one call.
@@ -70,16 +82,36 @@ impl Matrix {
     }
 }
 
-/// Asks all pairs. `patience` is how long to wait once no answer comes any more.
+/// Asks all pairs of ends in `plan`'s namespaces. `patience` is how long to wait once no answer comes any more.
 ///
 /// # Errors
 /// If a socket cannot be opened or read. A request that cannot be sent counts as one without an answer.
-pub fn matrix(ends: &[End], patience: Duration) -> Result<Matrix> {
-    let sockets: Vec<OwnedFd> =
-        together::each(ends, |end| open(end.namespace, Family::of(&end.address))).into_iter().collect::<Result<_>>()?;
-    let mut run = Run::new(ends, &sockets, patience)?;
-    run.all().map_err(|e| Error::io("cannot probe all pairs", e))?;
-    Ok(Matrix { size: ends.len(), answers: run.answers })
+pub fn matrix(plan: &Plan, ends: &[End], patience: Duration) -> Result<Matrix> {
+    let family = ends.first().map_or(Family::Inet, |end| Family::of(&end.address));
+    let sockets = netns::tour(ends, |end| &end.namespace.netns, |end| opened_here(end.namespace, family))?;
+    let sockets: Vec<OwnedFd> = sockets.into_iter().collect::<Result<_>>()?;
+    let limit = neighbours::limit(family).unwrap_or(NEIGHBOURS_DEFAULT);
+    let waves = waves(plan, ends, limit / 4 * 3);
+    let all: Vec<&Namespace> = if waves.len() > 1 { plan.namespaces.iter().collect() } else { Vec::new() };
+    let mut memories = Memories::open(&all, family)?;
+    memories.forget(|_| true)?;
+    let askers = if ends.len() < MANY { 1 } else { thread::available_parallelism().map_or(1, usize::from).min(ASKERS) };
+    let mut runs =
+        (0..askers).map(|at| Run::new(ends, &sockets, (at, askers), patience)).collect::<Result<Vec<_>>>()?;
+    for (number, wave) in waves.iter().enumerate() {
+        // What comes later than that is taken in the next one.
+        let end = if number + 1 == waves.len() { patience } else { patience.min(BETWEEN_WAVES) };
+        let asked: io::Result<()> = thread::scope(|scope| {
+            let threads: Vec<_> = runs.iter_mut().map(|run| scope.spawn(move || run.wave(wave, end))).collect();
+            threads.into_iter().try_for_each(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        asked.map_err(|e| Error::io("cannot probe all pairs", e))?;
+        let pods: BTreeSet<&str> = wave.askers().map(|(from, _)| ends[from].namespace.name.as_str()).collect();
+        let quiet: BTreeSet<&str> = ends.iter().map(|end| end.namespace.name.as_str()).collect();
+        memories.forget(|name| pods.contains(name) || !quiet.contains(name))?;
+    }
+    let rows = (0..ends.len()).map(|from| runs[from % askers].row(from));
+    Ok(Matrix { size: ends.len(), answers: rows.flatten().copied().collect() })
 }
 
 /// What came of asking once.
@@ -101,8 +133,8 @@ pub fn ask(end: &End, patience: Duration) -> Result<Reply> {
     // Two ends with one address and one socket's namespace: the first asks, the second only lends its address.
     let sockets = [open(end.namespace, Family::of(&end.address))?];
     let ends = [*end, *end];
-    let mut run = Run::new(&ends, &sockets, patience)?;
-    let asked = run.send(0).and_then(|_| if run.in_flight > 0 { run.take_ready(patience) } else { Ok(false) });
+    let mut run = Run::new(&ends, &sockets, (0, 1), patience)?;
+    let asked = run.send(0, &[1]).and_then(|()| if run.in_flight > 0 { run.take_ready(patience) } else { Ok(false) });
     asked.map_err(|e| Error::io(format!("cannot probe {}", end.address), e))?;
     Ok(match (run.answers.get(1).copied().flatten(), run.refusal) {
         (Some(rtt), _) => Reply::Answered(rtt),
@@ -113,7 +145,12 @@ pub fn ask(end: &End, patience: Duration) -> Result<Reply> {
 
 /// A raw socket of ICMP, or ICMPv6, that takes echo replies alone.
 pub(super) fn open(ns: &Namespace, family: Family) -> Result<OwnedFd> {
-    let opened = netns::inside(netns::open(&ns.netns)?.file(), || {
+    netns::inside(netns::open(&ns.netns)?.file(), || opened_here(ns, family))?
+}
+
+/// Such a socket in the calling thread's namespace, which is that of `ns`.
+fn opened_here(ns: &Namespace, family: Family) -> Result<OwnedFd> {
+    let open = || {
         let (domain, protocol) = match family {
             Family::Inet => (libc::AF_INET, libc::IPPROTO_ICMP),
             Family::Inet6 => (libc::AF_INET6, libc::IPPROTO_ICMPV6),
@@ -129,10 +166,11 @@ pub(super) fn open(ns: &Namespace, family: Family) -> Result<OwnedFd> {
             }
         }
         Ok(fd)
-    })?;
-    opened.map_err(|e: io::Error| Error::io(format!("in {}: cannot open a raw socket", ns.netns), e))
+    };
+    open().map_err(|e: io::Error| Error::io(format!("in {}: cannot open a raw socket", ns.netns), e))
 }
 
+/// One thread's part: every so many-th end asks by it.
 struct Run<'a> {
     ends: &'a [End<'a>],
     sockets: &'a [OwnedFd],
@@ -140,8 +178,9 @@ struct Run<'a> {
     patience: Duration,
     /// Tells this run's answers from those of others.
     id: u16,
-    /// For each sender, the step to the next receiver; up to the number of ends less one.
-    next: Vec<usize>,
+    /// Which of how many threads this is.
+    share: (usize, usize),
+    /// Row by row, for its own ends.
     sent: Vec<Option<Instant>>,
     answers: Vec<Option<Duration>>,
     in_flight: usize,
@@ -150,43 +189,62 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(ends: &'a [End<'a>], sockets: &'a [OwnedFd], patience: Duration) -> Result<Run<'a>> {
+    fn new(ends: &'a [End<'a>], sockets: &'a [OwnedFd], share: (usize, usize), patience: Duration) -> Result<Run<'a>> {
         let failed = |e| Error::io("cannot poll raw sockets", e);
         let poll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
-        for (index, socket) in sockets.iter().enumerate() {
+        let (at, askers) = share;
+        for (index, socket) in sockets.iter().enumerate().filter(|(index, _)| index % askers == at) {
             poll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, index as u64)).map_err(failed)?;
         }
-        let cells = ends.len() * ends.len();
+        let cells = ends.len().div_ceil(askers) * ends.len();
         let id = (std::process::id() ^ (std::process::id() >> 16)) as u16;
         let (sent, answers) = (vec![None; cells], vec![None; cells]);
-        let (next, in_flight, refusal) = (vec![1; ends.len()], 0, None);
-        Ok(Run { ends, sockets, poll, patience, id, next, sent, answers, in_flight, refusal })
+        let (in_flight, refusal) = (0, None);
+        Ok(Run { ends, sockets, poll, patience, id, share, sent, answers, in_flight, refusal })
     }
 
-    fn all(&mut self) -> io::Result<()> {
-        let mut open = self.ends.len() > 1;
-        while open {
-            open = false;
-            for from in 0..self.ends.len() {
-                while self.in_flight + BATCH > IN_FLIGHT {
+    /// Where the pair stands in `sent` and `answers`.
+    fn cell(&self, from: usize, to: usize) -> usize {
+        from / self.share.1 * self.ends.len() + to
+    }
+
+    /// The answers to one end.
+    fn row(&self, from: usize) -> &[Option<Duration>] {
+        self.answers.get(self.cell(from, 0)..self.cell(from, self.ends.len())).unwrap_or_default()
+    }
+
+    /// Asks what is to be asked in a wave, and waits for answers no longer than `end` after the last one.
+    fn wave(&mut self, wave: &Wave, end: Duration) -> io::Result<()> {
+        let (at, askers) = self.share;
+        let asks = wave.askers().filter(|(from, _)| from % askers == at);
+        // Each begins with another one, so that no one is asked by all at once.
+        let mut asks: Vec<(usize, &[usize], usize)> =
+            asks.enumerate().map(|(number, (from, whom))| (from, whom, number * askers + at)).collect();
+        let mut targets = Vec::with_capacity(BATCH);
+        let mut begun = 0;
+        while !asks.is_empty() {
+            for (from, whom, turn) in &asks {
+                while self.in_flight + BATCH > IN_FLIGHT / askers {
                     if !self.take_ready(self.patience)? {
                         // What is under way is lost; it must not hold up the rest.
                         self.in_flight = 0;
                     }
                 }
-                open |= self.send(from)?;
+                targets.clear();
+                let steps = begun..whom.len().min(begun + BATCH);
+                targets.extend(steps.map(|step| whom[(turn + step) % whom.len()]).filter(|to| to != from));
+                self.send(*from, &targets)?;
             }
+            begun += BATCH;
+            asks.retain(|(_, whom, _)| begun < whom.len());
         }
-        while self.in_flight > 0 && self.take_ready(self.patience)? {}
+        while self.in_flight > 0 && self.take_ready(end)? {}
+        self.in_flight = 0;
         Ok(())
     }
 
-    /// Sends a sender's next requests; false if it has no more.
-    fn send(&mut self, from: usize) -> io::Result<bool> {
-        let count = self.ends.len();
-        let first = self.next[from];
-        let targets: Vec<usize> = (first..count.min(first + BATCH)).map(|step| (from + step) % count).collect();
-        self.next[from] = first + targets.len();
+    /// Sends a sender's requests to these.
+    fn send(&mut self, from: usize, targets: &[usize]) -> io::Result<()> {
         let mut requests: Vec<[u8; REQUEST]> = targets.iter().map(|to| self.request(from, *to)).collect();
         let mut addresses: Vec<SockaddrStorage> =
             targets.iter().map(|to| SocketAddr::new(self.ends[*to].address, 0).into()).collect();
@@ -203,7 +261,8 @@ impl<'a> Run<'a> {
             match usize::try_from(sent) {
                 Ok(sent) => {
                     for to in targets.iter().skip(done).take(sent) {
-                        self.sent[from * count + to] = Some(now);
+                        let cell = self.cell(from, *to);
+                        self.sent[cell] = Some(now);
                     }
                     self.in_flight += sent;
                     done += sent;
@@ -215,7 +274,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        Ok(self.next[from] < count)
+        Ok(())
     }
 
     fn request(&self, from: usize, to: usize) -> [u8; REQUEST] {
@@ -300,7 +359,7 @@ impl<'a> Run<'a> {
     }
 
     fn note(&mut self, from: usize, to: usize, now: Instant) {
-        let cell = from * self.ends.len() + to;
+        let cell = self.cell(from, to);
         if let (Some(sent), None) = (self.sent[cell], self.answers[cell]) {
             self.answers[cell] = Some(now.duration_since(sent));
             self.in_flight = self.in_flight.saturating_sub(1);

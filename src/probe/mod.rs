@@ -8,5 +8,6 @@ mod ring;
 mod socket;
 pub mod steady;
 pub mod together;
+pub mod waves;
 
 pub use socket::{option, set_option};

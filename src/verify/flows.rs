@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::packet::build::{self, Message, Probe};
 use crate::packet::{Body, Ip, Mark, decode};
 use crate::plan::netfilter::Family;
-use crate::plan::{Link, LinkKind, Namespace, Plan, Role};
+use crate::plan::{Link, LinkKind, Namespace, Role};
 use crate::predict::{self, Flow, Origin, Port};
 
 /// What a default ping's IP packet carries, in bytes.
@@ -152,15 +152,12 @@ impl<'a> List<'a> {
     }
 }
 
-/// Whether by the plan a ping from a namespace to an address is answered.
-///
-/// # Errors
-/// As [`super::checks::checks`].
-pub fn is_answered(plan: &Plan, from: &Namespace, dst: IpAddr) -> Result<bool> {
+/// A ping of the default length by a namespace's stack to an address.
+pub(super) fn ping(from: &Namespace, dst: IpAddr) -> Result<Flow> {
     let (src, length) = (Family::of(&dst).unspecified(), Ip::header_of(&dst) + PING);
     let message = Message::Echo { id: 1, seq: 1 };
     let probe = Probe { src, dst, ttl: TTL, id: 1, dont_fragment: false, length, message, mark: Mark(0) };
-    Ok(predict::predict(plan, &flow(from, Origin::Stack, probe, None)?)?.answered())
+    flow(from, Origin::Stack, probe, None)
 }
 
 /// How a packet leaves its sender.

@@ -19,6 +19,7 @@ mod identify;
 mod names;
 mod order;
 mod others;
+pub mod reach;
 mod report;
 mod run;
 mod services;
@@ -27,7 +28,6 @@ use std::time::Duration;
 
 pub use checks::{Act, Check, checks};
 pub use compare::{Divergence, Seen, compare};
-pub use flows::is_answered;
 pub use names::{Found, NameCheck, run as run_names};
 pub use report::{CheckReport, Report, Summary, Verdict, junit};
 pub use services::{Protocol, ServicePath, run as run_services};
