@@ -219,8 +219,10 @@ impl Named {
             (_, Ok(mac)) => self.macs.entry(mac).or_default().add(ns),
             _ => {}
         }
-        // A link's address is named with its prefix.
-        if let Ok(net) = word.parse::<IpNet>() {
+        // A link's address is named with its prefix; the lowest one of a prefix is that of no link.
+        if let Ok(net) = word.parse::<IpNet>()
+            && (net.addr() != net.network() || net.prefix_len() + 1 >= net.max_prefix_len())
+        {
             self.nets.entry(net.addr().into()).or_default().add(ns);
         }
     }
