@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use minik::compose;
 use minik::dns::{Kind, Question, Rcode, Records, Reply, Transport, Zone, respond};
 use minik::plan::{self, Datapath, Plan};
-use minik::topology::{Applied, Cluster, Edit, Overrides, Reference, Source, applied, parse};
+use minik::topology::{Applied, Cluster, Edit, Overrides, Reading, Reference, Source, applied, parse};
 use simple_dns::rdata::{OPT, OPTCode, RData};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, RCODE, TYPE};
 
@@ -365,9 +365,10 @@ fn the_clusters_own_objects_change_as_others_do() {
     let manifest = "apiVersion: v1\nkind: Service\nmetadata: {name: kube-dns, namespace: kube-system}\n\
                     spec: {clusterIP: 10.96.0.10, ports: [{port: 53, protocol: UDP}]}\n";
     let manifest = Source::new("own.yaml", manifest);
-    let outcome = |overrides: &Overrides| applied(&files, overrides, &manifest, "default").unwrap()[0].1;
-    assert_eq!(outcome(&Overrides::default()), Applied::Configured);
-    assert_eq!(outcome(&overrides), Applied::Created);
+    let mut reading = Reading::default();
+    let mut outcome = |edits: &[Edit]| applied(&mut reading, &files, edits, &manifest, "default").unwrap()[0].1;
+    assert_eq!(outcome(&[]), Applied::Configured);
+    assert_eq!(outcome(&overrides.edits), Applied::Created);
 }
 
 #[test]

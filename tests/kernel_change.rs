@@ -14,7 +14,7 @@ use kernel::{Outcome, Test, contains, shell, words};
 use minik::kernel::change::change;
 use minik::kernel::drift;
 use minik::plan::{Plan, Role, Route};
-use minik::topology::{Source, builtin};
+use minik::topology::{Overrides, Source, builtin};
 
 const TESTS: &[Test] = &[
     ("every_topology_becomes_the_next", &[], ring),
@@ -23,6 +23,7 @@ const TESTS: &[Test] = &[
     ("a_change_that_fails_is_taken_back", &[], fails),
     ("experiments_are_left_alone", &[], experiments),
     ("what_is_lost_is_healed", &[], heals),
+    ("one_service_of_many_touches_its_own_rules", &["iptables-nft", "iptables-legacy", "nft"], one_service),
 ];
 
 fn main() {
@@ -170,6 +171,52 @@ fn experiments() -> Outcome {
     contains(&text, "node-1: missing: route 10.100.247.0/26")?;
     contains(&text, "node-1: not in the plan: route 10.9.9.0/24")?;
     if found.len() == 2 { Ok(()) } else { Err(text) }
+}
+
+/// A node with very many Services, one of which has this port.
+fn many_services(port: u16, flavour: &str) -> Result<Plan, String> {
+    let mut text = kernel::builtin("flannel-host-gw")?.text;
+    for number in 0..300 {
+        let port = if number == 150 { port } else { 80 };
+        text.push_str(&format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{number}}}\nspec:\n  selector: {{app: test}}\n  \
+             ports: [{{port: {port}, targetPort: 80}}]\n"
+        ));
+    }
+    let overrides = Overrides {
+        cluster_name: Some(format!("c{}s", std::process::id())),
+        iptables: Some(flavour.to_owned()),
+        ..Overrides::default()
+    };
+    let cluster = minik::topology::parse(&[Source { name: "services".into(), text }], &overrides).map_err(words)?;
+    minik::compose::plan(&cluster, minik::plan::Datapath::Kernel).map_err(words)
+}
+
+/// One rule of KUBE-SERVICES goes and another comes, the others stay the same ones; and where somebody has spoiled the
+/// chain before, it is written anew.
+fn one_service() -> Outcome {
+    for flavour in ["nft", "legacy"] {
+        let mut lab = Lab::up(many_services(80, flavour)?)?;
+        let count = |lab: &Lab| lab.exec("node-1", "iptables -t nat -L KUBE-SERVICES 1 -v -n -x");
+        lab.exec("node-1", "iptables -t nat -R KUBE-SERVICES 1 -c 7 700 -d 192.0.2.1 -j RETURN")?;
+        change(&lab.plan, &many_services(8080, flavour)?).map_err(words)?;
+        contains(&count(&lab)?, "700").map_err(|e| format!("{flavour}: the first rule was written anew: {e}"))?;
+        let rules = lab.exec("node-1", "iptables -t nat -S KUBE-SERVICES")?;
+        let about: Vec<&str> = rules.lines().filter(|rule| rule.contains("default/s150 ")).collect();
+        if about.len() != 1 || !about[0].contains("--dport 8080") {
+            return Err(format!("{flavour}: {about:#?}"));
+        }
+        // The spoiled rule stays; the place of the new one is that of the old.
+        let place = |rules: &str| rules.lines().position(|rule| rule.contains("default/s150 "));
+        lab.plan = many_services(8080, flavour)?;
+        lab.exec("node-1", "iptables -t nat -F KUBE-SERVICES")?;
+        lab.become_plan(many_services(8081, flavour)?).map_err(|e| format!("{flavour}, after a flush: {e}"))?;
+        let anew = lab.exec("node-1", "iptables -t nat -S KUBE-SERVICES")?;
+        if place(&anew).is_none() || place(&anew) != place(&rules) {
+            return Err(format!("{flavour}: at {:?}, then at {:?}", place(&rules), place(&anew)));
+        }
+    }
+    Ok(())
 }
 
 fn heals() -> Outcome {

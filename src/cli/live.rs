@@ -103,9 +103,9 @@ impl Live {
     ///
     /// # Errors
     /// If the record is wrong.
-    pub(super) fn next(&self, mut record: Record) -> Result<Session> {
+    pub(super) fn next(&mut self, mut record: Record) -> Result<Session> {
         record.memory = cni::memory(&self.session.cluster, &self.session.plan)?;
-        session::compute(record)
+        session::compute_again(record, std::mem::take(&mut self.session.reading))
     }
 
     fn change_back(&self, failed: &Session, error: Error) -> Error {

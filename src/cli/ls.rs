@@ -32,7 +32,7 @@ fn row(name: &str) -> Row {
         Ok(None) => return broken(name, "its record is missing"),
         Err(e) => return broken(name, &e.to_string()),
     };
-    let Session { record, cluster, plan } = &session;
+    let Session { record, cluster, plan, .. } = &session;
     let state = match record.phase {
         Phase::Building => "building",
         Phase::Ready => "ready",

@@ -8,7 +8,7 @@ use super::live::{self, Live};
 use super::live_args::{ApplyArgs, DeleteArgs, LabelArgs, ReadyArgs, ScaleArgs};
 use super::{input, kinds, print, session};
 use crate::error::{Error, Kind, Result};
-use crate::topology::{self, Applied, Edit, Overrides, Reference};
+use crate::topology::{self, Applied, Edit, Reference};
 
 /// Runs `minik apply`.
 ///
@@ -18,11 +18,13 @@ pub(super) fn apply(args: &ApplyArgs, globals: &Globals) -> Result<ExitCode> {
     let manifests = args.file.iter().map(|file| input::read(file)).collect::<Result<Vec<_>>>()?;
     let mut live = live::open(globals.cluster_name())?;
     let files = session::files(&live.session.record);
-    let mut overrides = Overrides { edits: live.session.record.edits.clone(), ..Overrides::default() };
+    let mut edits = live.session.record.edits.clone();
+    let before = edits.len();
     let mut text = String::new();
-    let mut edits = Vec::new();
     for manifest in manifests {
-        for (object, outcome) in topology::applied(&files, &overrides, &manifest, &globals.namespace)? {
+        for (object, outcome) in
+            topology::applied(&mut live.session.reading, &files, &edits, &manifest, &globals.namespace)?
+        {
             let word = match outcome {
                 Applied::Created => "created",
                 Applied::Configured => "configured",
@@ -30,11 +32,10 @@ pub(super) fn apply(args: &ApplyArgs, globals: &Globals) -> Result<ExitCode> {
             };
             text += &format!("{} {word}\n", kinds::resource(&object));
         }
-        let edit = Edit::Apply { name: manifest.name, text: manifest.text, namespace: globals.namespace.clone() };
-        overrides.edits.push(edit.clone());
-        edits.push(edit);
+        let namespace = globals.namespace.clone();
+        edits.push(Edit::Apply { name: manifest.name, text: manifest.text, namespace });
     }
-    change(&mut live, edits, args.dry_run, text)
+    change(&mut live, edits.split_off(before), args.dry_run, text)
 }
 
 /// Runs `minik delete`.

@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::kernel::features;
 use crate::kernel::state::{self, Phase, Record};
 use crate::plan::{Plan, line};
-use crate::topology::{Cluster, Overrides, Pod, Source, nearest};
+use crate::topology::{Cluster, Overrides, Pod, Reading, Source, nearest};
 use crate::{compose, topology};
 
 /// An open cluster.
@@ -19,6 +19,8 @@ pub struct Session {
     pub cluster: Cluster,
     /// What is programmed.
     pub plan: Plan,
+    /// What was read for it.
+    pub reading: Reading,
 }
 
 /// Opens the cluster of this name.
@@ -41,17 +43,25 @@ pub fn open(name: &str) -> Result<Session> {
 ///
 /// # Errors
 /// If the record's sources are no topology for this version of minik.
-pub fn compute(mut record: Record) -> Result<Session> {
+pub fn compute(record: Record) -> Result<Session> {
+    compute_again(record, Reading::default())
+}
+
+/// The same with what was read for another record of the cluster, which has most of it.
+///
+/// # Errors
+/// As [`compute`].
+pub fn compute_again(mut record: Record, mut reading: Reading) -> Result<Session> {
     let mut netem = record.netem;
     let mut compute = || {
-        let cluster = cluster(&record)?;
+        let cluster = reading.parse(&files(&record), &overrides(&record))?;
         let plan = compose::plan(&cluster, record.datapath)?;
         Ok((cluster, for_kernel(plan, &mut netem)?))
     };
     let (cluster, plan) = compute()
         .map_err(|e: Error| e.within(format_args!("cluster {}, made by minik {}", record.name, record.version)))?;
     record.netem = netem;
-    Ok(Session { record, cluster, plan })
+    Ok(Session { record, cluster, plan, reading })
 }
 
 /// The plan as this kernel can do it: without netem where it has none. Whether it has is asked once in a cluster's life.
@@ -80,15 +90,19 @@ pub fn files(record: &Record) -> Vec<Source> {
 /// # Errors
 /// If the record's sources are no topology.
 pub fn cluster(record: &Record) -> Result<Cluster> {
-    let overrides = Overrides {
+    topology::parse(&files(record), &overrides(record))
+}
+
+/// What a record says over its files.
+fn overrides(record: &Record) -> Overrides {
+    Overrides {
         cluster_name: Some(record.name.clone()),
         cni: record.cni.clone(),
         proxy: record.proxy.clone(),
         iptables: record.iptables.clone(),
         edits: record.edits.clone(),
         memory: record.memory.clone(),
-    };
-    topology::parse(&files(record), &overrides)
+    }
 }
 
 /// The error for a cluster that is not there.

@@ -83,22 +83,22 @@ fn adopt<'p>(maker: &mut Maker<'p>, ns: &'p Namespace, wanted: &BTreeSet<&str>) 
 
 /// What the restore tools are to be given for the rules and sets among these facts. Daemons that look after chains of
 /// iptables do it by [`Rules::repair`](crate::plan::keeper::Rules::repair), which knows whose rule in a chain is whose.
-fn rules(ns: &Namespace, missing: &BTreeSet<String>) -> Vec<Input> {
-    let mut inputs: Vec<Input> = Vec::new();
+fn rules(ns: &Namespace, missing: &BTreeSet<String>) -> Vec<Input<'static>> {
+    let mut inputs: Vec<Input<'_>> = Vec::new();
     if missing.iter().any(|fact| fact.starts_with("set: ")) {
-        inputs.push((&["ipset", "restore", "-exist"], text::ipset_restore(&ns.sets)));
+        inputs.push((&["ipset", "restore", "-exist"], text::ipset_restore(&ns.sets).into()));
     }
     for (family, word, tables) in [(Family::Inet, "", &ns.tables), (Family::Inet6, "ip6 ", &ns.tables6)] {
         let input: String = tables.iter().map(|table| chains(table, word, missing)).collect();
-        inputs.push((ns.backend.change(family), input));
+        inputs.push((ns.backend.change(family), input.into()));
     }
     for table in &ns.nft {
         let spoiled = nft::facts::objects(table, missing);
         let input = if spoiled.is_empty() { String::new() } else { nft::difference::reload(table, &spoiled) };
-        inputs.push((restore::NFT, input));
+        inputs.push((restore::NFT, input.into()));
     }
     if missing.iter().any(|fact| fact.contains(": eb ") || fact.starts_with("policy of eb ")) {
-        inputs.push((&["ebtables-restore"], ebtables::ebtables_restore(&ns.ebtables)));
+        inputs.push((&["ebtables-restore"], ebtables::ebtables_restore(&ns.ebtables).into()));
     }
     inputs.retain(|(_, input)| !input.is_empty());
     inputs

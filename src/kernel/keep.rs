@@ -98,7 +98,8 @@ fn repair(ns: &Namespace, rules: &Rules) -> Result<Vec<String>> {
         let (save, change) = (ns.backend.save(family), ns.backend.change(family));
         let repair = rules.repair(tables, &text::normalised(&inside(ns, save, &[])?));
         if !repair.input.is_empty() {
-            netns::inside(netns::open(&ns.netns)?.file(), || restore::feed(change, &repair.input))??;
+            let input = restore::Text::Whole(repair.input);
+            netns::inside(netns::open(&ns.netns)?.file(), || restore::feed(change, &input))??;
             lost.extend(repair.lost);
         }
     }

@@ -3,37 +3,99 @@
 
 #![expect(clippy::disallowed_methods, reason = "the door for the restore tools")]
 
-use std::io::Write;
+use std::fmt::{self, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 
 use super::netns;
 use crate::error::{Error, Kind, Result};
+use crate::plan::nft::NftTable;
 use crate::plan::{Family, Namespace, Plan, Table, ebtables, line, nft, restore};
 
 /// What a namespace has for one of the tools: the tool with its arguments, and its input.
-pub(super) type Input = (&'static [&'static str], String);
+pub(super) type Input<'p> = (&'static [&'static str], Text<'p>);
+
+/// The input of a tool.
+pub(super) enum Text<'p> {
+    /// As it is.
+    Whole(String),
+    /// Tables for iptables-restore: long ones are written while the tool reads.
+    Tables(&'p [Table]),
+    /// Tables for nft, as well.
+    Nft(&'p [NftTable]),
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Text::Whole(text)
+    }
+}
+
+impl Text<'_> {
+    /// Whether there is nothing for the tool to do.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Text::Whole(text) if text.is_empty())
+    }
+
+    fn write(&self, out: &mut Pipe) -> fmt::Result {
+        match self {
+            Text::Whole(text) => out.write_str(text),
+            Text::Tables(tables) => restore::write_iptables_restore(tables, out),
+            Text::Nft(tables) => nft::text::write_script(tables, out),
+        }
+    }
+}
+
+/// A tool's standard input, as something that text is written to.
+struct Pipe {
+    stdin: BufWriter<ChildStdin>,
+    /// Why it could not be written.
+    failed: Option<std::io::Error>,
+}
+
+/// As much as a pipe takes at a time.
+const PIPE_BYTES: usize = 64 * 1024;
+
+impl fmt::Write for Pipe {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.stdin.write_all(text.as_bytes()).map_err(|error| {
+            self.failed = Some(error);
+            fmt::Error
+        })
+    }
+}
+
+impl Pipe {
+    fn take(stdin: ChildStdin, text: &Text<'_>) -> std::io::Result<()> {
+        let mut pipe = Pipe { stdin: BufWriter::with_capacity(PIPE_BYTES, stdin), failed: None };
+        match text.write(&mut pipe) {
+            Ok(()) => pipe.stdin.flush(),
+            Err(fmt::Error) => Err(pipe.failed.unwrap_or_else(|| std::io::Error::other("it cannot be spelled"))),
+        }
+    }
+}
 
 /// What the tools are to be given for a namespace, in that order; nothing for a tool that has nothing to do.
-pub(super) fn inputs(namespace: &Namespace) -> Vec<Input> {
+pub(super) fn inputs(namespace: &Namespace) -> Vec<Input<'_>> {
     let Namespace { sets, tables, tables6, nft: nftables, ebtables, .. } = namespace;
-    let mut inputs: Vec<Input> = Vec::new();
+    let mut inputs: Vec<Input<'_>> = Vec::new();
     if !sets.is_empty() {
-        inputs.push((&["ipset", "restore"], restore::ipset_restore(sets)));
+        inputs.push((&["ipset", "restore"], restore::ipset_restore(sets).into()));
     }
     for (family, tables) in [(Family::Inet, tables), (Family::Inet6, tables6)] {
         if !tables.is_empty() {
-            inputs.push((namespace.backend.restore(family), restore::iptables_restore(tables)));
+            inputs.push((namespace.backend.restore(family), Text::Tables(tables)));
         }
     }
     if !nftables.is_empty() {
-        inputs.push((NFT, nft::text::script(nftables)));
+        inputs.push((NFT, Text::Nft(nftables)));
     }
     if !ebtables.is_empty() {
-        inputs.push((&["ebtables-restore"], ebtables::ebtables_restore(ebtables)));
+        inputs.push((&["ebtables-restore"], ebtables::ebtables_restore(ebtables).into()));
     }
     if line::loses(namespace) {
-        inputs.push((NFT, line::nft(namespace)));
+        inputs.push((NFT, line::nft(namespace).into()));
     }
     inputs
 }
@@ -82,7 +144,7 @@ pub fn require_tools(plan: &Plan) -> Result<()> {
 }
 
 /// Runs a tool in the calling thread's namespace with `input` on its stdin.
-pub(super) fn feed(argv: &[&str], input: &str) -> Result<()> {
+pub(super) fn feed(argv: &[&str], input: &Text<'_>) -> Result<()> {
     let name = argv.join(" ");
     let mut command = Command::new(argv[0]);
     command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -90,7 +152,7 @@ pub(super) fn feed(argv: &[&str], input: &str) -> Result<()> {
     // do. The tool outlives a minik that is killed by no more than its input, which then ends.
     let mut child = command.spawn().map_err(|e| missing(argv[0], e))?;
     // A tool that gives up early closes the pipe; what it says then is worth more than our write error.
-    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
+    let written = child.stdin.take().map_or(Ok(()), |stdin| Pipe::take(stdin, input));
     let output = child.wait_with_output().map_err(|e| Error::io(format!("cannot wait for {name}"), e))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();

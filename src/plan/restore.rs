@@ -3,47 +3,94 @@
 //! Chains and rules are spelled and ordered as iptables-save prints them back (iptables 1.8, both backends), so that a
 //! plan, a script and a dump can be held side by side; [`normalised`] takes away what a dump has beyond that.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
-use super::netfilter::{IpSet, Match, Recent, Rule, Side, Table, Target, port_list};
+use super::netfilter::{Chain, IpSet, Match, Recent, Rule, Side, Table, Target, port_list};
 
 /// Most members that a set may have, as Felix creates it.
 const SET_CAPACITY: u32 = 1_048_576;
 
 /// Input of iptables-restore (without `--noflush`) for these tables: what a table had before is gone.
 pub fn iptables_restore(tables: &[Table]) -> String {
-    tables.iter().map(table).collect()
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_iptables_restore(tables, &mut text);
+    text
+}
+
+/// The same, written piece by piece: it may be long, and the tool reads while we write.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_iptables_restore(tables: &[Table], out: &mut impl Write) -> fmt::Result {
+    tables.iter().try_for_each(|table| write_table(table, out))
 }
 
 /// One table: `*name`, its chains, its rules, `COMMIT`.
 pub fn table(table: &Table) -> String {
-    let mut text = format!("*{}\n", table.name.as_str());
+    let mut text = String::new();
+    let _ = write_table(table, &mut text);
+    text
+}
+
+fn write_table(table: &Table, out: &mut impl Write) -> fmt::Result {
+    writeln!(out, "*{}", table.name.as_str())?;
     for chain in &table.chains {
-        let policy = chain.policy.map_or("-".to_string(), |policy| policy.to_string());
-        let _ = writeln!(text, ":{} {policy} [0:0]", chain.name);
+        write_chain(chain, out)?;
     }
     for chain in &table.chains {
         for rule in &chain.rules {
-            let _ = writeln!(text, "{}", append(&chain.name, rule));
+            write_rule("-A", &chain.name, rule, out)?;
+            out.write_char('\n')?;
         }
     }
-    text.push_str("COMMIT\n");
-    text
+    out.write_str("COMMIT\n")
+}
+
+/// The line that declares a chain.
+pub(super) fn write_chain(chain: &Chain, out: &mut impl Write) -> fmt::Result {
+    match chain.policy {
+        Some(policy) => writeln!(out, ":{} {policy} [0:0]", chain.name),
+        None => writeln!(out, ":{} - [0:0]", chain.name),
+    }
 }
 
 /// One rule as `-A chain …`: addresses, interfaces and protocol first, then comments, matches and the target.
 pub fn append(chain: &str, rule: &Rule) -> String {
-    let mut words = vec![format!("-A {chain}")];
-    let mut basics: Vec<(u8, String)> = rule.matches.iter().filter_map(basic).collect();
-    basics.sort();
-    words.extend(basics.into_iter().map(|(_, text)| text));
-    let mut extensions: Vec<String> = rule.matches.iter().filter_map(extension).collect();
-    let comments = rule.comments.iter().map(|comment| format!("-m comment --comment {}", quoted(comment)));
-    let before = if rule.comments_last { extensions.len() } else { 0 };
-    extensions.splice(before..before, comments);
-    words.extend(extensions);
-    words.extend(rule.target.iter().map(target));
-    words.join(" ")
+    let mut text = String::new();
+    let _ = write_rule("-A", chain, rule, &mut text);
+    text
+}
+
+/// The same with another command than `-A`.
+pub(super) fn write_rule(command: &str, chain: &str, rule: &Rule, out: &mut impl Write) -> fmt::Result {
+    write!(out, "{command} {chain}")?;
+    let place = |matching: &&Match| basic_place(matching);
+    let mut basics: Vec<&Match> = Vec::new();
+    basics.extend(rule.matches.iter().filter(|one| place(one).is_some()));
+    basics.sort_by_key(place);
+    for matching in basics {
+        out.write_char(' ')?;
+        write_basic(matching, out)?;
+    }
+    let comments = |out: &mut _| rule.comments.iter().try_for_each(|comment| write_comment(comment, out));
+    if !rule.comments_last {
+        comments(out)?;
+    }
+    for matching in rule.matches.iter().filter(|one| place(one).is_none()) {
+        out.write_char(' ')?;
+        write_extension(matching, out)?;
+    }
+    if rule.comments_last {
+        comments(out)?;
+    }
+    match &rule.target {
+        Some(target) => {
+            out.write_char(' ')?;
+            write_target(target, out)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Input of `ipset restore` for these sets. With `-exist` it can be given again.
@@ -79,52 +126,75 @@ pub fn normalised(dump: &str) -> String {
     text
 }
 
-/// A match that every rule can have without an extension, with its place among them.
-fn basic(matching: &Match) -> Option<(u8, String)> {
+/// The place, among its like, of a match that every rule can have without an extension; none of any other.
+fn basic_place(matching: &Match) -> Option<u8> {
     Some(match matching {
-        Match::Source { net, invert } => (0, format!("{}-s {net}", not(*invert))),
-        Match::Destination { net, invert } => (1, format!("{}-d {net}", not(*invert))),
-        Match::InInterface { name } => (2, format!("-i {name}")),
-        Match::NotInInterface { name } => (2, format!("! -i {name}")),
-        Match::OutInterface { name } => (3, format!("-o {name}")),
-        Match::NotOutInterface { name } => (3, format!("! -o {name}")),
-        Match::Protocol { number } => (4, format!("-p {}", protocol(*number))),
+        Match::Source { .. } => 0,
+        Match::Destination { .. } => 1,
+        Match::InInterface { .. } | Match::NotInInterface { .. } => 2,
+        Match::OutInterface { .. } | Match::NotOutInterface { .. } => 3,
+        Match::Protocol { .. } => 4,
         _ => return None,
     })
 }
 
+/// A match with a [`basic_place`]; nothing of any other.
+fn write_basic(matching: &Match, out: &mut impl Write) -> fmt::Result {
+    match matching {
+        Match::Source { net, invert } => write!(out, "{}-s {net}", not(*invert)),
+        Match::Destination { net, invert } => write!(out, "{}-d {net}", not(*invert)),
+        Match::InInterface { name } => write!(out, "-i {name}"),
+        Match::NotInInterface { name } => write!(out, "! -i {name}"),
+        Match::OutInterface { name } => write!(out, "-o {name}"),
+        Match::NotOutInterface { name } => write!(out, "! -o {name}"),
+        Match::Protocol { number } => write!(out, "-p {}", Protocol(*number)),
+        _ => Ok(()),
+    }
+}
+
 /// A match as iptables-save spells it; none of those that every rule can have without an extension.
 pub(crate) fn extension(matching: &Match) -> Option<String> {
-    Some(match matching {
-        Match::Set { name, side, invert } => format!("-m set {}--match-set {name} {}", not(*invert), side.word()),
-        Match::DestinationPorts { ports } => format!("-m multiport --dports {}", port_list(ports)),
+    let mut text = String::new();
+    let _ = write_extension(matching, &mut text);
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn write_extension(matching: &Match, out: &mut impl Write) -> fmt::Result {
+    match matching {
+        Match::Set { name, side, invert } => {
+            write!(out, "-m set {}--match-set {name} {}", not(*invert), side.word())
+        }
+        Match::DestinationPorts { ports } => write!(out, "-m multiport --dports {}", port_list(ports)),
         Match::CtState { states, invert } => {
             let list: Vec<&str> = states.iter().map(|state| state.word()).collect();
-            format!("-m conntrack {}--ctstate {}", not(*invert), list.join(","))
+            write!(out, "-m conntrack {}--ctstate {}", not(*invert), list.join(","))
         }
         Match::AddrTypeLocal { side, invert, limit_iface_out } => {
             let limit = if *limit_iface_out { " --limit-iface-out" } else { "" };
-            format!("-m addrtype {}--{}-type LOCAL{limit}", not(*invert), side.word())
+            write!(out, "-m addrtype {}--{}-type LOCAL{limit}", not(*invert), side.word())
         }
-        Match::Mark { value, mask, invert } => format!("-m mark {}--mark {value:#x}/{mask:#x}", not(*invert)),
-        Match::RpFilterInvert => "-m rpfilter --invert".to_string(),
-        Match::IcmpType { number } => format!("-m icmp --icmp-type {number}"),
-        Match::Icmp6Type { number } => format!("-m icmp6 --icmpv6-type {number}"),
-        Match::Transport { protocol: number, port: None } => format!("-m {}", protocol(*number)),
-        Match::Transport { protocol: number, port: Some(port) } => format!("-m {} --dport {port}", protocol(*number)),
+        Match::Mark { value, mask, invert } => write!(out, "-m mark {}--mark {value:#x}/{mask:#x}", not(*invert)),
+        Match::RpFilterInvert => out.write_str("-m rpfilter --invert"),
+        Match::IcmpType { number } => write!(out, "-m icmp --icmp-type {number}"),
+        Match::Icmp6Type { number } => write!(out, "-m icmp6 --icmpv6-type {number}"),
+        Match::Transport { protocol: number, port: None } => write!(out, "-m {}", Protocol(*number)),
+        Match::Transport { protocol: number, port: Some(port) } => {
+            write!(out, "-m {} --dport {port}", Protocol(*number))
+        }
         Match::Random { parts } => {
-            format!("-m statistic --mode random --probability {:.11}", f64::from(*parts) / f64::from(1u32 << 31))
+            let chance = f64::from(*parts) / f64::from(1u32 << 31);
+            write!(out, "-m statistic --mode random --probability {chance:.11}")
         }
-        Match::Recent { action, list, mask } => match action {
-            Recent::Check { seconds } => {
-                format!("-m recent --rcheck --seconds {seconds} --reap --name {list} --mask {mask} --rsource")
-            }
-            Recent::Set => format!("-m recent --set --name {list} --mask {mask} --rsource"),
-        },
-        Match::PhysdevIsIn { invert } => format!("-m physdev {}--physdev-is-in", not(*invert)),
+        Match::Recent { action: Recent::Check { seconds }, list, mask } => {
+            write!(out, "-m recent --rcheck --seconds {seconds} --reap --name {list} --mask {mask} --rsource")
+        }
+        Match::Recent { action: Recent::Set, list, mask } => {
+            write!(out, "-m recent --set --name {list} --mask {mask} --rsource")
+        }
+        Match::PhysdevIsIn { invert } => write!(out, "-m physdev {}--physdev-is-in", not(*invert)),
         Match::SetOf { name, sides, invert } => {
             let sides: Vec<&str> = sides.iter().copied().map(Side::word).collect();
-            format!("-m set {}--match-set {name} {}", not(*invert), sides.join(","))
+            write!(out, "-m set {}--match-set {name} {}", not(*invert), sides.join(","))
         }
         Match::InInterface { .. }
         | Match::NotInInterface { .. }
@@ -132,44 +202,62 @@ pub(crate) fn extension(matching: &Match) -> Option<String> {
         | Match::NotOutInterface { .. }
         | Match::Protocol { .. }
         | Match::Source { .. }
-        | Match::Destination { .. } => return None,
-    })
+        | Match::Destination { .. } => Ok(()),
+    }
 }
 
 /// A target as iptables-save spells it.
 pub(crate) fn target(target: &Target) -> String {
+    let mut text = String::new();
+    let _ = write_target(target, &mut text);
+    text
+}
+
+fn write_target(target: &Target, out: &mut impl Write) -> fmt::Result {
     match target {
-        Target::Accept => "-j ACCEPT".to_string(),
-        Target::Drop => "-j DROP".to_string(),
-        Target::Return => "-j RETURN".to_string(),
-        Target::Jump { chain } => format!("-j {chain}"),
-        Target::Goto { chain } => format!("-g {chain}"),
+        Target::Accept => out.write_str("-j ACCEPT"),
+        Target::Drop => out.write_str("-j DROP"),
+        Target::Return => out.write_str("-j RETURN"),
+        Target::Jump { chain } => write!(out, "-j {chain}"),
+        Target::Goto { chain } => write!(out, "-g {chain}"),
         // The tool stores and prints the bits that it clears: those of the mask and of the value.
-        Target::SetMark { value, mask } => format!("-j MARK --set-xmark {value:#x}/{:#x}", mask | value),
-        Target::Masquerade { random_fully: false } => "-j MASQUERADE".to_string(),
-        Target::Masquerade { random_fully: true } => "-j MASQUERADE --random-fully".to_string(),
-        Target::XorMark { value } => format!("-j MARK --set-xmark {value:#x}/0x0"),
-        Target::Dnat { to } => format!("-j DNAT --to-destination {to}"),
-        Target::Reject { v6: false } => "-j REJECT --reject-with icmp-port-unreachable".to_string(),
-        Target::Reject { v6: true } => "-j REJECT --reject-with icmp6-port-unreachable".to_string(),
+        Target::SetMark { value, mask } => write!(out, "-j MARK --set-xmark {value:#x}/{:#x}", mask | value),
+        Target::Masquerade { random_fully: false } => out.write_str("-j MASQUERADE"),
+        Target::Masquerade { random_fully: true } => out.write_str("-j MASQUERADE --random-fully"),
+        Target::XorMark { value } => write!(out, "-j MARK --set-xmark {value:#x}/0x0"),
+        Target::Dnat { to } => write!(out, "-j DNAT --to-destination {to}"),
+        Target::Reject { v6: false } => out.write_str("-j REJECT --reject-with icmp-port-unreachable"),
+        Target::Reject { v6: true } => out.write_str("-j REJECT --reject-with icmp6-port-unreachable"),
     }
 }
 
-/// The names that iptables-save prints without asking /etc/protocols, and the numbers of all others.
-fn protocol(number: u8) -> String {
-    match number {
-        1 => "icmp".to_string(),
-        6 => "tcp".to_string(),
-        17 => "udp".to_string(),
-        58 => "ipv6-icmp".to_string(),
-        132 => "sctp".to_string(),
-        other => other.to_string(),
+/// A protocol by the names that iptables-save prints without asking /etc/protocols, and by the numbers of all others.
+struct Protocol(u8);
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("icmp"),
+            6 => f.write_str("tcp"),
+            17 => f.write_str("udp"),
+            58 => f.write_str("ipv6-icmp"),
+            132 => f.write_str("sctp"),
+            other => write!(f, "{other}"),
+        }
     }
 }
 
 /// iptables-save puts quotes around everything but letters, digits and a few signs.
-fn quoted(comment: &str) -> String {
-    format!("\"{}\"", comment.replace('\\', "\\\\").replace('"', "\\\""))
+fn write_comment(comment: &str, out: &mut impl Write) -> fmt::Result {
+    out.write_str(" -m comment --comment \"")?;
+    // Pieces that end with a sign that needs a backslash, and the rest.
+    for piece in comment.split_inclusive(['\\', '"']) {
+        match piece.strip_suffix(['\\', '"']) {
+            Some(plain) => write!(out, "{plain}\\{}", &piece[plain.len()..])?,
+            None => out.write_str(piece)?,
+        }
+    }
+    out.write_char('"')
 }
 
 fn not(invert: bool) -> &'static str {

@@ -1,15 +1,15 @@
 //! Rules as kube-proxy writes them: small builders for matches and comments.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::plan::netfilter::{Chain, CtState, Match, Rule, Side, Target};
 
-/// The chains of a table by name, which is also the order in which iptables-save prints them.
+/// The chains of a table. There may be tens of thousands of them, with names that begin alike.
 #[derive(Debug, Default)]
-pub(super) struct Chains(BTreeMap<String, Vec<Rule>>);
+pub(super) struct Chains(HashMap<String, Vec<Rule>>);
 
 impl Chains {
     /// Makes a chain without rules, if it is not there.
@@ -29,9 +29,12 @@ impl Chains {
         }
     }
 
-    /// All of them.
+    /// All of them by name, the order in which iptables-save prints them.
     pub(super) fn into_chains(self) -> Vec<Chain> {
-        self.0.into_iter().map(|(name, rules)| Chain { name, policy: None, rules }).collect()
+        let chains = self.0.into_iter().map(|(name, rules)| Chain { name, policy: None, rules });
+        let mut chains: Vec<Chain> = chains.collect();
+        chains.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        chains
     }
 }
 

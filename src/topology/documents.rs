@@ -138,10 +138,13 @@ const NOT_YET: &[&str] = &[
 /// The trees of every document of every source, with the source's index; for excerpts and paths of errors,
 /// the trees read so far stay in `trees` also on failure.
 pub(super) fn read_trees(sources: &[Source], trees: &mut Vec<(u32, Node)>) -> Checked<()> {
-    for (index, source) in sources.iter().enumerate() {
-        let index = u32::try_from(index).unwrap_or(u32::MAX);
-        trees.extend(tree::read(source, index)?.into_iter().map(|node| (index, node)));
-    }
+    sources.iter().enumerate().try_for_each(|(index, source)| read_trees_of(source, index, trees))
+}
+
+/// The trees of one of several sources.
+pub(super) fn read_trees_of(source: &Source, index: usize, trees: &mut Vec<(u32, Node)>) -> Checked<()> {
+    let index = u32::try_from(index).unwrap_or(u32::MAX);
+    trees.extend(tree::read(source, index)?.into_iter().map(|node| (index, node)));
     Ok(())
 }
 

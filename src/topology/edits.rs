@@ -18,6 +18,9 @@ use super::routers;
 use super::source::Span;
 use super::tree::Node;
 
+/// The namespace of objects that name none.
+const DEFAULT: &str = "default";
+
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "edit")]
@@ -149,6 +152,20 @@ impl Reference {
     fn is(&self, namespace: &str, name: &str) -> bool {
         self.namespace == namespace && self.name == name
     }
+
+    /// Whether this is the [`reference`] of a document, of which there may be very many.
+    fn names(&self, document: &Document) -> bool {
+        let Some((kind, metadata)) = named(document) else { return false };
+        let given = metadata.namespace.as_ref().map_or("", |namespace| namespace.value.as_str());
+        let namespace = match (is_namespaced(kind), given) {
+            (false, _) => "",
+            (true, "") => DEFAULT,
+            (true, given) => given,
+        };
+        self.kind == kind
+            && metadata.name.as_ref().is_some_and(|name| name.value == self.name)
+            && self.namespace == namespace
+    }
 }
 
 impl Edited {
@@ -163,10 +180,8 @@ impl Edited {
             let span = metadata.name.as_ref().map_or_else(Span::default, |name| name.span);
             metadata.namespace = Some(Spanned { value: namespace.to_owned(), span });
         }
-        let same = |other: &Document| match (reference(other), reference(&document)) {
-            (Some(other), Some(new)) => other == new,
-            _ => false,
-        };
+        let new = reference(&document);
+        let same = |other: &Document| new.as_ref().is_some_and(|new| new.names(other));
         match self.objects.iter().position(same) {
             Some(at) => self.objects[at] = document,
             None => self.objects.push(document),
@@ -195,7 +210,7 @@ impl Edited {
             return Ok(());
         }
         let before = self.objects.len();
-        self.objects.retain(|other| reference(other).as_ref() != Some(object));
+        self.objects.retain(|other| !object.names(other));
         if self.objects.len() == before {
             match object.kind.as_str() {
                 "Pod" => drop(self.past.deleted.insert((object.namespace.clone(), object.name.clone()))),
@@ -209,7 +224,7 @@ impl Edited {
     }
 
     fn scale(&mut self, object: &Reference, replicas: u32) -> Checked<()> {
-        let found = self.objects.iter_mut().find(|other| reference(other).as_ref() == Some(object));
+        let found = self.objects.iter_mut().find(|other| object.names(other));
         let written = match found {
             Some(Document::Deployment(it)) => &mut it.spec.replicas,
             Some(Document::ReplicaSet(it)) => &mut it.spec.replicas,
@@ -252,7 +267,7 @@ impl Edited {
             nodes.filter(|node| node.name.value == object.name).for_each(|node| change(&mut node.labels));
             return;
         }
-        let found = self.objects.iter_mut().find(|other| reference(other).as_ref() == Some(object));
+        let found = self.objects.iter_mut().find(|other| object.names(other));
         match found.and_then(metadata_mut) {
             Some(metadata) => change(&mut metadata.labels),
             None => {
@@ -275,7 +290,7 @@ pub(super) fn reference(document: &Document) -> Option<Reference> {
     let given = metadata.namespace.as_ref().map(|namespace| namespace.value.clone());
     let namespace = match is_namespaced(kind) {
         false => String::new(),
-        true => given.filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| "default".to_owned()),
+        true => given.filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| DEFAULT.to_owned()),
     };
     Some(Reference { kind: kind.to_owned(), namespace, name })
 }

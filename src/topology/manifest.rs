@@ -1,11 +1,12 @@
 //! A manifest beside what a live cluster has: which objects are in it, and what applying it would do to each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::complaint::Checked;
 use super::edits::{self, Edit, Reference};
 use super::source::Source;
-use super::tree::{self, Node, Value};
-use super::{Overrides, dns, documents};
+use super::tree::{Node, Value};
+use super::{Reading, dns, documents};
 use crate::error::Result;
 
 /// What applying does to an object, in kubectl's words.
@@ -28,43 +29,55 @@ pub fn objects(manifest: &Source, namespace: &str) -> Result<Vec<Reference>> {
     let mut trees = Vec::new();
     let read = documents::read_trees(sources, &mut trees).and_then(|()| documents::decode_all(trees.iter()));
     read.map_err(|complaint| complaint.into_error(sources, &trees))?;
-    Ok(plain_objects(manifest, namespace)?.into_iter().map(|(object, _)| object).collect())
+    let mut objects = Vec::new();
+    trees.iter().for_each(|(_, node)| collect(node, namespace, &mut |object, _| objects.push(object)));
+    Ok(objects)
 }
 
-/// What applying a manifest would do to each of its objects, for a cluster of these files and earlier edits.
+/// What applying a manifest would do to each of its objects, for a cluster of these files and earlier edits. What is
+/// read here needs not be read again.
 ///
 /// # Errors
 /// If the manifest, or one of the files, cannot be read.
 pub fn applied(
+    reading: &mut Reading,
     files: &[Source],
-    overrides: &Overrides,
+    edits: &[Edit],
     manifest: &Source,
     namespace: &str,
 ) -> Result<Vec<(Reference, Applied)>> {
-    let with_place = |(object, plain)| (object, Some(plain));
-    let mut known: BTreeMap<Reference, Option<Plain>> = of_dns(files)?.into_iter().map(with_place).collect();
-    for file in files {
-        known.extend(plain_objects(file, "default")?.into_iter().map(|(object, plain)| (object, Some(plain))));
+    let own = reading.read(files, edits, Some(manifest)).and_then(|()| of_dns(files.len(), reading.trees()));
+    let own = own.map_err(|complaint| complaint.into_error(reading.sources(), reading.trees()))?;
+    let of = |source: usize| reading.trees().iter().filter(move |(of, _)| *of as usize == source).map(|(_, node)| node);
+    let mut objects = Vec::new();
+    for node in of(reading.sources().len() - 1) {
+        collect(node, namespace, &mut |object, node| objects.push((object, node)));
     }
-    for edit in &overrides.edits {
+    // The cluster may have very many others, about which nobody asks.
+    let asked: BTreeSet<&Reference> = objects.iter().map(|(object, _)| object).collect();
+    let mut known: BTreeMap<Reference, Option<&Node>> = BTreeMap::new();
+    own.iter().for_each(|(_, node)| learn(node, "default", &asked, &mut known));
+    (0..files.len()).flat_map(of).for_each(|node| learn(node, "default", &asked, &mut known));
+    let mut source = files.len();
+    for edit in edits {
         match edit {
-            Edit::Apply { name, text, namespace } => {
-                let objects = plain_objects(&Source::new(name, text), namespace)?;
-                known.extend(objects.into_iter().map(|(object, plain)| (object, Some(plain))));
+            Edit::Apply { namespace, .. } => {
+                of(source).for_each(|node| learn(node, namespace, &asked, &mut known));
+                source += 1;
             }
             Edit::Delete { object } => drop(known.remove(object)),
             // It is there, and no more what was written.
             Edit::Scale { object, .. } | Edit::Label { object, .. } => {
-                known.entry(object.clone()).and_modify(|plain| *plain = None);
+                known.entry(object.clone()).and_modify(|node| *node = None);
             }
             Edit::Line { .. } | Edit::Ready { .. } => {}
         }
     }
     let mut outcomes = Vec::new();
-    for (object, plain) in plain_objects(manifest, namespace)? {
+    for (object, node) in objects {
         let outcome = match known.get(&object) {
             None => Applied::Created,
-            Some(Some(before)) if *before == plain => Applied::Unchanged,
+            Some(Some(before)) if same(before, node) => Applied::Unchanged,
             Some(_) => Applied::Configured,
         };
         outcomes.push((object, outcome));
@@ -72,53 +85,54 @@ pub fn applied(
     Ok(outcomes)
 }
 
-/// A value without its place; a mapping's order does not matter.
-#[derive(Debug, PartialEq)]
-enum Plain {
-    Leaf(Value),
-    List(Vec<Plain>),
-    Map(BTreeMap<String, Plain>),
+/// Notes the objects of a document that are asked for.
+fn learn<'t>(
+    node: &'t Node,
+    namespace: &str,
+    asked: &BTreeSet<&Reference>,
+    known: &mut BTreeMap<Reference, Option<&'t Node>>,
+) {
+    collect(node, namespace, &mut |object, node| {
+        if asked.contains(&object) {
+            known.insert(object, Some(node));
+        }
+    });
 }
 
-fn plain(node: &Node) -> Plain {
-    match &node.value {
-        Value::List(items) => Plain::List(items.iter().map(plain).collect()),
-        Value::Map(entries) => {
-            Plain::Map(entries.iter().map(|(key, value)| (key.name.clone(), plain(value))).collect())
+/// Whether two values are equal, wherever they are written; a mapping's order does not matter.
+fn same(one: &Node, other: &Node) -> bool {
+    match (&one.value, &other.value) {
+        (Value::List(one), Value::List(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
         }
-        leaf => Plain::Leaf(leaf.clone()),
+        (Value::Map(entries), Value::Map(others)) => {
+            let equal = |key: &str, value: &Node| other.get(key).is_some_and(|other| same(value, other));
+            entries.len() == others.len() && entries.iter().all(|(key, value)| equal(&key.name, value))
+        }
+        (one, other) => one == other,
     }
 }
 
-fn plain_objects(source: &Source, namespace: &str) -> Result<Vec<(Reference, Plain)>> {
-    let sources = std::slice::from_ref(source);
-    let nodes = tree::read(source, 0).map_err(|complaint| complaint.into_error(sources, &[]))?;
-    let mut objects = Vec::new();
-    nodes.iter().for_each(|node| collect(node, namespace, &mut objects));
-    Ok(objects)
-}
-
 /// The objects of the cluster's DNS, which stand in no file.
-fn of_dns(files: &[Source]) -> Result<Vec<(Reference, Plain)>> {
-    let mut trees = Vec::new();
-    let found = documents::read_trees(files, &mut trees)
-        .and_then(|()| documents::decode_all(trees.iter()))
-        .and_then(documents::take_cluster)
-        .and_then(|(cluster, _)| dns::trees(&cluster.spec));
-    let own = found.map_err(|complaint| complaint.into_error(files, &trees))?;
-    let mut objects = Vec::new();
-    own.iter().for_each(|(_, node)| collect(node, "default", &mut objects));
-    Ok(objects)
+fn of_dns(files: usize, trees: &[(u32, Node)]) -> Checked<Vec<(u32, Node)>> {
+    let has_cluster = |node: &Node| match node.get("kind").map(|kind| &kind.value) {
+        Some(Value::Text(kind)) => kind == "Cluster" || kind == "List",
+        _ => false,
+    };
+    let concerned = trees.iter().filter(|(source, node)| (*source as usize) < files && has_cluster(node));
+    let (cluster, _) = documents::take_cluster(documents::decode_all(concerned)?)?;
+    dns::trees(&cluster.spec)
 }
 
-fn collect(node: &Node, namespace: &str, objects: &mut Vec<(Reference, Plain)>) {
+/// Passes on the objects of a document: itself, or those of a list.
+fn collect<'t>(node: &'t Node, namespace: &str, take: &mut impl FnMut(Reference, &'t Node)) {
     let text = |node: Option<&Node>| match node.map(|node| &node.value) {
         Some(Value::Text(text)) => Some(text.clone()),
         _ => None,
     };
     if text(node.get("kind")).as_deref() == Some("List") {
         if let Some(Value::List(items)) = node.get("items").map(|items| &items.value) {
-            items.iter().for_each(|item| collect(item, namespace, objects));
+            items.iter().for_each(|item| collect(item, namespace, take));
         }
         return;
     }
@@ -131,5 +145,5 @@ fn collect(node: &Node, namespace: &str, objects: &mut Vec<(Reference, Plain)>) 
         true => Reference { kind, namespace: own.unwrap_or_else(|| namespace.to_owned()), name },
         false => Reference { kind, namespace: String::new(), name },
     };
-    objects.push((object, plain(node)));
+    take(object, node);
 }

@@ -25,7 +25,7 @@ use super::source::{Overrides, Source, Span};
 use super::tree::Node;
 use super::underlay;
 use super::workloads;
-use super::{Addressing, Cluster, Edit, Network, ProxyConfig, ProxyMode, Segment, ServiceObjects};
+use super::{Addressing, Cluster, Network, ProxyConfig, ProxyMode, Reading, Segment, ServiceObjects};
 use crate::error::Result;
 use crate::names;
 use crate::plan::Family;
@@ -39,13 +39,7 @@ const CLUSTER_NAME: &str = "minik";
 /// The first thing that is wrong, of [`Kind::Topology`](crate::error::Kind::Topology), with file, line, column,
 /// field and cure; of `Kind::Usage` if an override is wrong.
 pub fn parse(sources: &[Source], overrides: &Overrides) -> Result<Cluster> {
-    let applied = overrides.edits.iter().filter_map(|edit| match edit {
-        Edit::Apply { name, text, .. } => Some(Source::new(name, text)),
-        _ => None,
-    });
-    let all: Vec<Source> = sources.iter().cloned().chain(applied).collect();
-    let mut trees = Vec::new();
-    read(&all, sources.len(), &mut trees, overrides).map_err(|complaint| complaint.into_error(&all, &trees))
+    Reading::default().parse(sources, overrides)
 }
 
 /// Services and their endpoints of manifests without a cluster, as they reach a proxy that watches the API: checked, and
@@ -61,9 +55,13 @@ pub fn parse_services(sources: &[Source]) -> Result<ServiceObjects> {
     found.map_err(|complaint| complaint.into_error(sources, &trees))
 }
 
-/// `sources` are `files` files, then the manifests that were applied.
-fn read(sources: &[Source], files: usize, trees: &mut Vec<(u32, Node)>, overrides: &Overrides) -> Checked<Cluster> {
-    documents::read_trees(sources, trees)?;
+/// `sources` are `files` files, then the manifests that were applied; `trees` are their documents.
+pub(super) fn resolve(
+    sources: &[Source],
+    files: usize,
+    trees: &[(u32, Node)],
+    overrides: &Overrides,
+) -> Checked<Cluster> {
     if trees.is_empty() {
         let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
         return Err(Complaint::anywhere(format!("{} is empty", names.join(", ")))

@@ -4,31 +4,61 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::kernel::conntrack;
 use crate::kernel::maker::Site;
 use crate::kernel::netns;
 use crate::kernel::restore::{self, Input};
-use crate::plan::{Family, Namespace, difference, ebtables, forwarding, line, nft};
+use crate::plan::{Family, Namespace, Table, difference, ebtables, forwarding, line, nft};
 
 /// Most restores at a time, as in [`crate::kernel::apply`].
 const LOADERS_MAX: usize = 16;
 
+/// Something for a tool to do.
+struct Step<'p> {
+    input: Input<'p>,
+    /// The tables between which it leads, if it goes by single rules. Where the kernel does not hold what the former say
+    /// the tool refuses it, and the chains that differ are written whole instead, as kube-proxy always does.
+    between: Option<[&'p [Table]; 2]>,
+}
+
+impl Step<'_> {
+    /// Runs the tool in the calling thread's namespace.
+    fn take(&self) -> Result<()> {
+        let (argv, text) = &self.input;
+        let Err(error) = restore::feed(argv, text) else { return Ok(()) };
+        match self.between.filter(|_| error.kind() == Kind::Tool) {
+            Some([before, after]) => restore::feed(argv, &difference::tables_whole(before, after).into()),
+            None => Err(error),
+        }
+    }
+}
+
+impl<'p> From<Input<'p>> for Step<'p> {
+    fn from(input: Input<'p>) -> Self {
+        Step { input, between: None }
+    }
+}
+
 /// Loads what is new, and changes what differs: `before` has the earlier plans of the namespaces that there were. With
 /// `all`, everything of theirs is loaded again.
-pub(super) fn load(sites: &[Site<'_>], before: &BTreeMap<&str, &Namespace>, all: bool) -> Result<()> {
-    let input = |site: &'_ Site<'_>| match before.get(site.namespace.name.as_str()) {
-        None => restore::inputs(site.namespace),
-        Some(before) => changes(before, site.namespace, all),
-    };
-    let work: Vec<(&Site<'_>, Vec<Input>)> =
-        sites.iter().map(|site| (site, input(site))).filter(|(_, inputs)| !inputs.is_empty()).collect();
+pub(super) fn load<'p>(sites: &[Site<'p>], before: &BTreeMap<&str, &'p Namespace>, all: bool) -> Result<()> {
+    let mut work: Vec<(&Site<'p>, Vec<Step<'p>>)> = Vec::new();
+    for site in sites {
+        let steps: Vec<Step<'p>> = match before.get(site.namespace.name.as_str()) {
+            None => restore::inputs(site.namespace).into_iter().map(Step::from).collect(),
+            Some(before) => changes(before, site.namespace, all),
+        };
+        if !steps.is_empty() {
+            work.push((site, steps));
+        }
+    }
     let workers = work.len().min(LOADERS_MAX);
     let queue = Mutex::new(work.into_iter());
     let take = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let run = || -> Result<()> {
-        while let Some((site, inputs)) = take() {
-            let feed = || inputs.iter().try_for_each(|(argv, input)| restore::feed(argv, input));
+        while let Some((site, steps)) = take() {
+            let feed = || steps.iter().try_for_each(Step::take);
             netns::inside(&site.fresh.fd, feed)?.map_err(|e| e.within(&site.namespace.name))?;
         }
         Ok(())
@@ -56,39 +86,39 @@ pub(super) fn forget(sites: &[Site<'_>], before: &BTreeMap<&str, &Namespace>) ->
 }
 
 /// What leads from one plan of a namespace to another.
-fn changes(before: &Namespace, after: &Namespace, all: bool) -> Vec<Input> {
-    let mut inputs: Vec<Input> = Vec::new();
+fn changes<'p>(before: &'p Namespace, after: &'p Namespace, all: bool) -> Vec<Step<'p>> {
+    let mut steps: Vec<Step<'_>> = Vec::new();
     let nothing = Vec::new();
     let sets = match all {
         true => flushed(&difference::sets(&nothing, &after.sets), after),
         false => difference::sets(&before.sets, &after.sets),
     };
-    inputs.push((&["ipset", "restore", "-exist"], sets));
+    let mut push = |tool, text: String, between| steps.push(Step { input: (tool, text.into()), between });
+    push(&["ipset", "restore", "-exist"], sets, None);
     let families = [(Family::Inet, &before.tables, &after.tables), (Family::Inet6, &before.tables6, &after.tables6)];
     let backend = after.backend;
     for (family, before, after) in families {
         if all {
             // What only the earlier plan has is emptied, and the rest is loaded over whatever is there.
             let gone: Vec<_> = before.iter().filter(|one| !after.iter().any(|t| t.name == one.name)).cloned().collect();
-            let emptied: Vec<_> = gone.iter().map(|table| crate::plan::Table::new(table.name)).collect();
-            inputs.push((
-                backend.restore(family),
-                crate::plan::restore::iptables_restore(&[emptied, after.clone()].concat()),
-            ));
+            let emptied: Vec<_> = gone.iter().map(|table| Table::new(table.name)).collect();
+            let text = crate::plan::restore::iptables_restore(&[emptied, after.clone()].concat());
+            push(backend.restore(family), text, None);
         } else {
-            inputs.push((backend.change(family), difference::tables(before, after)));
+            push(backend.change(family), difference::tables(before, after), Some([&before[..], &after[..]]));
         }
     }
-    let steps = match all {
+    let tables = match all {
         true => nft::difference::Steps { change: nft::difference::anew(&before.nft, &after.nft), ..Default::default() },
         false => nft::difference::tables(&before.nft, &after.nft),
     };
-    inputs.extend([(restore::NFT, steps.change), (restore::NFT, steps.removal)]);
+    push(restore::NFT, tables.change, None);
+    push(restore::NFT, tables.removal, None);
     if before.ebtables != after.ebtables || (all && !after.ebtables.is_empty()) {
-        inputs.push((&["ebtables-restore"], ebtables::ebtables_restore(&after.ebtables)));
+        push(&["ebtables-restore"], ebtables::ebtables_restore(&after.ebtables), None);
     }
     if line::nft(before) != line::nft(after) || (all && line::loses(after)) {
-        inputs.push((restore::NFT, line::nft(after)));
+        push(restore::NFT, line::nft(after), None);
     }
     let vanished = difference::vanished_sets(&before.sets, &after.sets);
     // A set that is not there is no error to `create -exist`, but one to `destroy`.
@@ -97,9 +127,9 @@ fn changes(before: &Namespace, after: &Namespace, all: bool) -> Vec<Input> {
         .filter_map(|name| before.sets.iter().find(|set| set.name == **name))
         .map(|set| format!("{}\ndestroy {}\n", crate::plan::restore::create_set(set), set.name))
         .collect();
-    inputs.push((&["ipset", "restore", "-exist"], destroy));
-    inputs.retain(|(_, input)| !input.is_empty());
-    inputs
+    push(&["ipset", "restore", "-exist"], destroy, None);
+    steps.retain(|step| !step.input.1.is_empty());
+    steps
 }
 
 /// The sets emptied after they are made, so that they hold what the plan says and no more.

@@ -15,13 +15,22 @@ const DYNAMIC_SIZE: u32 = 65535;
 /// Input of `nft -f` that makes these tables anew, in one transaction.
 pub fn script(tables: &[NftTable]) -> String {
     let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_script(tables, &mut text);
+    text
+}
+
+/// The same, written piece by piece: it may be long, and nft reads while we write.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_script(tables: &[NftTable], out: &mut impl Write) -> fmt::Result {
     for table in tables {
         // The first line is for a table that is not there, which cannot be deleted.
         let place = place(table);
-        text.push_str(&format!("add table {place}\ndelete table {place}\n"));
+        write!(out, "add table {place}\ndelete table {place}\n")?;
     }
-    tables.iter().for_each(|table| text.push_str(&listing(table)));
-    text
+    tables.iter().try_for_each(|table| write_listing(table, out))
 }
 
 /// `ip kube-proxy`: how commands name a table.
@@ -31,13 +40,20 @@ pub fn place(table: &NftTable) -> String {
 
 /// A table as `nft list table` prints it, but for elements, which stand in lines of their own and in the table's order.
 pub fn listing(table: &NftTable) -> String {
-    let mut text = format!("table {} {{\n\tcomment \"{}\"\n", place(table), table.comment);
-    let mut blocks: Vec<String> = table.maps.iter().map(map_block).collect();
-    blocks.splice(0..0, table.sets.iter().map(|set| set_block(set, table.family)));
-    blocks.extend(table.chains.iter().map(chain_block));
-    text.push_str(&blocks.join("\n"));
-    text.push_str("}\n");
+    let mut text = String::new();
+    let _ = write_listing(table, &mut text);
     text
+}
+
+fn write_listing(table: &NftTable, out: &mut impl Write) -> fmt::Result {
+    write!(out, "table {} {{\n\tcomment \"{}\"\n", place(table), table.comment)?;
+    let sets = table.sets.iter().map(|set| set_block(set, table.family));
+    let blocks = sets.chain(table.maps.iter().map(map_block)).chain(table.chains.iter().map(chain_block));
+    for (index, block) in blocks.enumerate() {
+        let blank = if index > 0 { "\n" } else { "" };
+        write!(out, "{blank}{block}")?;
+    }
+    out.write_str("}\n")
 }
 
 fn set_block(set: &NftSet, family: Family) -> String {
