@@ -62,11 +62,7 @@ pub(super) fn resolve(
     trees: &[(u32, Node)],
     overrides: &Overrides,
 ) -> Checked<Cluster> {
-    if trees.is_empty() {
-        let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
-        return Err(Complaint::anywhere(format!("{} is empty", names.join(", ")))
-            .hint("a topology has a document of kind `Cluster`; `minik show calico-ipip` prints an example"));
-    }
+    check_not_empty(sources, trees)?;
     let Edited { cluster: file, objects, past } = edits::make(trees, files, &overrides.edits)?;
     let name = cluster_name(file.metadata.name.as_ref().map(|name| (name.as_str(), name.span)), overrides)?;
     let mut underlay = underlay::resolve(&file.spec, &past.lines)?;
@@ -118,6 +114,15 @@ pub(super) fn resolve(
     let routers = router_spans(&file.spec);
     check_netns_names(&cluster, [&segments, &routers], &hosts, &placed)?;
     Ok(Cluster { pods: placed.into_iter().map(|(pod, _)| pod).collect(), ..cluster })
+}
+
+fn check_not_empty(sources: &[Source], trees: &[(u32, Node)]) -> Checked<()> {
+    if !trees.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+    Err(Complaint::anywhere(format!("{} is empty", names.join(", ")))
+        .hint("a topology has a document of kind `Cluster`; `minik show calico-ipip` prints an example"))
 }
 
 /// Where the routers are written; for the one that nobody writes, the first segment.
