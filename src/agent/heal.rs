@@ -5,16 +5,21 @@
 //! all was well. Only where that is another thing now it has the plan computed from the cluster's record, and looks. While a
 //! command changes the cluster, nobody heals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::account::Account;
 use super::log;
 use crate::error::{Error, Result};
 use crate::kernel::glance::Glance;
-use crate::kernel::{keep, process, state};
+use crate::kernel::lookup::Watch;
+use crate::kernel::{keep, netns, process, state};
 use crate::plan::{Keeper, Namespace, Plan};
 
 /// What an agent that heals goes by.
@@ -40,7 +45,7 @@ const SHORTEST: Duration = Duration::from_millis(20);
 
 /// The timers; they stop when this is dropped.
 pub(super) struct Healer {
-    _stop: Sender<()>,
+    _stop: UnixStream,
 }
 
 impl Healer {
@@ -49,7 +54,7 @@ impl Healer {
     /// # Errors
     /// If the thread cannot be started.
     pub(super) fn start(cluster: &str, recall: Recall, account: Account) -> Result<Healer> {
-        let (stop, stopped) = channel();
+        let (stop, stopped) = UnixStream::pair().map_err(|e| Error::io("cannot make a pair of sockets", e))?;
         let mut timers = Timers {
             cluster: cluster.to_owned(),
             recall,
@@ -57,6 +62,7 @@ impl Healer {
             followed: None,
             rounds: None,
             due: BTreeMap::new(),
+            heard: BTreeSet::new(),
             complaints: BTreeMap::new(),
             account,
         };
@@ -80,6 +86,8 @@ struct Rounds {
 struct Ward {
     name: String,
     glance: Option<Glance>,
+    /// News of its links, if a daemon listens to them.
+    links: Option<Watch>,
     /// The daemons' timers, each with what the kernel said when all was well.
     keepers: Vec<(Keeper, Option<u64>)>,
 }
@@ -94,6 +102,8 @@ struct Timers {
     rounds: Option<Rounds>,
     /// When each period ends next, by its length in milliseconds.
     due: BTreeMap<u32, Instant>,
+    /// The namespaces, by their place among the wards, of which a link went up.
+    heard: BTreeSet<usize>,
     /// The last complaint about each namespace, so that it is not repeated with every turn; under no name, that about the
     /// last turn itself.
     complaints: BTreeMap<String, String>,
@@ -101,10 +111,15 @@ struct Timers {
 }
 
 impl Timers {
-    fn run(&mut self, stopped: &Receiver<()>) {
+    fn run(&mut self, stopped: &UnixStream) {
         let mut wait = IDLE;
-        while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-            wait = match self.turn() {
+        loop {
+            let turned = match self.listen(stopped, wait) {
+                Ok(true) => self.turn(),
+                Ok(false) => return,
+                Err(e) => Err(e),
+            };
+            wait = match turned {
                 Ok(wait) => {
                     self.complaints.remove("");
                     wait
@@ -115,6 +130,30 @@ impl Timers {
                 }
             };
         }
+    }
+
+    /// Waits for news of links, and no longer than this; false if the timers are to stop. What was heard and not yet
+    /// looked at has to wait for whoever changes the cluster, so nobody listens meanwhile.
+    fn listen(&mut self, stopped: &UnixStream, wait: Duration) -> Result<bool> {
+        let wards = self.rounds.iter().filter(|_| self.heard.is_empty()).flat_map(|rounds| &rounds.wards);
+        let links = wards.enumerate().filter_map(|(at, ward)| Some((at, ward.links.as_ref()?)));
+        let (places, links): (Vec<usize>, Vec<&Watch>) = links.unzip();
+        let fds: Vec<BorrowedFd> =
+            std::iter::once(stopped.as_fd()).chain(links.iter().map(|one| one.as_fd())).collect();
+        let mut fds: Vec<PollFd> = fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        // Rounded up: a timer that is about to run off must not be asked again and again.
+        let wait = PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, wait) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(true),
+            Err(e) => return Err(Error::io("cannot wait for news of links", e)),
+        }
+        let is_ready = |fd: &PollFd| fd.any().unwrap_or(true);
+        let ready = fds[1..].iter().zip(&links).zip(places).filter(|((fd, _), _)| is_ready(fd));
+        let up: Vec<usize> = ready.filter(|((_, watch), _)| watch.drain_to_up()).map(|(_, at)| at).collect();
+        let stops = is_ready(&fds[0]);
+        self.heard.extend(up);
+        Ok(!stops)
     }
 
     /// Lets all timers run off that are due; says how long the next one takes.
@@ -129,7 +168,7 @@ impl Timers {
             self.due.entry(period).or_insert_with(|| after(started, real(period, speed), now));
         }
         let over: Vec<u32> = self.due.iter().filter(|(_, due)| **due <= now).map(|(period, _)| *period).collect();
-        let doubts = rounds.doubts(&over);
+        let doubts = rounds.doubts(&over, &std::mem::take(&mut self.heard));
         for period in over {
             self.due.insert(period, after(started, real(period, speed), now));
         }
@@ -147,6 +186,7 @@ impl Timers {
         let stamp = Some((file.ino(), file.mtime(), file.mtime_nsec()));
         if self.followed != stamp {
             self.rounds = None;
+            self.heard.clear();
             let charge = (self.recall)(&self.cluster)?;
             self.rounds = charge.map(|charge| Rounds { speed: charge.speed, wards: wards(&charge.plan) });
             self.followed = stamp;
@@ -204,12 +244,14 @@ impl Rounds {
         all
     }
 
-    /// The timers of these periods that find the kernel other than when all was well.
-    fn doubts(&mut self, periods: &[u32]) -> Vec<Doubt> {
+    /// The timers of these periods, and of these wards those that listen to links, that find the kernel other than when
+    /// all was well.
+    fn doubts(&mut self, periods: &[u32], heard: &BTreeSet<usize>) -> Vec<Doubt> {
         let mut doubts = Vec::new();
         for (at, ward) in self.wards.iter_mut().enumerate() {
             for (number, (keeper, well)) in ward.keepers.iter().enumerate() {
-                if !periods.contains(&keeper.every) {
+                let called = keeper.on_link_up && heard.contains(&at);
+                if !called && !periods.contains(&keeper.every) {
                     continue;
                 }
                 let mark = ward.glance.as_mut().and_then(|glance| glance.mark(&keeper.keeps));
@@ -228,9 +270,15 @@ fn wards(plan: &Plan) -> Vec<Ward> {
         name: ns.name.clone(),
         // One that is not there is in doubt all the time, and whoever looks says why.
         glance: Glance::into(&ns.netns).ok(),
+        links: ns.keepers.iter().any(|keeper| keeper.on_link_up).then(|| news_of_links(ns)).flatten(),
         keepers: ns.keepers.iter().map(|keeper| (keeper.clone(), None)).collect(),
     };
     plan.namespaces.iter().filter(|ns| !ns.keepers.is_empty()).map(ward).collect()
+}
+
+/// What the kernel tells of a namespace's links; none if it is not there, about which whoever looks complains.
+fn news_of_links(ns: &Namespace) -> Option<Watch> {
+    netns::inside(netns::open(&ns.netns).ok()?.file(), Watch::links).ok()?.ok()
 }
 
 fn real(period: u32, speed: u32) -> Duration {

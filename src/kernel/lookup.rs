@@ -184,6 +184,14 @@ impl Watch {
         ])
     }
 
+    /// One that hears of links alone.
+    ///
+    /// # Errors
+    /// If the kernel refuses a socket.
+    pub fn links() -> Result<Watch> {
+        Watch::groups(&[libc::RTNLGRP_LINK])
+    }
+
     fn of(more: &[u32]) -> Result<Watch> {
         let groups = [
             libc::RTNLGRP_LINK,
@@ -192,10 +200,14 @@ impl Watch {
             libc::RTNLGRP_IPV4_RULE,
             libc::RTNLGRP_NEXTHOP,
         ];
+        Watch::groups(&[&groups[..], more].concat())
+    }
+
+    fn groups(groups: &[u32]) -> Result<Watch> {
         let open = || -> std::io::Result<Socket> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind_auto()?;
-            groups.iter().chain(more).try_for_each(|group| socket.add_membership(*group))?;
+            groups.iter().try_for_each(|group| socket.add_membership(*group))?;
             socket.set_non_blocking(true)?;
             Ok(socket)
         };
@@ -204,6 +216,16 @@ impl Watch {
 
     /// Takes all the news there are: whether there were any. Never blocks.
     pub fn drain(&self) -> bool {
+        self.any(|_| true)
+    }
+
+    /// Takes all the news there are: whether some are of a link that is up. Never blocks.
+    pub fn drain_to_up(&self) -> bool {
+        self.any(is_of_link_up)
+    }
+
+    /// Takes all the news there are: whether any is such. News that were lost for want of space may have been.
+    fn any(&self, is_such: fn(&[u8]) -> bool) -> bool {
         let mut news = false;
         let mut buffer = [0u8; 64];
         loop {
@@ -211,16 +233,23 @@ impl Watch {
             let size = unsafe {
                 libc::recv(self.socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
             };
-            if size >= 0 {
-                news = true;
+            if let Ok(size) = usize::try_from(size) {
+                news |= is_such(&buffer[..size.min(buffer.len())]);
                 continue;
             }
             match std::io::Error::last_os_error().raw_os_error() {
                 Some(libc::EINTR) => {}
-                // Some news were lost for want of space: that something changed is known all the same.
+                // That something changed is known all the same.
                 Some(libc::ENOBUFS) => news = true,
                 _ => return news,
             }
         }
     }
+}
+
+/// Whether a message of rtnetlink begins as one of a link that is up: `nlmsghdr`, then `ifinfomsg` with its flags.
+fn is_of_link_up(message: &[u8]) -> bool {
+    let kind = message.get(4..6).and_then(|bytes| <[u8; 2]>::try_from(bytes).ok()).map(u16::from_ne_bytes);
+    let flags = message.get(24..28).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(u32::from_ne_bytes);
+    kind == Some(libc::RTM_NEWLINK) && flags.is_some_and(|flags| flags & libc::IFF_UP as u32 != 0)
 }

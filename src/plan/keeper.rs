@@ -21,6 +21,9 @@ pub struct Keeper {
     pub every: u32,
     /// What it then looks at, and makes again if it is gone.
     pub keeps: Keeps,
+    /// Whether it looks as well when it hears that a link of the namespace went up.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub on_link_up: bool,
 }
 
 /// What a daemon looks after.
@@ -107,7 +110,12 @@ pub struct Repair {
 impl Keeper {
     /// A timer of this daemon with a period in seconds.
     pub fn new(daemon: &str, seconds: u32, keeps: Keeps) -> Keeper {
-        Keeper { daemon: daemon.to_owned(), every: seconds * 1000, keeps }
+        Keeper { daemon: daemon.to_owned(), every: seconds * 1000, keeps, on_link_up: false }
+    }
+
+    /// The same of a daemon that looks at once when a link goes up, too.
+    pub fn and_on_link_up(self) -> Keeper {
+        Keeper { on_link_up: true, ..self }
     }
 }
 

@@ -127,7 +127,9 @@ const SETS_REFRESH: u32 = 10;
 /// `KeepVXLANDeviceInSync`).
 const DEVICE_REFRESH: u32 = 10;
 
-/// Felix's timers on a node with these tunnel devices; `refresh` in seconds is the one of its rules.
+/// Felix's timers on a node with these tunnel devices; `refresh` in seconds is the one of its rules. It listens to the
+/// kernel's news of links as well, and looks at once at the routes and peers of those that went up (ifacemonitor,
+/// routetable's `OnIfaceStateChanged`).
 pub(super) fn keepers(refresh: u32, devices: &[&str]) -> Vec<Keeper> {
     let rules = Rules {
         prefixes: vec!["cali-".to_owned()],
@@ -138,17 +140,17 @@ pub(super) fn keepers(refresh: u32, devices: &[&str]) -> Vec<Keeper> {
     let workloads = Keeps::Routes { protocol: Protocol::Boot, device: Some("cali".to_owned()), within: None };
     let mut keepers = vec![
         Keeper::new("felix", refresh, Keeps::Rules(rules)),
-        Keeper::new("felix", ROUTE_REFRESH, workloads),
-        Keeper::new("felix", ROUTE_REFRESH, Keeps::routes(Protocol::Felix)),
+        Keeper::new("felix", ROUTE_REFRESH, workloads).and_on_link_up(),
+        Keeper::new("felix", ROUTE_REFRESH, Keeps::routes(Protocol::Felix)).and_on_link_up(),
         Keeper::new("felix", SETS_REFRESH, Keeps::Sets { prefix: "cali".to_owned() }),
     ];
     for device in devices {
         let device = (*device).to_owned();
         keepers.push(Keeper::new("felix", DEVICE_REFRESH, Keeps::Device { name: device.clone() }));
-        keepers.push(Keeper::new("felix", ROUTE_REFRESH, Keeps::Peers { device: device.clone() }));
+        keepers.push(Keeper::new("felix", ROUTE_REFRESH, Keeps::Peers { device: device.clone() }).and_on_link_up());
         // Those through tunl0 are BIRD's, of another protocol.
         let routes = Keeps::Routes { protocol: Protocol::Boot, device: Some(device), within: None };
-        keepers.push(Keeper::new("felix", ROUTE_REFRESH, routes));
+        keepers.push(Keeper::new("felix", ROUTE_REFRESH, routes).and_on_link_up());
     }
     keepers
 }
