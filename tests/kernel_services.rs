@@ -67,7 +67,7 @@ metadata: {name: brief}
 spec:
   clusterIP: 10.96.7.4
   sessionAffinity: ClientIP
-  sessionAffinityConfig: {clientIP: {timeoutSeconds: 2}}
+  sessionAffinityConfig: {clientIP: {timeoutSeconds: 1}}
   selector: {app: web}
   ports: [{port: 80, targetPort: 9376}]
 ---
@@ -174,7 +174,7 @@ fn judged_by_curl(cluster: &Cluster, checks: &[Value]) -> Result<(), String> {
             (_, false) => 28,
         };
         let line = format!(
-            "curl -g -s -m 2 -o /dev/null http://{host}:{port} || e=$?; [ ${{e:-0}} = {wanted} ] || echo \"{host}:{port} ${{e:-0}}\"; e="
+            "(curl -g -s -m 3 -o /dev/null http://{host}:{port} || e=$?; [ ${{e:-0}} = {wanted} ] || echo \"{host}:{port} ${{e:-0}}\") &"
         );
         asked.entry(of(check, "from")).or_default().push((check, line));
     }
@@ -183,7 +183,7 @@ fn judged_by_curl(cluster: &Cluster, checks: &[Value]) -> Result<(), String> {
     }
     for (from, questions) in asked {
         let lines: Vec<&str> = questions.iter().map(|(_, line)| line.as_str()).collect();
-        let otherwise = cluster.exec(from, &lines.join("\n"))?;
+        let otherwise = cluster.exec(from, &format!("{}\nwait", lines.join("\n")))?;
         if !otherwise.is_empty() {
             return Err(format!("from {from}, curl ends otherwise than verify says:\n{otherwise}"));
         }
@@ -262,8 +262,11 @@ fn names_of_one_family(cluster: &Cluster, checks: &[Value]) -> Result<(), Failed
     if checks.iter().any(reversed) { Ok(()) } else { Err("no name of an address of IPv6".into()) }
 }
 
-fn sound(mode: &'static str) -> Result<(), Failed> {
-    let cluster = up(mode, mode)?;
+/// Every way to a Service of every shape, with kube-proxy in one of its modes.
+fn sound(mode: &'static str, proxy: &'static str) -> Result<(), Failed> {
+    let text = kernel::builtin(mode)?.text + OBJECTS;
+    let text = text.replacen("\nspec:\n", &format!("\nspec:\n  proxy: {{mode: {proxy}}}\n"), 1);
+    let cluster = Cluster::up_text(&format!("{mode}{}", &proxy[..2]), &text)?;
     let (code, checks) = verify(&cluster)?;
     if code != Some(0) || checks.iter().any(|check| of(check, "result") != "pass") {
         return Err(format!("verify ended with {code:?}\n{}", lines(&checks)).into());
@@ -289,7 +292,9 @@ fn sound(mode: &'static str) -> Result<(), Failed> {
         ("service-node-port/tcp", 4),
         ("service-node-port/udp", 2),
     ];
-    if counts != expected.into() {
+    // In the nftables mode nobody is let through to 127.0.0.1 (`--nodeport-addresses primary`).
+    let of_mode = |(name, _): &(&str, usize)| proxy == "iptables" || !name.contains("by-loopback");
+    if counts != expected.into_iter().filter(of_mode).collect() {
         return Err(format!("{counts:?}").into());
     }
     judged_by_curl(&cluster, &checks)?;
@@ -476,8 +481,11 @@ fn main() {
     let arguments = Arguments::from_args();
     let missing = kernel::not_root;
     let mut trials = Vec::new();
-    for mode in ["calico-ipip", "flannel-vxlan", "kubenet"] {
-        trials.push(kernel::trial(format!("{mode}: every way to a Service"), missing(), move || sound(mode)));
+    for (mode, proxy) in
+        [("calico-ipip", "iptables"), ("flannel-vxlan", "iptables"), ("kubenet", "iptables"), ("canal", "nftables")]
+    {
+        let title = format!("{mode}, {proxy}: every way to a Service");
+        trials.push(kernel::trial(title, missing(), move || sound(mode, proxy)));
     }
     trials.push(kernel::trial("both families, policies, and names in one family alone", missing(), both_families));
     trials.push(kernel::trial("services and endpoints as kubectl lists them", missing(), lists));
@@ -520,9 +528,9 @@ fn main() {
         ),
         (
             "a client whose time does not end",
-            "iptables-save -t nat | sed 's/--seconds 2 /--seconds 600 /' | iptables-restore".to_owned(),
+            "iptables-save -t nat | sed 's/--seconds 1 /--seconds 600 /' | iptables-restore".to_owned(),
             "service-cluster-ip/tcp",
-            &["its time was over", "each 2 s later"],
+            &["its time was over", "each 1 s later"],
         ),
     ];
     for (title, line, name, words) in twins {

@@ -18,6 +18,9 @@ use crate::plan::{Namespace, Plan, Resolver};
 /// How often a question is sent: a datagram may be lost.
 const ATTEMPTS: usize = 2;
 
+/// Names that are looked up at a time.
+const AT_A_TIME: usize = 16;
+
 /// What came of a question: what is found, or why that cannot be known.
 type Asked = std::result::Result<Found, Failure>;
 
@@ -109,7 +112,20 @@ impl std::fmt::Display for Found {
 /// # Errors
 /// If a namespace cannot be entered, or no socket be made. Another answer, or none, is no error but a failed check.
 pub fn run(plan: &Plan, checks: &[NameCheck], options: &Options) -> Result<Vec<CheckReport>> {
-    checks.iter().map(|check| look_up(plan, check, options.patience)).collect()
+    let mut reports = Vec::with_capacity(checks.len());
+    // A server that is away is waited for by many at a time.
+    for some in checks.chunks(AT_A_TIME) {
+        let asked: Result<Vec<CheckReport>> = std::thread::scope(|scope| {
+            let begin = |check| scope.spawn(move || look_up(plan, check, options.patience));
+            let under_way: Vec<_> = some.iter().map(begin).collect();
+            let end = |one: std::thread::ScopedJoinHandle<Result<CheckReport>>| {
+                one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            under_way.into_iter().map(end).collect()
+        });
+        reports.extend(asked?);
+    }
+    Ok(reports)
 }
 
 fn look_up(plan: &Plan, check: &NameCheck, patience: Duration) -> Result<CheckReport> {

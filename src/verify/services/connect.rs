@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
@@ -51,6 +52,8 @@ pub(super) struct Try {
     mark: Option<Mark>,
     /// What came of it.
     pub(super) answer: Answer,
+    /// When it began.
+    pub(super) begun: Instant,
     /// The socket of a datagram: what answers it later finds somebody there, and causes no ICMP error.
     _open: Option<OwnedFd>,
 }
@@ -115,6 +118,7 @@ pub(super) struct Pending {
     socket: OwnedFd,
     mark: Option<Mark>,
     answer: Option<Answer>,
+    begun: Instant,
 }
 
 /// Asks once, without waiting for an answer.
@@ -146,24 +150,24 @@ fn bound(path: &ServicePath, kind: SockType) -> io::Result<OwnedFd> {
 }
 
 fn connection(path: &ServicePath) -> io::Result<Pending> {
-    let socket = bound(path, SockType::Stream)?;
+    let (socket, begun) = (bound(path, SockType::Stream)?, Instant::now());
     let to = SockaddrStorage::from(SocketAddr::new(path.address, path.port));
     let answer = match socket::connect(socket.as_raw_fd(), &to) {
         Ok(()) => Some(Answer::Yes),
         Err(Errno::EINPROGRESS) => None,
         Err(_) => Some(Answer::Refused),
     };
-    Ok(Pending { socket, mark: None, answer })
+    Ok(Pending { socket, mark: None, answer, begun })
 }
 
 fn datagram(path: &ServicePath) -> io::Result<Pending> {
-    let socket = bound(path, SockType::Datagram)?;
+    let (socket, begun) = (bound(path, SockType::Datagram)?, Instant::now());
     let mark = super::mark(DATAGRAMS.fetch_add(1, Ordering::Relaxed));
     let to = SockaddrStorage::from(SocketAddr::new(path.address, path.port));
     let sent = socket::connect(socket.as_raw_fd(), &to)
         .and_then(|()| socket::send(socket.as_raw_fd(), &mark.bytes(), MsgFlags::empty()));
     let answer = sent.err().map(|_| Answer::Refused);
-    Ok(Pending { socket, mark: Some(mark), answer })
+    Ok(Pending { socket, mark: Some(mark), answer, begun })
 }
 
 impl Pending {
@@ -201,12 +205,12 @@ impl Pending {
         let own =
             own.and_then(|own| plain(&own).ok_or(io::ErrorKind::InvalidData.into())).map_err(|e| cannot(path, e))?;
         let answer = self.answer.unwrap_or(otherwise);
-        let Pending { socket, mark, .. } = self;
+        let Pending { socket, mark, begun, .. } = self;
         if mark.is_some() {
-            return Ok(Try { own, sequence: None, mark, answer, _open: Some(socket) });
+            return Ok(Try { own, sequence: None, mark, answer, begun, _open: Some(socket) });
         }
         let sequence = sequence(&socket).map_err(|e| cannot(path, e))?;
-        Ok(Try { own, sequence, mark, answer, _open: None })
+        Ok(Try { own, sequence, mark, answer, begun, _open: None })
     }
 }
 

@@ -105,24 +105,23 @@ fn finish<'a>(
     if wrong.is_some() {
         return Ok(Some(report(path, &trace, wrong)));
     }
-    let began = Instant::now();
     let mut reached: BTreeMap<usize, usize> =
         reached_by(&trace.seen, &targets).map(|hit| (hit, 1)).into_iter().collect();
     let mut pool = Vec::new();
-    for one in lab.ask_more(path, count - 1, one.answer, &mut pool)? {
-        let Some(hit) = lab.arrived(path, &one, &targets, &mut pool)? else { continue };
+    for more in lab.ask_more(path, count - 1, one.answer, &mut pool)? {
+        let Some(hit) = lab.arrived(path, &more, &targets, &mut pool)? else { continue };
         let times = reached.entry(hit).or_insert(0usize);
         *times += 1;
         if *times == 1 {
             let deadline = lab.deadline();
-            wrong = lab.settled(path, &one, deadline, &mut pool).map(|trace| fault(path, &one, &trace))?;
+            wrong = lab.settled(path, &more, deadline, &mut pool).map(|trace| fault(path, &more, &trace))?;
         }
         if wrong.is_some() {
             break;
         }
     }
     // On a machine that was busy for so long, its time may have been over in between.
-    let judged = open && path.keeps.is_none_or(|seconds| began.elapsed() < Duration::from_secs(seconds.into()));
+    let judged = open && path.keeps.is_none_or(|seconds| one.begun.elapsed() < Duration::from_secs(seconds.into()));
     let wrong = wrong.or_else(|| shares(path, &targets, &reached, count).filter(|_| judged));
     let ending = path.keeps.is_some_and(|seconds| seconds <= EXPIRY_MAX) && path.spread && open && targets.len() > 1;
     match (wrong, reached.keys().next()) {
