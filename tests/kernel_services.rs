@@ -92,7 +92,7 @@ metadata: {name: both}
 spec:
   type: NodePort
   ipFamilyPolicy: RequireDualStack
-  selector: {app: web}
+  selector: {app: names}
   ports:
   - {name: http, port: 80, targetPort: http, nodePort: 30180}
   - {name: udp, port: 90, protocol: UDP, targetPort: 9376, nodePort: 30190}
@@ -100,7 +100,7 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: {name: six}
-spec: {ipFamilies: [IPv6], selector: {app: web}, ports: [{name: http, port: 80, targetPort: 9376}]}
+spec: {ipFamilies: [IPv6], selector: {app: names}, ports: [{name: http, port: 80, targetPort: 9376}]}
 ---
 apiVersion: v1
 kind: Service
@@ -129,8 +129,13 @@ spec:
 ---
 apiVersion: v1
 kind: Service
+metadata: {name: deaf}
+spec: {selector: {where: one}, ports: [{port: 80, targetPort: 9999}]}
+---
+apiVersion: v1
+kind: Service
 metadata: {name: sctp}
-spec: {selector: {app: web}, ports: [{port: 80, protocol: SCTP, targetPort: 9376}]}
+spec: {selector: {app: names}, ports: [{port: 80, protocol: SCTP, targetPort: 9376}]}
 ";
 
 /// A mode's cluster with these Services.
@@ -168,9 +173,9 @@ fn judged_by_curl(cluster: &Cluster, checks: &[Value]) -> Result<(), String> {
         let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
         let told = &check["expected"]["told"];
         let wanted = match (check["expected"]["reachable"].as_bool(), told.is_string()) {
-            (Some(true), _) => 0,
             // Refused, or nobody answered in time.
             (_, true) => 7,
+            (Some(true), false) => 0,
             (_, false) => 28,
         };
         let line = format!(
@@ -199,7 +204,8 @@ fn both_families() -> Result<(), Failed> {
     let more =
         "routes:\n    - {to: 192.0.2.0/24, via: 10.1.10.9}\n    - {to: 'fd00:10:2::/64', via: 'fd00:10:1:10::10'} #";
     let text = text.replace(ways, more).replacen("\nspec:\n", "\nspec:\n  dns: true\n", 1);
-    let deployment = OBJECTS.split("---").nth(1).ok_or("no deployment")?;
+    // The topology has a pod `app: web` of its own, which listens elsewhere.
+    let deployment = OBJECTS.split("---").nth(1).ok_or("no deployment")?.replace("app: web", "app: names");
     let cluster = Cluster::up_text("both", &format!("{text}\n---{deployment}{DUAL}"))?;
     let (code, all) = cluster.verify()?;
     let checks: Vec<Value> = all.iter().filter(|check| of(check, "name").starts_with("service-")).cloned().collect();
@@ -235,6 +241,11 @@ fn both_families() -> Result<(), Failed> {
         if !is_there(name, to, dropped) {
             return Err(format!("no {name} to {to}, {dropped}\n{}", lines(&checks)).into());
         }
+    }
+    let deaf = |check: &&Value| of(check, "name") == "service-cluster-ip/tcp" && of(check, "to").contains("/deaf:80");
+    let told = checks.iter().find(deaf).and_then(|check| check["expected"]["told"].as_str());
+    if told != Some("TCP reset: nobody listens on port 9999 of default/one") {
+        return Err(format!("of a port on which nobody listens verify says {told:?}").into());
     }
     judged_by_curl(&cluster, &checks)?;
     names_of_one_family(&cluster, &all)

@@ -67,7 +67,7 @@ pub struct Observation {
     /// Where and why the packet is not sent on, where a prediction says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropped: Option<String>,
-    /// The ICMP error by which its sender learns that, where a prediction says so: `ICMP port unreachable`.
+    /// What its sender hears in its stead, where a prediction says so: an ICMP error, or that nobody listens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub told: Option<String>,
 }
@@ -243,10 +243,15 @@ impl Report {
             // Writing to a string cannot fail.
             let _ =
                 write!(text, "{:<name$}   {:<from$}   {:<to$}   {}", check.name, check.from, check.to, check.result);
-            let told = check.expected.told.as_deref().unwrap_or("no answer");
-            let _ = match &check.expected.dropped {
-                Some(place) if check.result == "pass" => writeln!(text, " ({told}, as it must be: {place})"),
-                _ => writeln!(text),
+            let Observation { dropped, told, .. } = &check.expected;
+            let _ = match (dropped, told) {
+                _ if check.result != "pass" => writeln!(text),
+                (Some(place), told) => {
+                    let told = told.as_deref().unwrap_or("no answer");
+                    writeln!(text, " ({told}, as it must be: {place})")
+                }
+                (None, Some(told)) => writeln!(text, " ({told})"),
+                (None, None) => writeln!(text),
             };
             if let Some(reason) = &check.reason {
                 let _ = writeln!(text, "  {}", reason.replace('\n', "\n  "));

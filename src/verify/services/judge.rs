@@ -7,6 +7,7 @@ use super::connect::{Answer, Try};
 use super::lab::Trace;
 use super::sight::{Target, is_at, target};
 use super::{ServicePath, chance};
+use crate::packet::{TcpFlags, Transport};
 use crate::predict::{End, Journey, Leg, Purpose, Reason};
 use crate::verify::compare::{Seen, compare};
 use crate::verify::report::{CheckReport, Verdict};
@@ -61,7 +62,23 @@ pub(super) fn report(path: &ServicePath, trace: &Trace, fault: Option<String>) -
     let expected = best(trace).cloned().unwrap_or_else(|| Journey { legs: Vec::new() });
     let verdict = fault.map_or(Verdict::Pass, Verdict::Fail);
     let words = path.words();
-    CheckReport::of(words.each_ref().map(String::as_str), &expected, &trace.seen, verdict)
+    let mut report = CheckReport::of(words.each_ref().map(String::as_str), &expected, &trace.seen, verdict);
+    report.expected.told = report.expected.told.take().or_else(|| reset(&expected));
+    report
+}
+
+/// Who answers with a reset, because nobody listens there: a packet's way is whole then, and yet it serves nobody.
+fn reset(way: &Journey) -> Option<String> {
+    let answer = way.legs.iter().find(|leg| leg.purpose == Purpose::Answer)?;
+    let (Some(End::Delivered { namespace }), Some((_, _, Some(port)))) =
+        (way.legs.first().map(|leg| &leg.end), target(way))
+    else {
+        return None;
+    };
+    let is_reset =
+        |transport: &Transport| matches!(transport, Transport::Tcp { flags, .. } if flags.0 & TcpFlags::RST != 0);
+    let packet = answer.hops.last()?.frame.packet()?;
+    is_reset(&packet.innermost().transport).then(|| format!("TCP reset: nobody listens on port {port} of {namespace}"))
 }
 
 /// The way that fits best: what was seen is on it, or on it for longest.
