@@ -120,7 +120,7 @@ fn add_family(config: &ProxyConfig, view: &View, ns: &mut Namespace) -> Result<(
         let health = proxy::health(view);
         match &mut ns.health {
             None => ns.health = Some(health),
-            Some(known) => known.join(health.checks),
+            Some(known) => known.join(health),
         }
     }
     match config.mode {

@@ -216,7 +216,11 @@ fn services() -> Outcome {
     };
     let both = service("both", "ipFamilyPolicy: PreferDualStack");
     let six = service("six", "type: NodePort, ipFamilies: [IPv6]");
-    let cluster = Cluster::up_text("dss", &format!("{builtin}{both}{six}"))?;
+    let local = service(
+        "local",
+        "type: LoadBalancer, ipFamilies: [IPv6], externalTrafficPolicy: Local, healthCheckNodePort: 31000",
+    );
+    let cluster = Cluster::up_text("dss", &format!("{builtin}{both}{six}{local}"))?;
     let address = |name: &str| -> Result<Vec<String>, String> {
         let shown: Value =
             serde_json::from_str(&cluster.minik(&["get", "svc", name, "-o", "json"])?).map_err(kernel::words)?;
@@ -238,6 +242,15 @@ fn services() -> Outcome {
     let port = port.ok_or_else(|| format!("no node port in\n{rules}"))?;
     let line = format!("curl -s -m 5 -g http://[fd00:10:1:10::10]:{port}/");
     contains(&cluster.exec("client", &line)?, "Welcome to nginx!")?;
+    // A Service that has IPv6 alone is asked after as others are, over either family.
+    let web: Value =
+        serde_json::from_str(&cluster.minik(&["get", "pod", "web", "-o", "json"])?).map_err(kernel::words)?;
+    let count = usize::from(web["spec"]["nodeName"] == "node-1");
+    for node in ["10.1.10.9", "[fd00:10:1:10::9]"] {
+        let answer = cluster.exec("client", &format!("curl -s -m 5 -g http://{node}:31000/"))?;
+        contains(&answer, "\"name\": \"local\"")?;
+        contains(&answer, &format!("\"localEndpoints\": {count}"))?;
+    }
     contains(&cluster.status()?, "drift:     none")
 }
 

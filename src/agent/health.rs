@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,8 +17,8 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::log;
 use super::orders::NodeOrders;
+use super::{listen, log};
 use crate::error::{Error, Result};
 use crate::kernel::netns;
 use crate::plan::HealthCheck;
@@ -101,7 +101,9 @@ impl Health {
             server.finish().await;
         }
         let open = |(_, address, _): &(String, SocketAddr, Answers)| -> io::Result<TcpListener> {
-            let listener = TcpListener::bind(address)?;
+            // To Go all addresses of IPv4 are those of IPv6 as well.
+            let ip = if address.ip().is_unspecified() { listen::everywhere() } else { address.ip() };
+            let listener = TcpListener::bind((ip, address.port()))?;
             listener.set_nonblocking(true).map(|()| listener)
         };
         let opened = netns::tour(&new, |(netns, _, _)| netns, open)?;
@@ -118,7 +120,7 @@ impl Health {
 /// Where a node's kube-proxy answers, and for what.
 fn wanted(node: &NodeOrders) -> Vec<(SocketAddr, Option<HealthCheck>)> {
     let health = &node.health;
-    let all = [Ipv4Addr::UNSPECIFIED];
+    let all = [IpAddr::from(Ipv4Addr::UNSPECIFIED)];
     let addresses = if health.addresses.is_empty() { &all[..] } else { &health.addresses };
     let of_check = |check: &HealthCheck| {
         addresses.iter().map(|ip| ((*ip, check.port).into(), Some(check.clone()))).collect::<Vec<_>>()

@@ -4,7 +4,7 @@
 //! they are there, and a connection's memory goes with it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::names::{self, Server};
 use super::orders::{App, Port, Transport};
 use super::{apps, log};
 use crate::error::{Error, Result};
+use crate::plan::Family;
 
 /// Largest datagram that is answered, in bytes.
 const DATAGRAM_MAX: usize = 2048;
@@ -50,11 +51,16 @@ pub(super) enum Socket {
     Udp(UdpSocket),
 }
 
-/// Opens a port on all addresses of the calling thread's namespace. A socket of IPv6 takes IPv4's too; in a namespace
+/// The address that stands for all of the calling thread's namespace: a socket of IPv6 takes IPv4's too; in a namespace
 /// without IPv6 it is one of IPv4, as programs find it there.
+pub(super) fn everywhere() -> IpAddr {
+    let family = if has_ipv6() { Family::Inet6 } else { Family::Inet };
+    family.unspecified()
+}
+
+/// Opens a port on all addresses of the calling thread's namespace.
 pub(super) fn open(port: Port) -> io::Result<Socket> {
-    let all: IpAddr = if has_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    let address = (all, port.number);
+    let address = (everywhere(), port.number);
     match port.protocol {
         Transport::Tcp => {
             let socket = TcpListener::bind(address)?;
@@ -242,6 +248,7 @@ impl Connected<IncomingStream<'_, Arrivals>> for Caller {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::net::Ipv4Addr;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! What a node's kube-proxy answers to load balancers by HTTP. PURE.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Health {
     /// Minor version of Kubernetes 1.x, on which the answers depend.
     pub minor: u8,
-    /// The node's addresses that answer for Services; none in particular is all of them.
+    /// The node's addresses that answer for Services; none in particular is all of them, of both families.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// The Services that load balancers ask after, by namespace and name.
     pub checks: Vec<HealthCheck>,
 }
@@ -21,8 +21,9 @@ impl Health {
     /// their sources.
     pub const RECORDED: [u8; 2] = [20, 30];
 
-    /// Adds the checks of Services that are not there yet: those that have the other family alone.
-    pub fn join(&mut self, checks: Vec<HealthCheck>) {
+    /// Adds those of kube-proxy's other family: its addresses, and the checks of Services that have this family alone.
+    pub fn join(&mut self, Health { addresses, checks, .. }: Health) {
+        self.addresses.extend(addresses);
         let service = |check: &HealthCheck| (check.namespace.clone(), check.name.clone());
         for check in checks {
             if let Err(place) = self.checks.binary_search_by_key(&service(&check), service) {
@@ -54,7 +55,8 @@ mod tests {
         let check =
             |name: &str, local| HealthCheck { namespace: "default".into(), name: name.into(), port: 30900, local };
         let mut health = Health { minor: 30, addresses: Vec::new(), checks: vec![check("b", 2), check("d", 1)] };
-        health.join(vec![check("a", 3), check("b", 0), check("c", 4)]);
+        let checks = vec![check("a", 3), check("b", 0), check("c", 4)];
+        health.join(Health { minor: 30, addresses: Vec::new(), checks });
         assert_eq!(health.checks, [check("a", 3), check("b", 2), check("c", 4), check("d", 1)]);
     }
 }

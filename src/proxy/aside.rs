@@ -66,7 +66,8 @@ pub fn health(view: &View) -> Health {
     };
     let (minor, ranges) = (view.config.minor, &view.config.node_port_addresses);
     // Since 1.23 they go by `--nodeport-addresses` as node ports do.
-    let chosen = view.host.addresses.iter().filter(|ip| minor >= 23 && ranges.iter().any(|range| range.contains(*ip)));
-    let addresses = chosen.filter_map(|ip| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None }).collect();
+    let own = view.host.addresses.iter().filter(|ip| view.family.has(ip));
+    let chosen = own.filter(|ip| minor >= 23 && ranges.iter().any(|range| range.contains(*ip)));
+    let addresses = chosen.copied().collect();
     Health { minor, addresses, checks: checks.into_iter().map(check).collect() }
 }
