@@ -126,6 +126,33 @@ fn ipv6(minor: u8) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Prefixes that are one together are listed as nft lists what kube-proxy writes: in braces.
+fn nftables_ranges() -> Result<(), Failed> {
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: LoadBalancer, clusterIP: 10.96.0.20, \
+                   loadBalancerSourceRanges: [0.0.0.0/0], ports: [{port: 80}]}\n\
+                   status: {loadBalancer: {ingress: [{ip: 203.0.113.8}]}}\n";
+    let objects = parse_services(&[Source::new("ranges.yaml", service)]).map_err(|error| error.to_string())?;
+    let host = Host {
+        name: "node-1".to_owned(),
+        node_ips: vec!["172.18.0.2".parse()?],
+        addresses: vec!["172.18.0.2".parse()?],
+        zone: None,
+        pod_cidrs: Vec::new(),
+    };
+    let config = ProxyConfig::new(Vec::new());
+    let table = nftables::table(&View::new(&config, &host, Family::Inet, &objects.services, &objects.slices));
+    let netns = Netns::new("nft-ranges")?;
+    netns.run(&["nft", "-f", "-"], &nft::text::script(std::slice::from_ref(&table)))?;
+    let listed = netns.run(&["nft", "list", "table", "ip", "kube-proxy"], "")?;
+    if !listed.contains("ip saddr != { 0.0.0.0/0 } drop") {
+        return Err(format!("{listed}\nhas no such rule").into());
+    }
+    match nft::facts::of_listing(&listed) == nft::facts::of_tables(&[table]) {
+        true => Ok(()),
+        false => Err(format!("{listed}\nis not what was loaded").into()),
+    }
+}
+
 /// What nft lists of our table is what it listed of kube-proxy's; the order of chains and elements is random.
 fn nftables_case(minor: u8, path: &Path, dump: &Path) -> Result<(), Failed> {
     let netns = Netns::new(&format!("nft-{minor}-{}", stem(path)))?;
@@ -192,6 +219,7 @@ fn main() {
         let name = format!("nft 1.{minor} {}", stem(&path));
         trials.push(kernel::trial(name, missing("nft"), move || nftables_case(minor, &path, &dump)));
     }
+    trials.push(kernel::trial("nft source ranges", missing("nft"), nftables_ranges));
     for minor in ProxyConfig::MINORS {
         let missing = missing("ip6tables-nft-restore").or_else(|| missing("nft"));
         trials.push(kernel::trial(format!("ip6tables 1.{minor}"), missing, move || ipv6(minor)));

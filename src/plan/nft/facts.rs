@@ -72,12 +72,12 @@ fn set(facts: &mut BTreeSet<String>, place: &str, kind: &str, name: &str, body: 
     }
 }
 
-/// A set of one prefix as that prefix: nft keeps the braces if several prefixes became one, and drops them when it reads
-/// its own listing back.
+/// A set whose elements are one prefix together as that prefix: nft's listing has it in braces, and drops them when it
+/// reads that back.
 fn without_braces(rule: &str) -> String {
     let one = rule.split_once("addr != { ").and_then(|(before, rest)| {
         let (inside, after) = rest.split_once(" }")?;
-        (!inside.contains(',')).then(|| format!("{before}addr != {inside}{after}"))
+        Some(format!("{before}addr != {}{after}", text::one_of_all(inside)?))
     });
     one.unwrap_or_else(|| rule.to_owned())
 }
@@ -139,7 +139,9 @@ mod tests {
 
     #[test]
     fn a_set_of_one_prefix_is_that_prefix() {
-        assert_eq!(without_braces("ip saddr != { 0.0.0.0/0 } drop"), "ip saddr != 0.0.0.0/0 drop");
+        for set in ["{ 0.0.0.0/0 }", "{ 0.0.0.0/0, 10.0.0.1 }", "{ 0.0.0.0/1, 128.0.0.0/1 }"] {
+            assert_eq!(without_braces(&format!("ip saddr != {set} drop")), "ip saddr != 0.0.0.0/0 drop");
+        }
         for rule in ["ip saddr != { 10.0.0.0/8, 11.0.0.1 } drop", "update @s { ip saddr }", "ip saddr 10.0.0.1 drop"] {
             assert_eq!(without_braces(rule), rule);
         }

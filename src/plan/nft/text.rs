@@ -237,7 +237,8 @@ fn header(nets: &[IpNet]) -> &'static str {
     if nets.iter().any(|net| net.addr().is_ipv6()) { "ip6" } else { "ip" }
 }
 
-/// One prefix as it is; of several, nft sorts them and joins those that touch, unless all are single addresses.
+/// One prefix as it is; of several, nft sorts them and joins those that touch, unless all are single addresses. Those that
+/// are one in the end stay apart here: nft takes a set of one for that one, and the listing would not be kube-proxy's.
 fn set_of(nets: &[IpNet]) -> String {
     if let [net] = nets {
         return crate::plan::prefix(net);
@@ -247,12 +248,27 @@ fn set_of(nets: &[IpNet]) -> String {
     sorted.dedup();
     if sorted.iter().any(|net| net.prefix_len() < net.max_prefix_len()) {
         let ranges = joined(&sorted);
-        return format!(
-            "{{ {} }}",
-            ranges.iter().map(|(first, last)| range(*first, *last)).collect::<Vec<_>>().join(", ")
-        );
+        let words: Vec<String> = match ranges.as_slice() {
+            [_] => sorted.iter().map(crate::plan::prefix).collect(),
+            several => several.iter().map(|(first, last)| range(*first, *last)).collect(),
+        };
+        return format!("{{ {} }}", words.join(", "));
     }
     format!("{{ {} }}", sorted.iter().map(|net| net.addr().to_string()).collect::<Vec<_>>().join(", "))
+}
+
+/// The one prefix or range that a set's elements make together, if they do: `0.0.0.0/0, 10.0.0.1` is `0.0.0.0/0`.
+pub(super) fn one_of_all(elements: &str) -> Option<String> {
+    let net = |word: &str| {
+        let word = word.trim();
+        word.parse::<IpNet>().ok().or_else(|| word.parse::<IpAddr>().ok().map(IpNet::from))
+    };
+    let mut nets = elements.split(',').map(net).collect::<Option<Vec<IpNet>>>()?;
+    nets.sort();
+    match joined(&nets).as_slice() {
+        [(first, last)] => Some(range(*first, *last)),
+        _ => None,
+    }
 }
 
 /// First and last addresses of sorted prefixes; what overlaps or touches is one range.
