@@ -8,7 +8,8 @@ mod kernel;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::lab::Cluster;
-use kernel::{Outcome, Test, checked, words};
+use kernel::tcpdump::Dump;
+use kernel::{Outcome, Test, builtin, checked, contains, words};
 use serde_json::Value;
 
 const TESTS: &[Test] = &[
@@ -16,6 +17,7 @@ const TESTS: &[Test] = &[
     ("a_nodeport_here_and_there", &["curl", "conntrack", "bash"], nodeport),
     ("three_replicas_and_one_that_fails", &["curl", "bash"], three_replicas),
     ("what_a_deployment_and_a_service_add", &["iptables"], before_and_after),
+    ("flannel_s_net_conf_json_is_edited_twice", &["curl", "ping", "tcpdump"], flannel_edited),
 ];
 
 fn main() {
@@ -459,4 +461,66 @@ fn before_and_after() -> Outcome {
         Some(missing) => Err(format!("rules diff does not say {missing}:\n{said}")),
         None => Ok(()),
     }
+}
+
+/// flannel's ConfigMap with this Backend, in the document's layout.
+fn net_conf(backend: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: kube-flannel-cfg, namespace: kube-system}}\ndata:\n  \
+         net-conf.json: |\n    {{\n      \"Network\": \"10.244.0.0/16\",\n      \"Backend\": {{\n        {backend}\n      \
+         }}\n    }}\n"
+    )
+}
+
+/// Document 004: vxlan, then `"Directrouting": "true"`, then host-gw, by the ConfigMap alone; what is seen of the pods' ping
+/// on the way; a page in each of two namespaces.
+fn flannel_edited() -> Outcome {
+    let text = builtin("flannel-vxlan")?.text;
+    let (machines, _) = text.split_once("\n  # How pods are connected.\n").ok_or("no network in the topology")?;
+    let cluster = Cluster::named("doc4");
+    let whole = format!("{machines}\n---\n{}", net_conf("\"Type\": \"vxlan\""));
+    checked("up", &cluster.fed(&["up", "-"], &whole)?)?;
+    apply(&cluster, "deploy-demo")?;
+    contains(&cluster.exec("node-1", "ip route")?, "10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink")?;
+    let seen = pinged(&cluster, "flannel.1", "icmp")?;
+    contains(&seen, "ICMP echo request")?;
+    let seen = pinged(&cluster, "ens33", "host 10.1.10.10 and udp")?;
+    contains(&seen, "OTV, flags [I] (0x08), overlay 0, instance 1")?;
+    for backend in ["\"Type\": \"vxlan\",\n        \"Directrouting\": \"true\"", "\"Type\": \"host-gw\""] {
+        checked("apply", &cluster.fed(&["apply", "-f", "-"], &net_conf(backend))?)?;
+        contains(&cluster.exec("node-1", "ip route")?, "10.244.1.0/24 via 10.1.10.10 dev ens33")?;
+        // The document makes its pods anew.
+        cluster.minik(&["delete", "-f", "deploy-demo"])?;
+        apply(&cluster, "deploy-demo")?;
+        contains(&pinged(&cluster, "cni0", "icmp")?, "ICMP echo request")?;
+        let seen = pinged(&cluster, "ens33", "udp port 8472 or icmp")?;
+        if !seen.contains("ICMP echo request") || seen.contains("OTV") {
+            return Err(format!("{backend}: not bare on ens33:\n{seen}"));
+        }
+    }
+    let devices = cluster.exec("node-1", "ip -o link")?;
+    if devices.contains("flannel") {
+        return Err(format!("host-gw needs no device of flannel's:\n{devices}"));
+    }
+    apply(&cluster, "namespaces")?;
+    for namespace in ["dev", "prod"] {
+        cluster.minik(&["-n", namespace, "apply", "-f", "pod-a"])?;
+        let shown: Value =
+            serde_json::from_str(&cluster.minik(&["-n", namespace, "get", "pod", "pod1", "-o", "json"])?)
+                .map_err(words)?;
+        let address = shown["status"]["podIP"].as_str().ok_or("no podIP")?;
+        let page = cluster.exec("node-1", &format!("curl -s -m 5 {address}"))?;
+        contains(&page, "Hello MyApp | Version: v1 | <a href=\"hostname.html\">Pod Name</a>")?;
+    }
+    contains(&cluster.status()?, "drift:     none")
+}
+
+/// What tcpdump sees on a device of node-1 of a ping from a pod there to one on node-2.
+fn pinged(cluster: &Cluster, device: &str, filter: &str) -> Result<String, String> {
+    let all = pods(cluster, "myapp-deploy-")?;
+    let on = |prefix: &str| all.iter().find(|(_, address)| address.starts_with(prefix));
+    let ((from, _), (_, to)) = on("10.244.0.").zip(on("10.244.1.")).ok_or_else(|| format!("not two nodes: {all:?}"))?;
+    let dump = Dump::on(cluster, ("node-1", device), "-nnl", 2, filter)?;
+    contains(&cluster.exec(&format!("default/{from}"), &format!("ping -c 2 -i 0.2 -W 2 {to}"))?, " 0% packet loss")?;
+    dump.text()
 }
