@@ -79,7 +79,7 @@ impl Live {
         restore::require_tools(&next.plan)?;
         features::require_parts(&next.plan)?;
         let before = &self.session;
-        let stages = stages::between(before, &next)?;
+        let stages = ManuallyDrop::new(stages::between(before, &next)?);
         let attempt = Some(Box::new(next.record.clone()));
         state::store(&Record { attempt, ..before.record.clone() })?;
         if let Err(error) = pass(&stages, before, &next) {

@@ -1,6 +1,7 @@
 //! `minik up`: from a topology to a cluster through which packets pass.
 
 use std::io::IsTerminal;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -39,7 +40,9 @@ pub fn run(args: &UpArgs, globals: &Globals) -> Result<ExitCode> {
     features::require_root()?;
     let interrupts = Interrupts::hold()?;
     let mut steps = Steps { told: globals.verbose > 0, since: began };
-    let plan = whole(&cluster, source, args, &interrupts, &mut steps)?;
+    // The process ends now, and need not take a large cluster and its plan apart before.
+    let cluster = ManuallyDrop::new(cluster);
+    let plan = ManuallyDrop::new(whole(&cluster, source, args, &interrupts, &mut steps)?);
     report(&plan, began.elapsed()).map(|()| ExitCode::SUCCESS)
 }
 

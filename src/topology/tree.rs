@@ -77,6 +77,22 @@ impl Node {
         Node { start, end, value }
     }
 
+    /// The same value so many bytes further on.
+    fn move_by(&mut self, bytes: u32) {
+        let shift = |place: &mut u32| *place = place.saturating_add(bytes);
+        shift(&mut self.start);
+        shift(&mut self.end);
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(|item| item.move_by(bytes)),
+            Value::Map(entries) => entries.iter_mut().for_each(|(key, node)| {
+                shift(&mut key.start);
+                shift(&mut key.end);
+                node.move_by(bytes);
+            }),
+            _ => {}
+        }
+    }
+
     /// The value under `key`, if this is a mapping that has it.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
@@ -99,8 +115,44 @@ pub(super) fn read(source: &Source, index: u32) -> Checked<Vec<Node>> {
         return Err(Complaint::anywhere(format!("{} is larger than {limit} MiB", source.name))
             .hint("use replicas instead of pods that are written out"));
     }
-    serde_saphyr::from_multiple_with_options::<Node>(&source.text, options())
-        .map_err(|error| syntax(&error, &source.text, index))
+    if let Some(nodes) = halves(&source.text).and_then(|at| read_halves(&source.text, at)) {
+        return Ok(nodes);
+    }
+    documents(&source.text).map_err(|error| syntax(&error, &source.text, index))
+}
+
+fn documents(text: &str) -> Result<Vec<Node>, serde_saphyr::Error> {
+    serde_saphyr::from_multiple_with_options(text, options())
+}
+
+/// Shortest text in bytes that is read by two threads.
+const HALVED_BYTES: usize = 64 * 1024;
+
+/// Where the first document of the second half of a long text begins. A line that begins with `---` is the mark between
+/// two documents wherever it stands (YAML 1.2.2, rule `c-forbidden`); what directives say is said before it.
+fn halves(text: &str) -> Option<usize> {
+    if text.len() < HALVED_BYTES || text.starts_with('%') || text.contains("\n%") {
+        return None;
+    }
+    let middle = boundary_before(text, text.len() / 2);
+    let at = middle + text[middle..].find("\n---\n")? + 1;
+    Some(at)
+}
+
+/// The documents of both halves of a text; none if something is wrong in either, which the whole text then tells at
+/// its place.
+fn read_halves(text: &str, at: usize) -> Option<Vec<Node>> {
+    let (first, second) = text.split_at(at);
+    let moved = u32::try_from(at).ok()?;
+    let (first, second) = std::thread::scope(|scope| {
+        let second = scope.spawn(|| documents(second));
+        let first = documents(first);
+        (first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let (mut nodes, mut rest) = (first.ok()?, second.ok()?);
+    rest.iter_mut().for_each(|node| node.move_by(moved));
+    nodes.append(&mut rest);
+    Some(nodes)
 }
 
 /// Deepest nesting. Objects as kubectl prints them reach 18; the reader recurses, and this is half of what the
@@ -359,6 +411,27 @@ mod tests {
             tree("a: &x\r\n  b: 1\r\nc: *x\r\n").get("c").unwrap().get("b").map(|n| n.value.clone()),
             Some(Value::Natural(1))
         );
+    }
+
+    #[test]
+    fn a_long_text_reads_the_same_in_halves() {
+        let one = |number: usize| {
+            format!("---\n# {number} ä\nname: n{number}\nlist:\n- {{a: {number}, b: [~, \"---\"]}}\nt: |\n  ---\n")
+        };
+        let text: String = (0..2000).map(one).collect();
+        assert!(halves(&text).is_some_and(|at| text[at..].starts_with("---\n# ")));
+        let read = |text: &str| read(&Source::new("t", text), 0);
+        assert_eq!(read(&text).unwrap(), documents(&text).unwrap());
+        assert_eq!(read(&text).unwrap().len(), 2000);
+        // What goes wrong in a half is told as of the whole: an anchor is one of its own document.
+        for wrong in ["a: [1,", "a: *x"] {
+            let text = format!("{}---\n{wrong}\n", text.replacen("name: n0", "name: &x n0", 1));
+            let told = read(&text).unwrap_err().into_error(&[Source::new("t", &text)], &[]).to_string();
+            let whole = documents(&text).unwrap_err();
+            assert_eq!(told, syntax(&whole, &text, 0).into_error(&[Source::new("t", &text)], &[]).to_string());
+        }
+        assert_eq!(halves(&format!("%YAML 1.2\n{text}")), None);
+        assert_eq!(halves("a: 1\n---\nb: 2\n"), None);
     }
 
     #[test]
