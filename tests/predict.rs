@@ -80,6 +80,23 @@ fn both_datapaths_look_the_same_on_the_wire() {
     }
 }
 
+/// A router in the middle with a smaller MTU than the tunnel's packets: what comes of fragments is not asked, and all else
+/// is predicted.
+#[test]
+fn a_way_that_is_narrower_than_its_ends() {
+    for name in ["calico-vxlan-crosssubnet", "two-routers"] {
+        let mut plan = of_builtin(name, Datapath::Kernel);
+        for router in plan.namespaces.iter_mut().filter(|ns| ns.role == Role::Router) {
+            router.links.iter_mut().filter(|link| link.name.starts_with("eth")).for_each(|link| link.mtu = Some(1400));
+        }
+        let list = checks(&plan, 1).unwrap();
+        let unasked: Vec<&str> =
+            list.iter().filter(|one| matches!(one.act, Act::Unasked { .. })).map(|one| one.name.as_str()).collect();
+        assert!(!unasked.is_empty() && unasked.iter().all(|name| name.contains("-fragments/")), "{name}: {unasked:?}");
+        assert!(list.iter().any(|one| one.name.contains("-fragments/") && one.expected.answered()), "{name}");
+    }
+}
+
 /// The document's own capture: 98 bytes at the cali interfaces, 84 of bare IP at tunl0, 118 on the wire.
 #[test]
 fn a_ping_across_nodes_passes_what_the_document_shows() {

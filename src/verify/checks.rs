@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use super::flows::flow;
 use crate::error::Result;
 use crate::packet::build::{self, Probe};
-use crate::packet::{Icmp, Mark, Transport};
+use crate::packet::{Icmp, Mark, Packet, Transport};
 use crate::plan::netfilter::Family;
 use crate::plan::{Link, LinkKind, Namespace, Plan, Role};
-use crate::predict::{self, Journey, Origin, Purpose};
+use crate::predict::{self, End, Journey, Origin, Purpose};
 
 /// Nodes up to which every ordered pair of them is checked; above, each node and the next one.
 const NODES_ALL_PAIRS: usize = 6;
@@ -64,6 +64,11 @@ pub enum Act {
         length: u16,
         /// The MTU that the kernel must tell, in bytes.
         mtu: u32,
+    },
+    /// Nothing: what came of it would depend on more than the plan.
+    Unasked {
+        /// On what.
+        reason: &'static str,
     },
 }
 
@@ -278,6 +283,12 @@ impl<'a> List<'a> {
         if self.family == Family::Inet6 && self.checks.last().is_some_and(is_told) {
             self.checks.pop();
         }
+        if let [.., largest, longer] = self.checks.as_mut_slice()
+            && self.family == Family::Inet
+            && (is_stopped_between(self.plan, &largest.expected) || is_split_again(&longer.expected))
+        {
+            (longer.act, longer.expected) = (Act::Unasked { reason: NARROW }, Journey { legs: Vec::new() });
+        }
         let act = Act::Refused { dst, length: mtu + 1, mtu: u32::from(mtu) };
         self.push(&format!("one-byte-more-{}-df/too-long", mtu + 1), from, &to.name, act, Journey { legs: Vec::new() })
     }
@@ -312,6 +323,25 @@ impl<'a> List<'a> {
         let df = if self.family == Family::Inet { "-df" } else { "" };
         self.stack(&format!("client-to-pod-{length}{df}/icmp"), from, to, probe)
     }
+}
+
+/// Why fragments that do not fit through the way are not asked about.
+const NARROW: &str = "the way is narrower than its ends: whoever was told so splits by it for minutes";
+
+/// Whether it is neither a pod nor a node that does not let a packet, or the answer to it, pass.
+fn is_stopped_between(plan: &Plan, journey: &Journey) -> bool {
+    let between = |ns: &Namespace| matches!(ns.role, Role::Switch { .. } | Role::Router);
+    journey.legs.iter().any(|leg| match &leg.end {
+        End::Dropped { namespace, .. } => plan.namespace(namespace).is_some_and(between),
+        End::Delivered { .. } => false,
+    })
+}
+
+/// Whether a tunnel's packets around fragments are split themselves.
+fn is_split_again(journey: &Journey) -> bool {
+    let is_split = |packet: &Packet| packet.outer().is_some_and(|ip| ip.more_fragments);
+    let packets = journey.hops().filter_map(|hop| hop.frame.packet());
+    packets.into_iter().any(|packet| is_split(packet) && packet.headers().count() > 1)
 }
 
 /// The MTU that an ICMP error tells who sent a packet that is too long for the way.

@@ -58,7 +58,7 @@ impl Endpoints {
                     }
                     endpoints.ports(from, namespace(plan, &check.to)?, probe)?;
                 }
-                Act::Refused { .. } => {}
+                Act::Refused { .. } | Act::Unasked { .. } => {}
             }
         }
         Ok(endpoints)
@@ -115,7 +115,7 @@ impl Endpoints {
                 frames.iter().try_for_each(|frame| wire.send(frame))
             }
             Act::Stack { packet, probe } => self.by_stack(&check.from, packet, probe),
-            Act::Refused { .. } => Ok(()),
+            Act::Refused { .. } | Act::Unasked { .. } => Ok(()),
         }
     }
 

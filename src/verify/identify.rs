@@ -35,7 +35,7 @@ impl Identify {
                     let question = check.expected.hops().find_map(|hop| question(&hop.frame));
                     known.asked.extend(question.map(|question| (question, check.mark)));
                 }
-                Act::Refused { .. } => {}
+                Act::Refused { .. } | Act::Unasked { .. } => {}
             }
         }
         known

@@ -255,6 +255,10 @@ fn sentinel(check: &Check) -> Result<Option<Act>> {
 }
 
 fn report(plan: &Plan, check: &Check, outcome: Outcome, run: &Run, live: &mut cause::Live) -> CheckReport {
+    if let Act::Unasked { reason } = &check.act {
+        let words = [check.name.as_str(), &check.from, &check.to, check.protocol].map(str::to_owned);
+        return CheckReport::skipped(words, (*reason).to_owned());
+    }
     let seen = in_order_of_time(&check.expected, run.seen.get(&check.mark).cloned().unwrap_or_default());
     let seen = without_others_answers(&check.expected, seen);
     let refused = outcome.refused.map(|error| error.to_string());
