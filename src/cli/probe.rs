@@ -119,7 +119,12 @@ fn all(session: &Session, globals: &Globals, args: &ProbeArgs, patience: Duratio
     for family in families(args) {
         asked.extend(in_family(&made, *family, patience)?);
     }
-    let text = match print::as_data(&object(&asked), globals.output)? {
+    // Of very many pods that is a million objects.
+    let data = match globals.output {
+        Output::Table | Output::Wide | Output::Name => None,
+        Output::Json | Output::Yaml => print::as_data(&object(&asked), globals.output)?,
+    };
+    let text = match data {
         Some(text) => text,
         None => asked.iter().map(|one| one.render(globals.output == Output::Wide)).collect::<Vec<_>>().join("\n"),
     };
