@@ -13,7 +13,7 @@ use crate::dns;
 use crate::error::{Error, Kind, Result};
 use crate::plan::nft::NftTable;
 use crate::plan::{Backend, Datapath, Family, Namespace, Plan, Role, RouteKind, Sysctl};
-use crate::proxy::{self, Host, PodState, View, hostport, iptables, kubelet, nftables};
+use crate::proxy::{self, Host, PodState, View, hostport, iptables, ipvs, kubelet, nftables};
 use crate::topology::{
     Cluster, EndpointSlice, HostPorts, Iptables, Node, Pod, ProxyConfig, ProxyMode, ServiceProtocol,
 };
@@ -21,7 +21,7 @@ use crate::topology::{
 /// The plan of a cluster.
 ///
 /// # Errors
-/// As [`cni::plan`]; `Unsupported` for a proxy mode that cannot be put into a node.
+/// As [`cni::plan`]; `Topology` where two Services contradict each other in a way that keeps all from working.
 pub fn plan(cluster: &Cluster, datapath: Datapath) -> Result<Plan> {
     plan_while(cluster, datapath, as_said)
 }
@@ -103,6 +103,12 @@ fn add_proxy(
     if config.mode == ProxyMode::Nftables {
         ns.keepers.push(nftables::keeper());
     }
+    if config.mode == ProxyMode::Ipvs {
+        ns.keepers.extend(ipvs::keepers());
+        let known = |one: &Sysctl, all: &[Sysctl]| all.iter().any(|other| other.key == one.key);
+        let wanted: Vec<Sysctl> = ipvs::sysctls(config).into_iter().filter(|one| !known(one, &ns.sysctls)).collect();
+        ns.sysctls.extend(wanted);
+    }
     let localnet = config.mode == ProxyMode::Iptables && (config.minor < 26 || config.localhost_node_ports);
     if localnet {
         ns.sysctls.push(Sysctl::new("net.ipv4.conf.all.route_localnet", "1"));
@@ -130,12 +136,8 @@ fn add_family(config: &ProxyConfig, view: &View, ns: &mut Namespace) -> Result<(
             refuse_contradiction(&table)?;
             ns.nft.push(table);
         }
+        ProxyMode::Ipvs => ipvs::add(view, ns),
         ProxyMode::None => {}
-        ProxyMode::Ipvs => {
-            let message =
-                format!("this version of minik cannot put kube-proxy's {} mode into a node", config.mode.name());
-            return Err(Error::new(Kind::Unsupported, message).hint("write `proxy: {mode: iptables}`"));
-        }
     }
     Ok(())
 }

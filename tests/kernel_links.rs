@@ -12,7 +12,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use minik::kernel::{drift, features, state};
 use minik::plan::ebtables::{EbChain, EbRule, EbTarget};
 use minik::plan::netfilter::{Chain, Family, Match, Policy, Rule, Side, TableName, Target};
-use minik::plan::{Address, Datapath, FdbEntry, File, IpSet, Link, LinkKind, Mac, Namespace, Neighbour, Netem, Plan};
+use minik::plan::{
+    Address, Datapath, FdbEntry, File, IpSet, Link, LinkKind, Mac, Member, Namespace, Neighbour, Netem, Plan,
+};
 use minik::plan::{PolicyRule, Protocol, Qdisc, Role, Route, RouteTable, Scope, Sysctl, Table, UdpTunnel, Vxlan};
 
 /// A test: its name, the kernel's parts that it needs, and itself.
@@ -177,7 +179,8 @@ fn tables_of(node: &mut Namespace) {
         name: name.into(),
         kind: "hash:net".into(),
         family,
-        members: members.iter().map(|member| net(member)).collect(),
+        capacity: IpSet::CAPACITY,
+        members: members.iter().map(|member| Member::Net(net(member))).collect(),
     };
     node.sets.push(set("pods4", Family::Inet, &["10.244.0.0/16"]));
     node.sets.push(set("pods6", Family::Inet6, &["fd00:10:244::/48"]));

@@ -116,7 +116,8 @@ fn listed(node: Option<&Namespace>) -> BTreeMap<String, String> {
     let sets = (!node.sets.is_empty()).then(|| ("ipset".to_owned(), restore::ipset_restore(&node.sets)));
     let nft =
         node.nft.iter().map(|table| (format!("nft {}", nft::text::place(table)), nft::difference::commands(table)));
-    v4.chain(v6).chain(nft).chain(sets).collect()
+    let ipvs = node.ipvs.iter().map(|ipvs| ("ipvs".to_owned(), ipvs.restore()));
+    v4.chain(v6).chain(nft).chain(sets).chain(ipvs).collect()
 }
 
 /// What a change took away, in the old order, and what it brought, in the new one. A rule that only stands elsewhere in

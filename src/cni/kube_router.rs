@@ -12,14 +12,15 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
 use super::bridge_plugin::{self, Conf};
 use crate::error::Result;
 use crate::plan::netfilter::{Family, Match, Rule, Side, TableName, Target};
 use crate::plan::{
-    Datapath, File, IpSet, Keeper, Keeps, Link, LinkKind, Namespace, Plan, PolicyRule, Protocol, Route, RouteTable,
+    Datapath, File, IpSet, Keeper, Keeps, Link, LinkKind, Member, Namespace, Plan, PolicyRule, Protocol, Route,
+    RouteTable,
 };
 use crate::topology::{Cluster, Mode, Node, OverlayType};
 
@@ -111,9 +112,10 @@ fn add_peer(cluster: &Cluster, node: &Node, other: &Node, ns: &mut Namespace) ->
 /// Whose packets are pods', and which addresses are nodes'.
 fn sets(cluster: &Cluster) -> Vec<IpSet> {
     let set = |name: &str, kind: &str, members: Vec<Ipv4Net>| {
-        let mut members: Vec<IpNet> = members.into_iter().map(IpNet::from).collect();
+        let mut members: Vec<Member> = members.into_iter().map(|net| Member::Net(net.into())).collect();
         members.sort();
-        IpSet { name: name.to_string(), kind: kind.to_string(), family: Family::Inet, members }
+        let (name, kind) = (name.to_string(), kind.to_string());
+        IpSet { name, kind, family: Family::Inet, capacity: IpSet::CAPACITY, members }
     };
     let nodes = cluster.nodes.iter().map(|node| node.address.into()).collect();
     let pods = cluster.nodes.iter().filter_map(|node| node.pod_cidr).collect();

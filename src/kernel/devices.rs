@@ -17,6 +17,11 @@ pub fn bridge(link: &Link, index: u32) -> LinkMessage {
     dressed(LinkMessageBuilder::<LinkBridge>::new(&link.name), link).index(index).build()
 }
 
+/// A dummy device.
+pub fn dummy(link: &Link, index: u32) -> LinkMessage {
+    dressed(LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Dummy), link).index(index).build()
+}
+
 /// `tunl0` of the ipip module, where the kernel has not made it by itself.
 pub fn ipip(link: &Link, index: u32) -> LinkMessage {
     LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::IpIp).name(link.name.clone()).index(index).build()

@@ -7,11 +7,11 @@ use std::process::Command;
 
 use super::netns::{self, Netns};
 use super::read::{self, Live, LiveLink};
-use super::{files, remove, restore as restore_tool};
+use super::{files, ipvs as balancer, remove, restore as restore_tool};
 use crate::error::{Error, Kind, Result};
 use crate::names;
 use crate::plan::facts::{self, Drift};
-use crate::plan::{Family, Link, LinkKind, Namespace, Plan, aside, ebtables, line, nft, restore};
+use crate::plan::{Family, Link, LinkKind, Namespace, Plan, aside, ebtables, ipvs, line, nft, restore};
 
 /// The tables that iptables, arptables and ebtables make where they work by nf_tables.
 const IPTABLES_TABLES: [&str; 6] = ["raw", "mangle", "nat", "filter", "security", "broute"];
@@ -85,6 +85,7 @@ fn planned_rules(ns: &Namespace) -> BTreeSet<String> {
     facts.extend(facts::set_facts(&restore::ipset_restore(&ns.sets)));
     facts.extend(line::facts(ns));
     facts.extend(nft::facts::of_tables(&ns.nft));
+    facts.extend(ns.ipvs.iter().flat_map(ipvs::facts));
     facts
 }
 
@@ -103,6 +104,9 @@ fn loaded(ns: &Namespace) -> Result<BTreeSet<String>> {
     }
     if line::loses(ns) {
         facts.extend(line::facts_of(&dump("nft", &["list", "ruleset", "netdev"])?));
+    }
+    if let Some(planned) = &ns.ipvs {
+        facts.extend(ipvs::live_facts(planned, &balancer::read()?));
     }
     if !ns.nft.is_empty() {
         facts.extend(nft_facts(ns)?);
@@ -141,7 +145,7 @@ fn list_table(place: &str) -> Result<String> {
     dump("nft", &words)
 }
 
-/// What iptables-save, ip6tables-save, `ipset save` and `nft list` print of a namespace, by the command's name; counters are zero.
+/// What iptables-save, ip6tables-save, `ipset save`, `ipvsadm -Sn` and `nft list` print of a namespace, by the command's name; counters are zero.
 ///
 /// # Errors
 /// If the namespace is not there, or a tool is missing or fails.
@@ -155,6 +159,9 @@ pub fn saved(ns: &Namespace) -> Result<Vec<(String, String)>> {
         }
         if !ns.sets.is_empty() {
             all.push(("ipset save".to_owned(), dump("ipset", &["save"])?));
+        }
+        if ns.ipvs.is_some() {
+            all.push(("ipvsadm -Sn".to_owned(), balancer::read()?.restore()));
         }
         for (table, _) in if ns.nft.is_empty() { Vec::new() } else { nft_tables(ns)? } {
             all.push((format!("nft list table {table}"), list_table(&table)?));

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::sched::{CloneFlags, unshare};
 
-use super::devices;
 use super::messages::CREATE;
 use super::netlink::{Batch, Rtnetlink};
 use super::survey::{self, Device};
+use super::{devices, ipvs};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Kernel, Link, LinkKind, Plan, Qdisc, line};
 
@@ -59,8 +59,11 @@ pub fn kernel() -> Kernel {
 }
 
 /// What a plan may need of the kernel that is not always there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
+    /// A scheduler of IPVS.
+    Ipvs(String),
+    Dummy,
     Vxlan,
     Macvlan,
     Netem,
@@ -70,8 +73,10 @@ enum Part {
 
 impl Part {
     /// The kernel module that has it.
-    fn module(self) -> &'static str {
+    fn module(&self) -> &'static str {
         match self {
+            Part::Ipvs(_) => "ip_vs",
+            Part::Dummy => "dummy",
             Part::Vxlan => "vxlan",
             Part::Macvlan => "macvlan",
             Part::Netem => "sch_netem",
@@ -80,8 +85,22 @@ impl Part {
         }
     }
 
-    fn is_there(self, rtnetlink: &mut Rtnetlink) -> bool {
+    /// What there is to do where it is not there.
+    fn cure(&self) -> String {
+        let module = self.module();
         match self {
+            Part::Ipvs(scheduler) => format!(
+                "load the modules {module} and {module}_{scheduler}, or use a kernel that has them; or take another proxy \
+                 mode, as `--proxy iptables` does"
+            ),
+            _ => format!("load the module {module}, or use a kernel that has it"),
+        }
+    }
+
+    fn is_there(&self, rtnetlink: &mut Rtnetlink) -> bool {
+        match self {
+            Part::Ipvs(scheduler) => ipvs::attempt(scheduler).is_ok(),
+            Part::Dummy => survey::makes(rtnetlink, Device::Dummy),
             Part::Vxlan => survey::makes(rtnetlink, Device::Vxlan),
             Part::Macvlan => survey::makes(rtnetlink, Device::Macvlan),
             Part::Netem => survey::makes(rtnetlink, Device::Netem),
@@ -100,6 +119,7 @@ pub fn require_parts(plan: &Plan) -> Result<()> {
     for (ns, link) in plan.namespaces.iter().flat_map(|ns| ns.links.iter().map(move |link| (ns, link))) {
         let device = match &link.kind {
             LinkKind::Vxlan(_) => Some((Part::Vxlan, "is a VXLAN device".to_owned())),
+            LinkKind::Dummy => Some((Part::Dummy, "is a dummy device".to_owned())),
             LinkKind::Macvlan { .. } => Some((Part::Macvlan, "is a macvlan device".to_owned())),
             _ => None,
         };
@@ -111,6 +131,12 @@ pub fn require_parts(plan: &Plan) -> Result<()> {
         for (part, words) in device.into_iter().chain(queue) {
             wanted.entry(part).or_insert_with(|| format!("{} of {} {words}", link.name, ns.name));
         }
+    }
+    for (ns, server) in plan.namespaces.iter().flat_map(|ns| ns.ipvs.iter().map(move |ipvs| (ns, ipvs.servers.first())))
+    {
+        let scheduler = server.map_or_else(|| "rr".to_owned(), |server| server.scheduler.clone());
+        let words = format!("{} has virtual servers of IPVS with the scheduler {scheduler}", ns.name);
+        wanted.entry(Part::Ipvs(scheduler)).or_insert(words);
     }
     if let Some(ns) = plan.namespaces.iter().find(|ns| line::loses(ns)) {
         require_egress(&ns.name)?;
@@ -124,8 +150,9 @@ pub fn require_parts(plan: &Plan) -> Result<()> {
     })??;
     match lacking {
         None => Ok(()),
-        Some((part, words)) => Err(Error::new(Kind::Unsupported, format!("this kernel cannot do it: {words}"))
-            .hint(format!("load the module {}, or use a kernel that has it", part.module()))),
+        Some((part, words)) => {
+            Err(Error::new(Kind::Unsupported, format!("this kernel cannot do it: {words}")).hint(part.cure()))
+        }
     }
 }
 

@@ -60,6 +60,8 @@ impl Glance {
             }
             Keeps::Rules(_) | Keeps::Nftables { .. } => self.generation(),
             Keeps::Sets { .. } => self.sets(),
+            // Nothing is told about IPVS.
+            Keeps::Servers => None,
         }
     }
 

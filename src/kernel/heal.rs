@@ -6,7 +6,7 @@ use super::change::{open, settle};
 use super::maker::Maker;
 use super::netlink::Batch;
 use super::restore::{self, Input};
-use super::{files, netns, read};
+use super::{files, ipvs, netns, read};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Family, Link, LinkKind, Namespace, Plan, Table, difference, ebtables, facts, nft, restore as text};
 
@@ -55,8 +55,14 @@ fn heal_here(plan: &Plan, namespace: &str, missing: &BTreeSet<String>) -> Result
         site.fresh.rtnetlink.send(batch)?;
     }
     let inputs = rules(ns, missing);
-    let feed = || inputs.iter().try_for_each(|(argv, input)| restore::feed(argv, input));
-    if inputs.is_empty() { Ok(()) } else { netns::inside(&site.fresh.fd, feed)? }
+    let servers = missing.iter().any(|fact| fact.starts_with("ipvs "));
+    let feed = || {
+        if servers {
+            ipvs::change(None, ns.ipvs.as_ref(), false)?;
+        }
+        inputs.iter().try_for_each(|(argv, input)| restore::feed(argv, input))
+    };
+    if inputs.is_empty() && !servers { Ok(()) } else { netns::inside(&site.fresh.fd, feed)? }
 }
 
 /// The namespace of a link's other end, with its name, or of its lower device.

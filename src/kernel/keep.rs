@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::drift::{dump, nft_facts, of_routing};
 use super::heal::heal;
-use super::{netns, restore};
+use super::{ipvs as balancer, netns, restore};
 use crate::error::{Error, Result};
 use crate::plan::facts::{self, Drift};
 use crate::plan::keeper::Rules;
-use crate::plan::{Datapath, Family, Keeper, Keeps, Namespace, Plan, Table, restore as text};
+use crate::plan::{Datapath, Family, Keeper, Keeps, Namespace, Plan, Table, ipvs, restore as text};
 
 /// Lets one of a namespace's timers run off: what was lost and is there again, in words, and what could not be put back,
 /// while the rest goes on: a route through a device that is down has to wait for another daemon.
@@ -18,6 +18,7 @@ pub fn keep(plan: &Plan, ns: &Namespace, keeper: &Keeper) -> (Vec<String>, Vec<E
         Keeps::Rules(rules) => repair(ns, rules),
         Keeps::Sets { .. } => lost_sets(ns, keeper).and_then(|lost| put_back(plan, ns, lost)),
         Keeps::Nftables { .. } => lost_nftables(ns, keeper).and_then(|lost| put_back(plan, ns, lost)),
+        Keeps::Servers => lost_servers(ns).and_then(|lost| put_back(plan, ns, lost)),
         _ => lost_routing(plan, ns, keeper).map(|lost| one_by_one(plan, ns, lost, &mut errors)),
     };
     let back = result.unwrap_or_else(|e| {
@@ -84,6 +85,17 @@ fn lost_nftables(ns: &Namespace, keeper: &Keeper) -> Result<BTreeSet<String>> {
     let own = keeper.keeps.facts(ns);
     let live = netns::inside(netns::open(&ns.netns)?.file(), || nft_facts(ns))??;
     Ok(own.difference(&live).cloned().collect())
+}
+
+/// The virtual and real servers that are lost. Those that were to go and have no connection any more go.
+fn lost_servers(ns: &Namespace) -> Result<BTreeSet<String>> {
+    let Some(planned) = &ns.ipvs else { return Ok(BTreeSet::new()) };
+    let live = netns::inside(netns::open(&ns.netns)?.file(), || {
+        balancer::sweep(planned)?;
+        balancer::read()
+    })??;
+    let live: BTreeSet<String> = ipvs::live_facts(planned, &live).collect();
+    Ok(ipvs::facts(planned).filter(|fact| !live.contains(fact)).collect())
 }
 
 fn inside(ns: &Namespace, tool: &str, arguments: &[&str]) -> Result<String> {

@@ -189,6 +189,7 @@ impl<'p> Maker<'p> {
         match &link.kind {
             LinkKind::Loopback => {}
             LinkKind::Bridge => push_new(batch, devices::bridge(link, index), &link.name),
+            LinkKind::Dummy => push_new(batch, devices::dummy(link, index), &link.name),
             LinkKind::Veth { peer_namespace, peer } => self.push_pair(link, (index, peer_namespace, peer), batch)?,
             LinkKind::Ipip | LinkKind::IpipPeer { .. } | LinkKind::Udp(_) => self.push_tunnel(link, index, batch)?,
             LinkKind::Vxlan(vxlan) => {

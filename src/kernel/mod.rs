@@ -14,6 +14,7 @@ pub mod glance;
 pub mod gone;
 pub mod heal;
 pub mod host;
+mod ipvs;
 pub mod keep;
 pub mod lookup;
 mod maker;

@@ -8,7 +8,7 @@ use std::io::{BufWriter, Write as _};
 use std::os::fd::AsFd;
 use std::process::{ChildStdin, Command, Stdio};
 
-use super::netns;
+use super::{ipvs, netns};
 use crate::error::{Error, Kind, Result};
 use crate::plan::nft::NftTable;
 use crate::plan::{Family, Namespace, Plan, Table, ebtables, line, nft, restore};
@@ -105,18 +105,22 @@ pub(super) const NFT: &[&str] = &["nft", "-f", "-"];
 
 /// Whether a namespace has anything to be loaded.
 pub fn has_any(namespace: &Namespace) -> bool {
-    let Namespace { sets, tables, tables6, nft, ebtables, .. } = namespace;
-    !(sets.is_empty() && tables.is_empty() && tables6.is_empty() && nft.is_empty() && ebtables.is_empty())
+    let Namespace { sets, tables, tables6, nft, ipvs, ebtables, .. } = namespace;
+    ipvs.is_some()
+        || !(sets.is_empty() && tables.is_empty() && tables6.is_empty() && nft.is_empty() && ebtables.is_empty())
         || line::loses(namespace)
 }
 
-/// Loads the sets and then the tables of `namespace` into `ns`, whose tables are empty.
+/// Loads the sets, then the tables, then the virtual servers of `namespace` into `ns`, whose tables are empty.
 ///
 /// # Errors
 /// If a tool is not installed or rejects its input; its own words are in the error.
 pub fn load(namespace: &Namespace, ns: impl AsFd + Send) -> Result<()> {
     let inputs = inputs(namespace);
-    netns::inside(ns, || inputs.iter().try_for_each(|(argv, input)| feed(argv, input)))?
+    netns::inside(ns, || {
+        inputs.iter().try_for_each(|(argv, input)| feed(argv, input))?;
+        namespace.ipvs.as_ref().map_or(Ok(()), ipvs::make)
+    })?
 }
 
 /// Refuses a plan for which a tool is not installed, before anything is touched.

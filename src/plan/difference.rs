@@ -4,10 +4,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::{self, Write};
 
-use ipnet::IpNet;
-
-use super::netfilter::{Chain, IpSet, Rule, Table};
-use super::{prefix, restore};
+use super::netfilter::{Chain, IpSet, Member, Rule, Table};
+use super::restore;
 
 /// Most rules that are taken out of a chain or put into it one by one. A chain's rules are numbered, and the tool walks
 /// along them for each.
@@ -172,10 +170,10 @@ pub fn sets(before: &[IpSet], after: &[IpSet]) -> String {
         if known.is_none() {
             let _ = writeln!(text, "{}", restore::create_set(set));
         }
-        let old: BTreeSet<&IpNet> = known.iter().flat_map(|one| &one.members).collect();
-        let new: BTreeSet<&IpNet> = set.members.iter().collect();
-        new.difference(&old).for_each(|member| text.push_str(&format!("add {} {}\n", set.name, prefix(member))));
-        old.difference(&new).for_each(|member| text.push_str(&format!("del {} {}\n", set.name, prefix(member))));
+        let old: BTreeSet<&Member> = known.iter().flat_map(|one| &one.members).collect();
+        let new: BTreeSet<&Member> = set.members.iter().collect();
+        new.difference(&old).for_each(|member| text.push_str(&format!("add {} {member}\n", set.name)));
+        old.difference(&new).for_each(|member| text.push_str(&format!("del {} {member}\n", set.name)));
     }
     text
 }
@@ -276,7 +274,8 @@ mod tests {
             name: name.into(),
             kind: "hash:net".into(),
             family: Family::Inet,
-            members: members.iter().map(|member| member.parse().unwrap()).collect(),
+            capacity: IpSet::CAPACITY,
+            members: members.iter().map(|member| Member::Net(member.parse().unwrap())).collect(),
         };
         let before = [set("a", &["10.0.0.0/8", "10.1.0.1/32"]), set("b", &[])];
         let after = [set("a", &["10.0.0.0/8", "10.2.0.1/32"]), set("c", &["10.0.0.0/8"])];

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::netfilter::{Chain, Rule, Table, Target};
-use super::{Namespace, Protocol, facts, nft, restore};
+use super::{Namespace, Protocol, facts, ipvs, nft, restore};
 
 /// One of a daemon's timers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,6 +56,8 @@ pub enum Keeps {
         /// Beginning of their names.
         prefix: String,
     },
+    /// Virtual servers of IPVS and their real servers; those that are to go go when their connections have ended.
+    Servers,
     /// Chains of iptables, and the rules that lead to them.
     Rules(Rules),
     /// Tables of nftables, all that is in them.
@@ -157,6 +159,7 @@ impl Keeps {
                 let own: Vec<_> = ns.nft.iter().filter(|one| one.name == *table).cloned().collect();
                 nft::facts::of_tables(&own)
             }
+            Keeps::Servers => ns.ipvs.iter().flat_map(ipvs::facts).collect(),
             Keeps::Rules(_) => BTreeSet::new(),
         }
     }

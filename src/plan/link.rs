@@ -84,6 +84,9 @@ pub enum LinkKind {
     Vxlan(Vxlan),
     /// flannel's `udp` backend: a TUN device whose packets the agent carries bare in UDP.
     Udp(UdpTunnel),
+    /// A dummy device, which leads nowhere: it is there for its addresses, which the kernel takes for its own even while
+    /// it is down.
+    Dummy,
     /// A macvlan device in bridge mode.
     Macvlan {
         /// Name (inside the cluster) of the namespace where the lower device is.
@@ -206,9 +209,18 @@ impl LinkKind {
     /// Whether it puts a header around packets and sends them through another link.
     pub fn is_tunnel(&self) -> bool {
         match self {
-            LinkKind::Loopback | LinkKind::Bridge | LinkKind::Veth { .. } | LinkKind::Macvlan { .. } => false,
+            LinkKind::Loopback
+            | LinkKind::Bridge
+            | LinkKind::Veth { .. }
+            | LinkKind::Dummy
+            | LinkKind::Macvlan { .. } => false,
             LinkKind::Ipip | LinkKind::IpipPeer { .. } | LinkKind::Vxlan(_) | LinkKind::Udp(_) => true,
         }
+    }
+
+    /// Whether others are met through it, without a header around packets: neither loopback nor dummy nor tunnel.
+    pub fn is_met(&self) -> bool {
+        !matches!(self, LinkKind::Loopback | LinkKind::Dummy) && !self.is_tunnel()
     }
 
     /// Whether it is one of the ipip module's, for which a TUN device can stand in.

@@ -18,6 +18,7 @@ mod file;
 pub mod forwarding;
 mod health;
 mod ipset;
+pub mod ipvs;
 pub mod keeper;
 mod kernel;
 pub mod line;
@@ -37,6 +38,8 @@ pub use family::Family;
 pub use file::File;
 pub use forwarding::Forwarding;
 pub use health::{Health, HealthCheck};
+pub use ipset::Member;
+pub use ipvs::Ipvs;
 pub use keeper::{Keeper, Keeps};
 pub use kernel::Kernel;
 pub use link::{Ipv4Conf, Link, LinkKind, Netem, Qdisc, UdpTunnel, Vxlan};
@@ -129,6 +132,9 @@ pub struct Namespace {
     /// Tables of nftables beside those of iptables.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nft: Vec<nft::NftTable>,
+    /// Virtual servers of IPVS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipvs: Option<Ipvs>,
     /// Chains of the table `filter` of ebtables.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ebtables: Vec<ebtables::EbChain>,
@@ -266,6 +272,7 @@ impl Namespace {
             tables: Vec::new(),
             tables6: Vec::new(),
             nft: Vec::new(),
+            ipvs: None,
             ebtables: Vec::new(),
             birds: Vec::new(),
             keepers: Vec::new(),
@@ -300,7 +307,7 @@ impl Namespace {
 
     /// The first IPv4 address at which others can reach it; a node's tunnel has one too, which is not meant.
     pub fn address(&self) -> Option<Ipv4Addr> {
-        let usable = self.addresses().filter(|(link, _)| link.kind != LinkKind::Loopback && !link.kind.is_tunnel());
+        let usable = self.addresses().filter(|(link, _)| link.kind.is_met());
         usable.map(|(_, address)| address.net).find_map(|net| match net {
             IpNet::V4(net) => Some(net.addr()),
             IpNet::V6(_) => None,
@@ -310,7 +317,7 @@ impl Namespace {
     /// The first IPv6 address at which others can reach it, as [`address`](Self::address) is the first of IPv4; a link-local
     /// one is not meant.
     pub fn address6(&self) -> Option<Ipv6Addr> {
-        let usable = self.addresses().filter(|(link, _)| link.kind != LinkKind::Loopback && !link.kind.is_tunnel());
+        let usable = self.addresses().filter(|(link, _)| link.kind.is_met());
         usable.map(|(_, address)| address.net).find_map(|net| match net {
             IpNet::V6(net) => Some(net.addr()).filter(|own| !own.is_unicast_link_local()),
             IpNet::V4(_) => None,

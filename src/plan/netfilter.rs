@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 pub use super::family::Family;
-pub use super::ipset::IpSet;
+pub use super::ipset::{IpSet, Member};
 
 /// One of the tables of iptables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -244,6 +244,15 @@ pub enum Match {
     PhysdevIsIn {
         /// Whether it must not.
         invert: bool,
+    },
+    /// A packet of a connection of IPVS (`-m ipvs`), by the virtual server that it came to.
+    Ipvs {
+        /// Its address.
+        address: IpAddr,
+        /// Number of its protocol.
+        protocol: u8,
+        /// Its port.
+        port: u16,
     },
     /// Membership of several of the packet's fields in an ipset (`dst,dst,src`).
     SetOf {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Family, Ipv4Conf, Link, LinkKind, Namespace, Plan, Role, Table, nft, prefix, restore};
+use super::ipvs::Timeouts;
+use super::{Family, Ipv4Conf, Link, LinkKind, Namespace, Plan, Role, Table, nft, restore};
 
 /// The whole plan. Columns are aligned within each namespace; routes read as `ip route` prints them, rules as
 /// iptables-save does.
@@ -65,7 +66,7 @@ pub fn namespace(ns: &Namespace) -> String {
         let _ = writeln!(text, "  rule      {}: {rule}", rule.priority);
     }
     for set in &ns.sets {
-        let members: Vec<String> = set.members.iter().map(prefix).collect();
+        let members: Vec<String> = set.members.iter().map(ToString::to_string).collect();
         let _ = writeln!(text, "  set       {} {}: {}", set.name, set.kind, members.join(" "));
     }
     rules(&mut text, ns);
@@ -91,6 +92,13 @@ fn rules(text: &mut String, ns: &Namespace) {
         for line in nft::text::listing(table).lines().skip(1).filter(|line| *line != "}") {
             let _ = writeln!(text, "{}", format!("            {}", line.replace('\t', "  ").trim_end()).trim_end());
         }
+    }
+    if let Some(ipvs) = &ns.ipvs {
+        if let Some(Timeouts { tcp, tcp_fin, udp }) = ipvs.timeouts {
+            let _ = writeln!(text, "  ipvs      timeouts in seconds: tcp {tcp}, tcp behind a FIN {tcp_fin}, udp {udp}");
+        }
+        let _ = writeln!(text, "  ipvs      {}", count(ipvs.servers.len(), "virtual server"));
+        ipvs.restore().lines().for_each(|line| text.push_str(&format!("            {line}\n")));
     }
     if !ns.ebtables.is_empty() {
         let chains: Vec<String> = ns.ebtables.iter().map(|chain| format!("{} {}", chain.name, chain.policy)).collect();
@@ -167,6 +175,7 @@ fn kind(kind: &LinkKind) -> String {
             let peers: Vec<String> = tunnel.peers.iter().map(|(net, node)| format!("{net} by {node}")).collect();
             format!("tun served by the agent, udp {}:{}: {}", tunnel.local, tunnel.port, peers.join(", "))
         }
+        LinkKind::Dummy => "dummy".to_string(),
         LinkKind::Macvlan { parent_namespace, parent } => format!("macvlan of {parent} in {parent_namespace}, bridge"),
     }
 }

@@ -7,9 +7,6 @@ use std::fmt::{self, Write};
 
 use super::netfilter::{Chain, IpSet, Match, Recent, Rule, Side, Table, Target, port_list};
 
-/// Most members that a set may have, as Felix creates it.
-const SET_CAPACITY: u32 = 1_048_576;
-
 /// Input of iptables-restore (without `--noflush`) for these tables: what a table had before is gone.
 pub fn iptables_restore(tables: &[Table]) -> String {
     let mut text = String::new();
@@ -99,7 +96,7 @@ pub fn ipset_restore(sets: &[IpSet]) -> String {
     for set in sets {
         let _ = writeln!(text, "{}", create_set(set));
         for member in &set.members {
-            let _ = writeln!(text, "add {} {}", set.name, super::prefix(member));
+            let _ = writeln!(text, "add {} {member}", set.name);
         }
     }
     text
@@ -107,8 +104,11 @@ pub fn ipset_restore(sets: &[IpSet]) -> String {
 
 /// The line of `ipset restore` that makes a set.
 pub fn create_set(set: &IpSet) -> String {
-    let family = set.family.word();
-    format!("create {} {} family {family} hashsize 1024 maxelem {SET_CAPACITY}", set.name, set.kind)
+    let (name, kind) = (&set.name, &set.kind);
+    if set.is_of_ports() {
+        return format!("create {name} {kind} range 0-65535");
+    }
+    format!("create {name} {kind} family {} hashsize 1024 maxelem {}", set.family.word(), set.capacity)
 }
 
 /// A dump of iptables-save without its comment lines and with counters at zero, protocols spelled as
@@ -190,6 +190,9 @@ fn write_extension(matching: &Match, out: &mut impl Write) -> fmt::Result {
         }
         Match::Recent { action: Recent::Set, list, mask } => {
             write!(out, "-m recent --set --name {list} --mask {mask} --rsource")
+        }
+        Match::Ipvs { address, protocol, port } => {
+            write!(out, "-m ipvs --vproto {protocol} --vaddr {address} --vport {port}")
         }
         Match::PhysdevIsIn { invert } => write!(out, "-m physdev {}--physdev-is-in", not(*invert)),
         Match::SetOf { name, sides, invert } => {

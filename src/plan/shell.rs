@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use super::ipvs::Timeouts;
 use super::{
     Datapath, Family, Ipv4Conf, Link, LinkKind, Namespace, Plan, Sysctl, aside, ebtables, etc_files, line, nft, restore,
 };
@@ -107,6 +108,9 @@ fn links(text: &mut String, plan: &Plan, ns: &Namespace, made: &mut BTreeSet<(St
             LinkKind::Ipip | LinkKind::IpipPeer { .. } | LinkKind::Udp(_) => tunnel(text, plan.datapath, netns, link),
             LinkKind::Vxlan(vxlan) => {
                 let _ = writeln!(text, "ip -n {netns} link add {name}{looks} type {vxlan}");
+            }
+            LinkKind::Dummy => {
+                let _ = writeln!(text, "ip -n {netns} link add {name}{looks} type dummy");
             }
             LinkKind::Macvlan { parent_namespace, parent } => {
                 let lower = plan.namespace(parent_namespace).map_or("", |ns| &ns.netns);
@@ -221,6 +225,13 @@ fn inside(text: &mut String, ns: &Namespace) {
     }
     if !ns.nft.is_empty() {
         heredoc(text, &format!("{run} nft -f -"), &nft::text::script(&ns.nft));
+    }
+    if let Some(ipvs) = &ns.ipvs {
+        text.push_str("# Needs ipvsadm, and a kernel with ip_vs.\n");
+        if let Some(Timeouts { tcp, tcp_fin, udp }) = ipvs.timeouts {
+            let _ = writeln!(text, "{run} ipvsadm --set {tcp} {tcp_fin} {udp}");
+        }
+        heredoc(text, &format!("{run} ipvsadm -R"), &ipvs.restore());
     }
     if !ns.ebtables.is_empty() {
         heredoc(text, &format!("{run} ebtables-restore"), &ebtables::ebtables_restore(&ns.ebtables));

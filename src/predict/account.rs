@@ -180,6 +180,10 @@ pub fn account(plan: &Plan, question: Question) -> Result<Account> {
         let namespace = event.namespace;
         match event.decided {
             Decided::Route(text) => routes.push(Said { namespace, chain: None, text, rule: None }),
+            Decided::Server { server, real } => {
+                let text = format!("ipvs {server} sends it on: {real}");
+                rules.push(Said { namespace, chain: Some("ipvs".to_owned()), text, rule: Some(server) });
+            }
             Decided::Rule(met) => {
                 let chain = Some(format!("{}/{}", met.place.table, met.place.chain));
                 rules.push(Said { namespace, chain, text: format!("{} {}", met.place, met.does), rule: met.rule });

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use super::neighbour::{Place, Wiring};
 use super::netfilter::Chances;
+use super::route;
 use super::told::Told;
 use super::walk::{Carried, Outcome, Split, Walker};
 use super::{End, Event, Flow, Journey, Leg, Origin, Port, Purpose, Reason, settings};
@@ -121,7 +122,13 @@ fn close(
                 Some(link) => from_flannel(icmp, link),
                 None => {
                     let ttl = settings::default_ttl(ns, icmp.about().is_some_and(Packet::is_v6));
-                    error_packet(icmp, ttl)
+                    let asked = icmp.about().and_then(Packet::outer).copied();
+                    // What was for the host itself is answered from where it was asked (`icmp_send`).
+                    let local = asked.filter(|asked| route::is_local(ns, asked.dst));
+                    error_packet(icmp, ttl).map(|packet| match &local {
+                        Some(asked) => from_asked(packet, asked),
+                        None => packet,
+                    })
                 }
             });
             let next = packet.map(|packet| Next { namespace: name.clone(), purpose: Purpose::Error, packet, through });

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::packet::{Icmp, Ip, Packet, Transport};
+use crate::plan::ipvs::Key;
 use crate::plan::netfilter::{CtState, Side};
 
 /// What identifies one direction of a connection. A port is none where the kernel has chosen it by chance.
@@ -56,10 +57,15 @@ struct Connection {
     answered: bool,
     /// Whether the nat table has been asked about its destination, and about its source.
     decided: [bool; 2],
+    /// The virtual server of IPVS that sent it on. Connection tracking then knows its other end, and translates nothing.
+    server: Option<Key>,
 }
 
 impl Connection {
     fn is_dnat(&self) -> bool {
+        if self.server.is_some() {
+            return false;
+        }
         let original = self.original;
         // A port that is left to chance is a source's: an echo's identifier stands in both places.
         self.reply.src != original.dst || self.reply.src_port.is_some_and(|port| original.dst_port != Some(port))
@@ -82,7 +88,8 @@ impl Connection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tracked {
     connection: Option<usize>,
-    reply: bool,
+    /// Whether it goes against the direction of the first packet.
+    pub reply: bool,
     /// The packet's state.
     pub state: CtState,
 }
@@ -116,7 +123,13 @@ impl Conntrack {
             }
             None => {
                 let reply = tuple.reversed();
-                self.connections.push(Connection { original: tuple, reply, answered: false, decided: [false; 2] });
+                self.connections.push(Connection {
+                    original: tuple,
+                    reply,
+                    answered: false,
+                    decided: [false; 2],
+                    server: None,
+                });
                 Tracked { connection: Some(self.connections.len() - 1), reply: false, state: CtState::New }
             }
         }
@@ -173,6 +186,28 @@ impl Conntrack {
         *connection.decided(Side::Dst) = true;
         connection.reply.src = to.ip();
         connection.reply.src_port = Some(to.port()).filter(|port| *port != 0).or(connection.reply.src_port);
+    }
+
+    /// Notes that IPVS sends the connection on (`ip_vs_update_conntrack`).
+    pub fn balance(&mut self, tracked: Tracked, server: Key, to: SocketAddr) {
+        let Some(connection) = self.of(tracked) else { return };
+        connection.server = Some(server);
+        (connection.reply.src, connection.reply.src_port) = (to.ip(), Some(to.port()));
+    }
+
+    /// The virtual server of IPVS that sent the packet's connection on.
+    pub fn server(&self, tracked: Tracked) -> Option<Key> {
+        self.connections.get(tracked.connection?)?.server
+    }
+
+    /// Translates a packet of a connection of IPVS, as IPVS does: where it goes, or where the answer comes from.
+    pub fn translate_balanced(&self, tracked: Tracked, packet: &mut Packet) {
+        let Some(connection) = tracked.connection.and_then(|index| self.connections.get(index)) else { return };
+        let Connection { original, reply, .. } = connection;
+        match tracked.reply {
+            false => set_destination(packet, reply.src, reply.src_port),
+            true => set_source(packet, original.dst, original.dst_port),
+        }
     }
 
     /// Translates a side of a packet as its connection says: the destination before routing, the source behind it.

@@ -44,6 +44,8 @@ const MANGLE: Stage = Stage::Table(TableName::Mangle);
 const FILTER: Stage = Stage::Table(TableName::Filter);
 /// Where OUTPUT is divided: at the translation of destinations, behind which a packet is routed again.
 const TRANSLATION: i32 = -100;
+/// Where INPUT is divided: at IPVS, which comes before the translation of sources (`NF_IP_PRI_NAT_SRC - 1`).
+const BALANCING: i32 = 99;
 
 impl Stage {
     /// Its priority at its hook (linux/netfilter_ipv4.h); what has a lower one comes before it.
@@ -66,17 +68,28 @@ impl<'a> Walker<'a> {
         self.pass(hook, &[RAW, Stage::Track, MANGLE, Stage::Nat(Side::Dst)], carried)
     }
 
-    /// INPUT. What answers a connection whose destination was translated at OUTPUT gets the source back that was asked
-    /// here, behind the filter (`NF_INET_LOCAL_IN` is a hook of sources, nf_nat_core.c).
-    pub(super) fn input(&mut self, at: Place<'a>, carried: &mut Carried) -> Result<Option<Stop>> {
+    /// INPUT up to its filter, behind which IPVS has its turn.
+    pub(super) fn input_filter(&mut self, at: Place<'a>, carried: &mut Carried) -> Result<Option<Stop>> {
         let hook = Hook { ns: at.ns, name: "INPUT", incoming: Some(at.link), path: None };
-        self.pass(hook, &[MANGLE, FILTER, Stage::Nat(Side::Src)], carried)
+        self.pass_part(hook, i32::MIN..=BALANCING, &[MANGLE, FILTER], carried)
+    }
+
+    /// The rest of INPUT. What answers a connection whose destination was translated at OUTPUT gets the source back that
+    /// was asked here (`NF_INET_LOCAL_IN` is a hook of sources, nf_nat_core.c).
+    pub(super) fn input_translating(&mut self, at: Place<'a>, carried: &mut Carried) -> Result<Option<Stop>> {
+        let hook = Hook { ns: at.ns, name: "INPUT", incoming: Some(at.link), path: None };
+        self.pass_part(hook, BALANCING + 1..=i32::MAX, &[Stage::Nat(Side::Src)], carried)
     }
 
     /// FORWARD.
     pub(super) fn forwarding(&mut self, at: Place<'a>, path: Path<'a>, carried: &mut Carried) -> Result<Option<Stop>> {
         let hook = Hook { ns: at.ns, name: "FORWARD", incoming: Some(at.link), path: Some(path) };
-        self.pass(hook, &[MANGLE, FILTER], carried)
+        let stop = self.pass(hook, &[MANGLE, FILTER], carried)?;
+        if stop.is_none() {
+            // Also of what a bridge passes on, with br_netfilter.
+            self.answer_balanced(at.ns, carried);
+        }
+        Ok(stop)
     }
 
     /// OUTPUT up to where a destination is translated.
@@ -135,6 +148,8 @@ impl<'a> Walker<'a> {
             let verdict = match stage {
                 // Through `lo` a packet keeps the connection that it left with (`nf_conntrack_in`).
                 Stage::Track if carried.tracked.is_some() && is_from_loopback(hook) => Verdict::Pass,
+                // What IPVS sends on is known already.
+                Stage::Track if carried.balanced => Verdict::Pass,
                 Stage::Track => {
                     let table = self.conntrack.entry(&hook.ns.name).or_default();
                     carried.tracked = (!is_untracked(&carried.packet)).then(|| table.track(&carried.packet));
@@ -212,6 +227,7 @@ impl<'a> Walker<'a> {
         let connection = carried.tracked.filter(|_| tracked);
         let connections = self.conntrack.get(hook.ns.name.as_str());
         let is_dnat = connection.zip(connections).is_some_and(|(one, connections)| connections.is_dnat(one));
+        let server = connection.zip(connections).and_then(|(one, connections)| connections.server(one));
         let state = connection.map(|one| one.state);
         let noting = self.noting().is_some();
         let mut inspected = Inspected {
@@ -221,6 +237,7 @@ impl<'a> Walker<'a> {
             through_port: carried.through_port,
             state: state.or((tracked && !is_untracked(&carried.packet)).then_some(CtState::Invalid)),
             is_dnat,
+            server,
             mark: carried.mark,
             chances: &mut self.chances,
             met: noting.then(Vec::new),

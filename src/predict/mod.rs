@@ -14,11 +14,13 @@ mod conntrack;
 mod ebtables;
 mod event;
 mod hooks;
+mod ipvs;
 mod neighbour;
 mod netfilter;
 mod nftables;
 mod pieces;
 mod route;
+mod sets;
 mod settings;
 mod source;
 mod told;
@@ -29,7 +31,7 @@ mod wire;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -221,6 +223,10 @@ pub enum Reason {
     NoPeer(IpAddr),
     /// No address to send from.
     NoSource(String),
+    /// Sent out of a dummy device, behind which there is nothing.
+    Nowhere(String),
+    /// IPVS has no real server behind the virtual server that the packet is for.
+    NoServer(SocketAddr),
     /// An answer from an address that was not asked.
     NotAsked(IpAddr),
 }
@@ -252,6 +258,8 @@ impl fmt::Display for Reason {
             Reason::NotAsked(from) => {
                 write!(f, "an answer from {from}, which was not asked: nobody has translated it back")
             }
+            Reason::Nowhere(interface) => write!(f, "sent out of {interface}, a dummy device"),
+            Reason::NoServer(at) => write!(f, "IPVS has no real server for {at}"),
             Reason::NoSource(interface) => write!(f, "no source address for {interface}"),
         }
     }

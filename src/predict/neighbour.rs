@@ -180,9 +180,12 @@ impl<'a> Wiring<'a> {
                 Ok(found)
             }
             // No broadcast leaves a tunnel: there is no FDB entry for it.
-            LinkKind::Loopback | LinkKind::Ipip | LinkKind::IpipPeer { .. } | LinkKind::Vxlan(_) | LinkKind::Udp(_) => {
-                Ok(Vec::new())
-            }
+            LinkKind::Loopback
+            | LinkKind::Dummy
+            | LinkKind::Ipip
+            | LinkKind::IpipPeer { .. }
+            | LinkKind::Vxlan(_)
+            | LinkKind::Udp(_) => Ok(Vec::new()),
         }
     }
 }
@@ -212,7 +215,7 @@ pub fn answers(at: Place, address: IpAddr, sender: Option<IpAddr>) -> bool {
         return route::is_local_on(at.ns, at.link, address);
     }
     match route::lookup(at.ns, address, sender) {
-        Decision::Local => true,
+        Decision::Local => !settings::ignores_others(at.ns, at.link) || route::is_local_on(at.ns, at.link, address),
         Decision::Via(path) => {
             settings::proxies_arp(at.ns, at.link)
                 && settings::forwards(at.ns, at.link, false)

@@ -7,9 +7,11 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::route::{self, Decision};
+use super::sets;
 use crate::error::{Error, Kind, Result};
 use crate::packet::{Packet, Transport};
-use crate::plan::netfilter::{Chain, CtState, Match, Policy, Recent, Rule, Side, Table, TableName, Target};
+use crate::plan::ipvs::Key;
+use crate::plan::netfilter::{Chain, CtState, IpSet, Match, Policy, Recent, Rule, Side, Table, TableName, Target};
 use crate::plan::{Link, Namespace, restore};
 
 /// Chains that may call each other; iptables refuses loops, a plan made by hand might have one.
@@ -30,6 +32,8 @@ pub struct Inspected<'a> {
     pub state: Option<CtState>,
     /// Whether its connection's destination is translated.
     pub is_dnat: bool,
+    /// The virtual server of IPVS that its connection came to.
+    pub server: Option<Key>,
     /// Its mark, which rules may change.
     pub mark: u32,
     /// What comes of rules that leave it to chance.
@@ -249,7 +253,7 @@ impl Walk<'_> {
             Match::Protocol { number } => ip.protocol == *number,
             Match::Source { net, invert } => net.contains(&ip.src) != *invert,
             Match::Destination { net, invert } => net.contains(&ip.dst) != *invert,
-            Match::Set { name, side: which, invert } => self.member(name, side(which))? != *invert,
+            Match::Set { name, side: which, invert } => sets::has_address(self.set(name)?, side(which)) != *invert,
             Match::DestinationPorts { ports } => {
                 destination_port(packet.packet).is_some_and(|port| ports.iter().any(|(a, b)| (*a..=*b).contains(&port)))
             }
@@ -270,17 +274,16 @@ impl Walk<'_> {
             // Predictions are about the first packet that anybody sends.
             Match::Recent { action, .. } => *action == Recent::Set,
             Match::PhysdevIsIn { invert } => packet.through_port != *invert,
-            Match::SetOf { .. } => {
-                let text = restore::extension(condition).unwrap_or_default();
-                return Err(self.wrong(format!("has `{text}`, which is not predicted yet")));
+            Match::SetOf { name, sides, invert } => sets::has(self.set(name)?, sides, packet.packet) != *invert,
+            Match::Ipvs { address, protocol, port } => {
+                packet.server == Some(Key { address: *address, protocol: *protocol, port: *port })
             }
         })
     }
 
-    fn member(&self, name: &str, address: IpAddr) -> Result<bool> {
+    fn set(&self, name: &str) -> Result<&IpSet> {
         let set = self.ns.sets.iter().find(|set| set.name == name);
-        let set = set.ok_or_else(|| self.wrong(format!("matches set {name}, which does not exist")))?;
-        Ok(set.members.iter().any(|net| net.contains(&address)))
+        set.ok_or_else(|| self.wrong(format!("matches set {name}, which does not exist")))
     }
 
     /// Whether any of these states holds. `DNAT` is no state but a property of the connection.

@@ -114,7 +114,8 @@ pub fn is_local_on(ns: &Namespace, link: &Link, address: IpAddr) -> bool {
         IpAddr::V4(address) => link.kind == LinkKind::Loopback && address.is_loopback(),
         IpAddr::V6(address) => settings::own_v6(ns, link) == Some(address),
     };
-    link.up && (planned() || by_kernel())
+    // The addresses of a device that was never up are local, too (`fib_add_ifaddr`): that is what a dummy is for.
+    (link.up && (planned() || by_kernel())) || (link.kind == LinkKind::Dummy && planned())
 }
 
 /// The kernel's own routes for `dst`, of the links' prefixes.

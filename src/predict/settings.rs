@@ -74,6 +74,11 @@ pub fn proxies_arp(ns: &Namespace, link: &Link) -> bool {
     own || is_on(all(ns, "proxy_arp"))
 }
 
+/// Whether ARP on `link` is answered for that link's own addresses alone (`arp_ignore`).
+pub fn ignores_others(ns: &Namespace, link: &Link) -> bool {
+    is_on(all(ns, "arp_ignore")) || is_on(conf(ns, link, "arp_ignore"))
+}
+
 /// The reverse path filter of `link`: 0 none, 1 strict, 2 loose. The stricter of `all` and its own counts.
 pub fn rp_filter(ns: &Namespace, link: &Link) -> u8 {
     let number = |value: Option<&str>| value.and_then(|value| value.parse().ok()).unwrap_or(0);
@@ -105,7 +110,7 @@ pub fn mtu(link: &Link) -> u32 {
         LinkKind::Ipip | LinkKind::IpipPeer { .. } => 1480,
         LinkKind::Vxlan(_) => 1450,
         LinkKind::Udp(_) => 1472,
-        LinkKind::Bridge | LinkKind::Veth { .. } | LinkKind::Macvlan { .. } => 1500,
+        LinkKind::Bridge | LinkKind::Veth { .. } | LinkKind::Dummy | LinkKind::Macvlan { .. } => 1500,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What the source of a packet is told when it is not sent on, in the numbers of each family.
 
+use super::Reason;
 use crate::packet::{IPV6_MTU_MIN, Icmp, Packet};
 
 /// Why a destination is not reached.
@@ -13,6 +14,13 @@ pub enum Told {
     Port,
     /// Longer than this MTU in bytes, and not to be fragmented.
     TooLong(u32),
+}
+
+impl Reason {
+    /// Whether the sender is told at once that nobody takes what it sends: port unreachable.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Reason::Rejected(_) | Reason::NoServer(_))
+    }
 }
 
 impl Told {

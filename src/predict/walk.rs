@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::conntrack::{Conntrack, Tracked};
 use super::hooks::Stop;
+use super::ipvs::Balanced;
 use super::neighbour::{Place, Wiring};
 use super::netfilter::Chances;
 use super::route::{self, Decision, Path};
@@ -27,6 +28,8 @@ pub(super) struct Carried {
     pub tracked: Option<Tracked>,
     /// Whether it came in through a port of a bridge, with br_netfilter.
     pub through_port: bool,
+    /// Whether IPVS has sent it on (`ipvs_property`).
+    pub balanced: bool,
     /// How it is split into fragments on the wire, each one what the one before leaves. Inside a namespace it counts as
     /// one, as connection tracking joins fragments and splits them again as they came.
     pub splits: Vec<Split>,
@@ -54,12 +57,21 @@ impl Split {
 
 impl Carried {
     pub fn new(packet: Packet) -> Carried {
-        Carried { packet, mark: 0, tracked: None, through_port: false, splits: Vec::new(), joined: false }
+        Carried {
+            packet,
+            mark: 0,
+            tracked: None,
+            through_port: false,
+            balanced: false,
+            splits: Vec::new(),
+            joined: false,
+        }
     }
 
     /// Another namespace: of what a kernel attaches to a packet nothing goes along.
     pub fn cross(&mut self) {
         (self.mark, self.tracked, self.through_port, self.joined) = (0, None, false, false);
+        self.balanced = false;
     }
 
     /// Out of a tunnel: the fragments of what was around it are joined.
@@ -197,6 +209,11 @@ impl<'a> Walker<'a> {
         if let Some(stop) = self.output_translating(ns, path, &mut carried)? {
             return Ok(Outcome::stopped(ns, stop, carried));
         }
+        match self.balance(ns, &mut carried)? {
+            Balanced::No | Balanced::Here => {}
+            Balanced::On(path) => return self.send_on(ns, path, carried),
+            Balanced::Lost(reason, told) => return Ok(Outcome::refused(ns, reason, told, carried.packet)),
+        }
         // Translated to another destination, it may have another way (`ip_route_me_harder`).
         let path = match *carried.outer()? {
             ip if ip.dst == dst => path,
@@ -214,7 +231,7 @@ impl<'a> Walker<'a> {
     }
 
     /// POSTROUTING, then the wire.
-    fn leave(&mut self, ns: &'a Namespace, path: Path<'a>, mut carried: Carried) -> Result<Outcome> {
+    pub fn leave(&mut self, ns: &'a Namespace, path: Path<'a>, mut carried: Carried) -> Result<Outcome> {
         match self.postrouting(ns, path, &mut carried)? {
             Some(stop) => Ok(Outcome::stopped(ns, stop, carried)),
             None => self.transmit(ns, path, carried),
@@ -253,7 +270,15 @@ impl<'a> Walker<'a> {
 
     /// INPUT, then the tunnel or a program.
     fn deliver(&mut self, at: Place<'a>, mut carried: Carried) -> Result<Outcome> {
-        if let Some(stop) = self.input(at, &mut carried)? {
+        if let Some(stop) = self.input_filter(at, &mut carried)? {
+            return Ok(Outcome::stopped(at.ns, stop, carried));
+        }
+        match self.balance(at.ns, &mut carried)? {
+            Balanced::No | Balanced::Here => {}
+            Balanced::On(path) => return self.send_on(at.ns, path, carried),
+            Balanced::Lost(reason, told) => return Ok(Outcome::refused(at.ns, reason, told, carried.packet)),
+        }
+        if let Some(stop) = self.input_translating(at, &mut carried)? {
             return Ok(Outcome::stopped(at.ns, stop, carried));
         }
         if carried.outer()?.protocol == PROTOCOL_IPIP {

@@ -128,7 +128,7 @@ fn entering<'a>(walker: &mut Walker<'a>, at: Place<'a>, frame: &Frame) -> Result
     let Some(packet) = frame.packet() else { return Ok(None) };
     let mut carried = Carried::new(packet.clone());
     match walker.prerouting(at, &mut carried)? {
-        None => walker.input(at, &mut carried),
+        None => walker.input_filter(at, &mut carried),
         stop => Ok(stop),
     }
 }

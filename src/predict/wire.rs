@@ -28,6 +28,8 @@ impl<'a> Walker<'a> {
                 self.see(at, Direction::In, Some(loopback()), &carried)?;
                 self.receive(at, carried)
             }
+            // Nothing is behind it.
+            LinkKind::Dummy => Ok(Outcome::dropped(ns, Reason::Nowhere(link.name.clone()))),
             LinkKind::Veth { .. } | LinkKind::Bridge | LinkKind::Macvlan { .. } | LinkKind::Vxlan(_) => {
                 let address = match path.gateway {
                     Some(gateway) => gateway,

@@ -2,7 +2,7 @@
 //!
 //! Everything here speaks of one node and one family of addresses at a time, as kube-proxy does: a [`View`] is what that
 //! node's kube-proxy knows. [`iptables`] turns it into the chains of the iptables mode, from Kubernetes 1.20 to 1.30,
-//! [`nftables`] into the table of the nftables mode.
+//! [`nftables`] into the table of the nftables mode, [`ipvs`] into the virtual servers, sets and rules of the ipvs mode.
 //! [`kubelet`] and
 //! [`hostport`] are the rules beside. What each of them gives is an [`Overlay`]: chains of its own and the jumps to them,
 //! which [`Overlay::onto`] merges with what a CNI mode has planned, in the order in which the real programs come.
@@ -14,6 +14,7 @@ mod aside;
 mod endpoints;
 pub mod hostport;
 pub mod iptables;
+pub mod ipvs;
 pub mod kubelet;
 mod names;
 pub mod nftables;

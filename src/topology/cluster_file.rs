@@ -277,6 +277,26 @@ pub(super) struct ProxyEntry {
     pub(super) bind_address: Option<Spanned<String>>,
     /// Whether masquerade rules say `--random-fully`, as with an iptables since 1.6.2; `true` if not given.
     pub(super) random_fully: Option<bool>,
+    /// Options of the mode `ipvs`.
+    pub(super) ipvs: Option<IpvsEntry>,
+}
+
+/// kube-proxy's options for its mode `ipvs`, called as in its KubeProxyConfiguration.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct IpvsEntry {
+    /// Which endpoint a new connection gets: `rr` (each in turn; not given), `lc` (that with the fewest connections), `sh`
+    /// (by the client's address) and others that the kernel has.
+    pub(super) scheduler: Option<Spanned<String>>,
+    /// Whether devices answer no ARP for addresses of Services (`arp_ignore`, `arp_announce`); `false` if not given.
+    #[serde(rename = "strictARP")]
+    pub(super) strict_arp: Option<bool>,
+    /// How long an idle connection of TCP is remembered, as `900s`; the kernel's own choice if not given, or `0s`.
+    pub(super) tcp_timeout: Option<Spanned<String>>,
+    /// The same behind a FIN.
+    pub(super) tcp_fin_timeout: Option<Spanned<String>>,
+    /// The same for UDP.
+    pub(super) udp_timeout: Option<Spanned<String>>,
 }
 
 /// flannel's settings, called as in its `net-conf.json` and its options.

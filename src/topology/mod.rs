@@ -71,7 +71,7 @@ pub use options::{CloudRoutes, HairpinMode, KubeRouter, Kubenet, ModeOptions, Ov
 pub use parse::{parse, parse_services};
 pub use pod::{Container, ContainerPort, Pod, PodNetwork};
 pub use pod_dns::{DnsPolicy, PodDns};
-pub use proxy::{DetectLocal, ProxyConfig, ProxyMode};
+pub use proxy::{DetectLocal, IpvsOptions, ProxyConfig, ProxyMode};
 pub use reading::Reading;
 pub use routers::{Router, RouterPort};
 pub use schema::schema;

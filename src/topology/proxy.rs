@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::cluster_file::ProxyEntry;
+use super::cluster_file::{IpvsEntry, ProxyEntry};
 use super::complaint::{Checked, Complaint, quote};
 use super::fields::Spanned;
 use super::rules;
@@ -36,6 +36,35 @@ pub struct ProxyConfig {
     pub random_fully: bool,
     /// Endpoints beyond which iptables rules lose their comments. A constant, 1000, in every version.
     pub large_cluster_endpoints: usize,
+    /// Options of the ipvs mode.
+    pub ipvs: IpvsOptions,
+}
+
+/// Options of the ipvs mode (KubeProxyConfiguration's `ipvs`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IpvsOptions {
+    /// `--ipvs-scheduler`: which endpoint a new connection gets.
+    pub scheduler: String,
+    /// `--ipvs-strict-arp`: devices do not answer ARP for the addresses of Services.
+    pub strict_arp: bool,
+    /// `--ipvs-tcp-timeout` in seconds; 0 leaves the kernel's own choice.
+    pub tcp_timeout: u32,
+    /// `--ipvs-tcpfin-timeout` in seconds; 0 leaves the kernel's own choice.
+    pub tcp_fin_timeout: u32,
+    /// `--ipvs-udp-timeout` in seconds; 0 leaves the kernel's own choice.
+    pub udp_timeout: u32,
+}
+
+impl IpvsOptions {
+    /// The schedulers that kube-proxy takes (`validateIPVSSchedulerMethod`), and `mh`, which came later.
+    pub const SCHEDULERS: [&str; 11] = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh"];
+}
+
+impl Default for IpvsOptions {
+    fn default() -> Self {
+        let scheduler = IpvsOptions::SCHEDULERS[0].to_owned();
+        IpvsOptions { scheduler, strict_arp: false, tcp_timeout: 0, tcp_fin_timeout: 0, udp_timeout: 0 }
+    }
 }
 
 /// `--proxy-mode`.
@@ -102,6 +131,7 @@ impl ProxyConfig {
             bind_address: None,
             random_fully: true,
             large_cluster_endpoints: 1000,
+            ipvs: IpvsOptions::default(),
         }
     }
 }
@@ -138,10 +168,60 @@ pub(super) fn resolve(entry: &ProxyEntry, pods: Vec<IpNet>, mode: Option<ProxyMo
     config.localhost_node_ports = entry.localhost_node_ports.unwrap_or(true);
     config.bind_address = entry.bind_address.as_ref().map(any_address).transpose()?;
     config.random_fully = entry.random_fully.unwrap_or(true);
+    config.ipvs = entry.ipvs.as_ref().map(ipvs).transpose()?.unwrap_or_default();
     if config.mode == ProxyMode::Nftables {
         refuse_nftables(entry, &config)?;
     }
     Ok(config)
+}
+
+fn ipvs(entry: &IpvsEntry) -> Checked<IpvsOptions> {
+    let mut options = IpvsOptions { strict_arp: entry.strict_arp.unwrap_or(false), ..IpvsOptions::default() };
+    if let Some(name) = &entry.scheduler {
+        // As for kube-proxy, the empty text is the default.
+        let known = IpvsOptions::SCHEDULERS.into_iter().find(|known| *known == name.as_str());
+        match known {
+            Some(known) => options.scheduler = known.to_owned(),
+            None if name.is_empty() => {}
+            None => {
+                return Err(Complaint::at(name.span, format!("unknown scheduler {}", quote(name)))
+                    .hint(rules::one_of(name, &IpvsOptions::SCHEDULERS)));
+            }
+        }
+    }
+    let seconds = |text: &Option<Spanned<String>>| text.as_ref().map_or(Ok(0), seconds);
+    options.tcp_timeout = seconds(&entry.tcp_timeout)?;
+    options.tcp_fin_timeout = seconds(&entry.tcp_fin_timeout)?;
+    options.udp_timeout = seconds(&entry.udp_timeout)?;
+    Ok(options)
+}
+
+/// `15m0s`: whole seconds, as IPVS has them; 0 is none.
+fn seconds(text: &Spanned<String>) -> Checked<u32> {
+    let wrong = || {
+        Complaint::at(text.span, format!("{} is not a time in whole seconds", quote(text)))
+            .hint("write it as Kubernetes does: 900s, 15m, 1h30m0s")
+    };
+    let (mut total, mut rest) = (0u32, text.trim());
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    if rest == "0" {
+        return Ok(0);
+    }
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number: u32 = rest[..digits].parse().map_err(|_| wrong())?;
+        let factor = match rest.as_bytes().get(digits) {
+            Some(b's') => 1,
+            Some(b'm') => 60,
+            Some(b'h') => 3600,
+            _ => return Err(wrong()),
+        };
+        total = number.checked_mul(factor).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
+        rest = &rest[digits + 1..];
+    }
+    Ok(total)
 }
 
 /// The nftables mode needs 1.30: that of 1.29, which was alpha, has other chains, sets and maps. And 1.30 writes

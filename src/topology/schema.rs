@@ -101,6 +101,7 @@ mod tests {
             options::KubenetEntry,
             options::KubeRouterEntry,
             cluster_file::ProxyEntry,
+            cluster_file::IpvsEntry,
             cluster_file::DnsOptions,
             manifests::Metadata,
             manifests::NamespaceObject,

@@ -10,7 +10,7 @@ use super::compare::Seen;
 use crate::error::{Error, Kind, Result};
 use crate::packet::{Direction, Transport};
 use crate::plan::{Datapath, Plan};
-use crate::predict::{End, Journey, Leg, Purpose, Reason};
+use crate::predict::{End, Journey, Leg, Purpose};
 
 /// The outcome of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -165,7 +165,7 @@ fn told(journey: &Journey) -> Option<String> {
     let heard = |leg: &&Leg| leg.purpose == Purpose::Error && matches!(leg.end, End::Delivered { .. });
     let packet = journey.legs.iter().find(heard)?.hops.last()?.frame.packet()?;
     let Transport::Icmp(icmp) = &packet.innermost().transport else { return None };
-    let at_once = |leg: &Leg| matches!(&leg.end, End::Dropped { reason: Reason::Rejected(_), .. });
+    let at_once = |leg: &Leg| matches!(&leg.end, End::Dropped { reason, .. } if reason.is_refusal());
     let when = if journey.legs.iter().any(at_once) { " at once" } else { "" };
     Some(format!("{}{when}", icmp.words(packet.is_v6())))
 }

@@ -65,6 +65,7 @@ fn kind_and_peer(link: &Link) -> (&'static str, Option<String>) {
         LinkKind::IpipPeer { remote, .. } => ("ipip", Some(remote.to_string())),
         LinkKind::Vxlan(_) => ("vxlan", None),
         LinkKind::Udp(_) => ("tun", None),
+        LinkKind::Dummy => ("dummy", None),
         LinkKind::Macvlan { parent_namespace, parent } => ("macvlan", Some(format!("{parent_namespace}:{parent}"))),
         LinkKind::Veth { peer_namespace, peer } => ("veth", Some(format!("{peer_namespace}:{peer}"))),
     }

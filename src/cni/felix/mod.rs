@@ -19,7 +19,7 @@ use ipnet::IpNet;
 
 use crate::plan::keeper::{Place, Rules};
 use crate::plan::netfilter::{Chain, Policy, Rule, TableName};
-use crate::plan::{Family, IpSet, Keeper, Keeps, Link, Protocol, Table};
+use crate::plan::{Family, IpSet, Keeper, Keeps, Link, Member, Protocol, Table};
 use crate::topology::{Cluster, IpPool, Node, Pod};
 
 /// Bits of a packet's mark that Felix uses.
@@ -66,7 +66,8 @@ pub(super) fn sets(local: &Local) -> Vec<IpSet> {
         name: names::set(id, family),
         kind: kind.to_string(),
         family,
-        members: members.into_iter().collect(),
+        capacity: IpSet::CAPACITY,
+        members: members.into_iter().map(Member::Net).collect(),
     };
     let mut sets = vec![
         set("all-ipam-pools", "hash:net", prefixes(false).collect()),

@@ -5,10 +5,10 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::error::{Kind, Result};
-use crate::kernel::conntrack;
 use crate::kernel::maker::Site;
 use crate::kernel::netns;
 use crate::kernel::restore::{self, Input};
+use crate::kernel::{conntrack, ipvs};
 use crate::plan::{Family, Namespace, Table, difference, ebtables, forwarding, line, nft};
 
 /// Most restores at a time, as in [`crate::kernel::apply`].
@@ -43,13 +43,15 @@ impl<'p> From<Input<'p>> for Step<'p> {
 /// Loads what is new, and changes what differs: `before` has the earlier plans of the namespaces that there were. With
 /// `all`, everything of theirs is loaded again.
 pub(super) fn load<'p>(sites: &[Site<'p>], before: &BTreeMap<&str, &'p Namespace>, all: bool) -> Result<()> {
+    let servers = |site: &Site<'_>| before.get(site.namespace.name.as_str()).and_then(|before| before.ipvs.as_ref());
+    let balances = |site: &Site<'_>| servers(site).is_some() || site.namespace.ipvs.is_some();
     let mut work: Vec<(&Site<'p>, Vec<Step<'p>>)> = Vec::new();
     for site in sites {
         let steps: Vec<Step<'p>> = match before.get(site.namespace.name.as_str()) {
             None => restore::inputs(site.namespace).into_iter().map(Step::from).collect(),
             Some(before) => changes(before, site.namespace, all),
         };
-        if !steps.is_empty() {
+        if !steps.is_empty() || balances(site) {
             work.push((site, steps));
         }
     }
@@ -58,7 +60,11 @@ pub(super) fn load<'p>(sites: &[Site<'p>], before: &BTreeMap<&str, &'p Namespace
     let take = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let run = || -> Result<()> {
         while let Some((site, steps)) = take() {
-            let feed = || steps.iter().try_for_each(Step::take);
+            // IPVS comes first, as kube-proxy has it: its rules let in who has a server.
+            let feed = || {
+                ipvs::change(servers(site), site.namespace.ipvs.as_ref(), all)?;
+                steps.iter().try_for_each(Step::take)
+            };
             netns::inside(&site.fresh.fd, feed)?.map_err(|e| e.within(&site.namespace.name))?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::packet::{Ip, Packet};
-use crate::plan::netfilter::IpSet;
+use crate::plan::netfilter::{IpSet, Member};
 use crate::plan::{Address, LinkKind, Role, Scope};
 
 fn link(name: &str, net: &str) -> Link {
@@ -27,7 +27,8 @@ fn namespace(chains: Vec<Chain>) -> Namespace {
             name: "hosts".into(),
             kind: "hash:net".into(),
             family: crate::plan::Family::Inet,
-            members: vec!["10.1.10.0/28".parse().unwrap()],
+            capacity: IpSet::CAPACITY,
+            members: vec![Member::Net("10.1.10.0/28".parse().unwrap())],
         }],
         tables: vec![Table { name: TableName::Filter, chains }],
         ..Namespace::new("t", "node", "node", Role::Node)
@@ -42,7 +43,7 @@ fn packet(protocol: u8, src: [u8; 4], dst: [u8; 4], port: u16) -> Packet {
 
 fn at<'a>(packet: &'a Packet, chances: &'a mut Chances) -> Inspected<'a> {
     let (incoming, outgoing, through_port, state, is_dnat, mark, met) = (None, None, false, None, false, 0, None);
-    Inspected { packet, incoming, outgoing, through_port, state, is_dnat, mark, chances, met }
+    Inspected { packet, incoming, outgoing, through_port, state, is_dnat, server: None, mark, chances, met }
 }
 
 #[test]

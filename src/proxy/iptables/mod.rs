@@ -253,7 +253,7 @@ fn last_rule(view: &View, tables: &mut Tables) {
 }
 
 /// The match for packets of this node's pods (`!invert`) or of anyone else; none if kube-proxy cannot tell.
-fn from_pods(view: &View, invert: bool) -> Option<Match> {
+pub(super) fn from_pods(view: &View, invert: bool) -> Option<Match> {
     let prefix = |nets: &[ipnet::IpNet]| {
         let net = nets.iter().copied().find(|net| view.family.has_net(net))?;
         Some(Match::Source { net, invert })

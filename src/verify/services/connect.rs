@@ -75,6 +75,8 @@ impl Try {
         let mut first = packet.clone();
         let header = first.layers.first_mut()?;
         (header.src, header.dst) = (self.own.ip(), path.address);
+        // What a node sends by IPVS has passed it as a router before it is seen.
+        header.ttl = TTL;
         let (Transport::Tcp { src, dst, .. } | Transport::Udp { src, dst }) = &mut first.transport else { return None };
         (*src, *dst) = (Some(self.own.port()), Some(path.port));
         Some(first)

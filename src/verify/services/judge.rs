@@ -8,7 +8,7 @@ use super::lab::Trace;
 use super::sight::{Target, is_at, target};
 use super::{ServicePath, chance};
 use crate::packet::{TcpFlags, Transport};
-use crate::predict::{End, Journey, Leg, Purpose, Reason};
+use crate::predict::{End, Journey, Leg, Purpose};
 use crate::verify::compare::{Seen, compare};
 use crate::verify::report::{CheckReport, Verdict};
 
@@ -47,7 +47,7 @@ fn is_error(seen: &Seen) -> bool {
 /// Whether by the plan a rule tells the sender at once that nobody is there, and it hears that.
 pub(super) fn must_be_refused(trace: &Trace) -> bool {
     let Some(way) = best(trace) else { return false };
-    let rejects = |leg: &Leg| matches!(&leg.end, End::Dropped { reason: Reason::Rejected(_), .. });
+    let rejects = |leg: &Leg| matches!(&leg.end, End::Dropped { reason, .. } if reason.is_refusal());
     let heard = |leg: &Leg| leg.purpose == Purpose::Error && matches!(leg.end, End::Delivered { .. });
     way.legs.iter().any(rejects) && way.legs.iter().any(heard)
 }
