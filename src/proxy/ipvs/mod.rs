@@ -2,14 +2,16 @@
 //!
 //! Services are virtual servers of the kernel's load balancer ([`servers`]). It takes only packets that are for the host
 //! itself, so every address of a Service is put on a dummy device that is never up, `kube-ipvs0`. What must be masqueraded
-//! or refused is decided by a fixed number of rules ([`rules`](mod@rules)), which ask sets for addresses and ports
+//! or refused is decided by a fixed number of rules (`rules`), which ask sets for addresses and ports
 //! ([`sets`]). In the order of the real program: device, sets, servers, addresses, rules.
 //!
-//! What differs between versions is asked for where it differs, as `minor`. Seen in the sources of 1.20, 1.23, 1.26's
-//! development and 1.31; 1.21 has the set of health checks, 1.22 no servers on 127.0.0.1 any more (kubernetes PR 101023),
-//! 1.24 falls back to endpoints elsewhere (97081), 1.25 the firewall in `filter`, 1.26 the access filter (108460) and the
-//! early way out for loopback (112950), 1.27 keeps addresses of the node's own devices off the dummy (issue 117613), 1.29
-//! the filter at OUTPUT (issue 119656).
+//! What differs between versions is asked for where it differs, as `minor`. Read were the sources of 1.23 and of 1.26's
+//! development in part, and those of a version after 1.30; 1.20 is by notes from its source. Known from changes to it: 1.22
+//! no servers on 127.0.0.1 any more (kubernetes PR 101023), 1.26 the access filter (108460) and the early way out for
+//! loopback (112950), 1.27 addresses of the node's own devices kept off the dummy (issue 117613). By the nearest source
+//! and not certain to the minor version: 1.21 the set of health checks, 1.24 the fall back to endpoints elsewhere (97081),
+//! 1.25 the firewall in `filter`, 1.27 the scheduler's flags, 1.29 the filter at OUTPUT (issue 119656). No dump of a real
+//! kube-proxy in this mode was at hand to compare with.
 //!
 //! Source: kubernetes pkg/proxy/ipvs/{proxier,ipset,netlink_linux,graceful_termination}.go.
 
