@@ -1,6 +1,6 @@
 //! What the kernel under a plan does to packets where machines differ. PURE: it is measured elsewhere.
 
-use super::{Health, Plan};
+use super::{Health, Namespace, Plan};
 
 /// The setting by which a bridge shows IPv4 packets to iptables.
 const BRIDGED_TO_IPTABLES: &str = "net.bridge.bridge-nf-call-iptables";
@@ -22,6 +22,21 @@ impl Default for Kernel {
     }
 }
 
+/// What of a node's kube-proxy was never compared with a real one's, in words.
+fn uncompared(node: &Namespace) -> Option<String> {
+    let minor = node.health.as_ref()?.minor;
+    if node.ipvs.is_some() {
+        return Some(format!(
+            "kube-proxy 1.{minor}'s ipvs mode follows its sources; what a real one sets up was not compared"
+        ));
+    }
+    (!Health::RECORDED.contains(&minor)).then(|| {
+        format!(
+            "the rules of kube-proxy 1.{minor} follow its sources; what a real one writes was compared for 1.20 and 1.30 alone"
+        )
+    })
+}
+
 impl Plan {
     /// Whether a namespace's bridges shall show packets to iptables.
     pub fn wants_bridge_netfilter(&self) -> bool {
@@ -37,13 +52,7 @@ impl Plan {
                         `modprobe br_netfilter`, by which the host's own bridges pass packets to iptables, too";
             found.push(text.to_owned());
         }
-        let minor = self.nodes().find_map(|node| node.health.as_ref()).map(|health| health.minor);
-        found.extend(minor.filter(|minor| !Health::RECORDED.contains(minor)).map(|minor| {
-            format!(
-                "the rules of kube-proxy 1.{minor} follow its sources; what a real one writes was compared for 1.20 and 1.30 \
-                 alone"
-            )
-        }));
+        found.extend(self.nodes().find_map(uncompared));
         found
     }
 }

@@ -9,7 +9,7 @@ use crate::packet::build::{self, Probe};
 use crate::packet::{Icmp, Mark, Packet, Transport};
 use crate::plan::netfilter::Family;
 use crate::plan::{Link, LinkKind, Namespace, Plan, Role};
-use crate::predict::{self, End, Journey, Origin, Purpose};
+use crate::predict::{self, End, Journey, Origin, Purpose, Reason};
 
 /// Nodes up to which every ordered pair of them is checked; above, each node and the next one.
 const NODES_ALL_PAIRS: usize = 6;
@@ -328,12 +328,12 @@ impl<'a> List<'a> {
 /// Why fragments that do not fit through the way are not asked about.
 const NARROW: &str = "the way is narrower than its ends: whoever was told so splits by it for minutes";
 
-/// Whether it is neither a pod nor a node that does not let a packet, or the answer to it, pass.
+/// Whether it is neither a pod nor a node for which a packet, or the answer to it, is too long.
 fn is_stopped_between(plan: &Plan, journey: &Journey) -> bool {
     let between = |ns: &Namespace| matches!(ns.role, Role::Switch { .. } | Role::Router);
     journey.legs.iter().any(|leg| match &leg.end {
-        End::Dropped { namespace, .. } => plan.namespace(namespace).is_some_and(between),
-        End::Delivered { .. } => false,
+        End::Dropped { namespace, reason: Reason::TooLong { .. } } => plan.namespace(namespace).is_some_and(between),
+        End::Dropped { .. } | End::Delivered { .. } => false,
     })
 }
 
