@@ -14,6 +14,7 @@ mod kernel;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use kernel::lab::Cluster;
 use libtest_mimic::{Arguments, Failed};
@@ -185,7 +186,9 @@ struct Bare {
 
 impl Bare {
     fn new() -> Result<Bare, Failed> {
-        let prefix = format!("tcni{}", std::process::id());
+        // Tests run beside each other.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("tcni{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut bare = Bare { prefix, made: Vec::new(), files: tempfile::tempdir()? };
         bare.add("node")?;
         bare.on("node", "ip link set lo up")?;

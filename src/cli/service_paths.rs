@@ -121,15 +121,17 @@ impl OfPort<'_> {
 
     fn asked_by_pods(&mut self) {
         let plan = self.plan;
-        for (at, node) in plan.nodes().enumerate() {
+        let mut spread = true;
+        for node in plan.nodes() {
             let on_node = |pod: &&Namespace| matches!(&pod.role, Role::Pod { node: on, .. } if *on == node.name);
             // An endpoint would come to itself now and then, which is a check of its own.
             let is_none = |pod: &&Namespace| !Family::BOTH.into_iter().any(|family| self.is_endpoint(pod, family));
             let others = plan.pods().filter(on_node).find(is_none);
             let Some(pod) = others.or_else(|| plan.pods().find(on_node)) else { continue };
             for (name, address) in self.by_address() {
-                self.add(name, pod, address, self.port.port, at == 0 && name == "service-cluster-ip");
+                self.add(name, pod, address, self.port.port, spread && name == "service-cluster-ip");
             }
+            spread = false;
         }
     }
 

@@ -18,6 +18,11 @@ pub(super) fn directory(cluster: &str) -> PathBuf {
     state::dir(cluster).join("etc")
 }
 
+/// The directory of one namespace's files.
+fn kept(cluster: &str, netns: &str) -> PathBuf {
+    directory(cluster).join(netns.strip_prefix(&names::netns_prefix(cluster)).unwrap_or(netns))
+}
+
 /// Writes the files of every namespace in the plan.
 ///
 /// # Errors
@@ -32,8 +37,7 @@ pub fn write(plan: &Plan) -> Result<()> {
 /// # Errors
 /// As [`write()`].
 pub fn write_one(cluster: &str, namespace: &Namespace) -> Result<()> {
-    let what = namespace.netns.strip_prefix(&names::netns_prefix(cluster)).unwrap_or(&namespace.netns);
-    let dir = directory(cluster).join(what);
+    let dir = kept(cluster, &namespace.netns);
     let cannot = |e| Error::io(format!("cannot write {}", dir.display()), e);
     fs::create_dir_all(&dir).map_err(cannot)?;
     for (name, content) in plan::etc_files(namespace) {
@@ -76,13 +80,9 @@ pub fn remove(netns: &str) -> Result<()> {
 ///
 /// # Errors
 /// As [`remove`].
-pub fn remove_kept(netns: &str) -> Result<()> {
-    let name = Path::new(names::ETC_NETNS_DIR).join(netns);
-    if let Ok(kept) = fs::read_link(&name)
-        && kept.starts_with(state::ROOT)
-    {
-        gone(fs::remove_dir_all(&kept)).map_err(|e| Error::io(format!("cannot remove {}", kept.display()), e))?;
-    }
+pub fn remove_kept(cluster: &str, netns: &str) -> Result<()> {
+    let kept = kept(cluster, netns);
+    gone(fs::remove_dir_all(&kept)).map_err(|e| Error::io(format!("cannot remove {}", kept.display()), e))?;
     remove(netns)
 }
 

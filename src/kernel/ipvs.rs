@@ -2,7 +2,8 @@
 //!
 //! What is there and right is not touched. A real server of TCP that is to go while it still has connections gets the
 //! weight 0, so that it gets no more of them, and goes when they have ended; kube-proxy looks after that once a minute
-//! (pkg/proxy/ipvs/graceful_termination.go), and here [`sweep`] does. One of UDP or SCTP goes at once.
+//! (pkg/proxy/ipvs/graceful_termination.go), and here [`sweep`] does with each turn of the keeper, while the cluster heals.
+//! One of UDP or SCTP goes at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error as IoError, Result as IoResult};
@@ -402,7 +403,7 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_ordered_and_who_has_connections_is_waited_for() {
-        let Ok(raw) = Raw::open(NETLINK_GENERIC) else { return };
+        let raw = Raw::open(NETLINK_GENERIC).unwrap();
         let balancer = Balancer { raw, id: 99 };
         let real = |port, weight| RealServer { to: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), weight };
         let there = |port, weight, connections| LiveServer { real: real(port, weight), connections };

@@ -45,11 +45,11 @@ pub fn namespaces(cluster: &str) -> Result<()> {
     errors.into_result()
 }
 
-/// Ends all processes in these namespaces, then removes them and their files.
+/// Ends all processes in these namespaces of a cluster, then removes them and their files.
 ///
 /// # Errors
 /// Everything that could not be removed.
-pub fn some(names: &[String]) -> Result<()> {
+pub fn some(cluster: &str, names: &[String]) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
@@ -57,7 +57,7 @@ pub fn some(names: &[String]) -> Result<()> {
     errors.keep(end_processes(names));
     for name in names {
         errors.keep(unname(name));
-        errors.keep(etc::remove_kept(name));
+        errors.keep(etc::remove_kept(cluster, name));
     }
     errors.into_result()
 }

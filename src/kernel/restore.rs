@@ -81,7 +81,7 @@ pub(super) fn inputs(namespace: &Namespace) -> Vec<Input<'_>> {
     let Namespace { sets, tables, tables6, nft: nftables, ebtables, .. } = namespace;
     let mut inputs: Vec<Input<'_>> = Vec::new();
     if !sets.is_empty() {
-        inputs.push((&["ipset", "restore"], restore::ipset_restore(sets).into()));
+        inputs.push((IPSET, restore::ipset_restore(sets).into()));
     }
     for (family, tables) in [(Family::Inet, tables), (Family::Inet6, tables6)] {
         if !tables.is_empty() {
@@ -102,6 +102,8 @@ pub(super) fn inputs(namespace: &Namespace) -> Vec<Input<'_>> {
 
 /// The tool for tables of nftables.
 pub(super) const NFT: &[&str] = &["nft", "-f", "-"];
+
+const IPSET: &[&str] = &["ipset", "restore"];
 
 /// Whether a namespace has anything to be loaded.
 pub fn has_any(namespace: &Namespace) -> bool {
@@ -153,7 +155,7 @@ pub(super) fn feed(argv: &[&str], input: &Text<'_>) -> Result<()> {
     let mut command = Command::new(argv[0]);
     command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     // Nothing is done between fork and exec, so that no page of minik's is copied, which takes as long as small tables
-    // do. The tool outlives a minik that is killed by no more than its input, which then ends.
+    // do. A tool whose minik is killed goes on with what it has read: `change::recover` and `down` end it.
     let mut child = command.spawn().map_err(|e| missing(argv[0], e))?;
     // A tool that gives up early closes the pipe; what it says then is worth more than our write error.
     let written = child.stdin.take().map_or(Ok(()), |stdin| Pipe::take(stdin, input));
@@ -163,6 +165,13 @@ pub(super) fn feed(argv: &[&str], input: &Text<'_>) -> Result<()> {
         return Err(Error::new(Kind::Tool, format!("{name} failed ({})", output.status)).because(words));
     }
     written.map_err(|e| Error::io(format!("cannot write to {name}"), e))
+}
+
+/// Whether a command line is that of one of the tools that load rules and sets: in a namespace of a cluster, nobody
+/// but minik feeds them by their standard input.
+pub(super) fn is_tool(argv: &[String]) -> bool {
+    let is = |command: &[&str]| argv.iter().map(String::as_str).eq(command.iter().copied());
+    argv.first().is_some_and(|tool| tool.ends_with("-restore")) || is(NFT) || is(IPSET)
 }
 
 /// The error for a tool that cannot be run, with the Debian package that has it.

@@ -42,7 +42,7 @@ pub fn addresses(namespace: &Namespace) -> Vec<Ipv4Addr> {
     let links = &namespace.links;
     let mut found: Vec<Ipv4Addr> = Vec::new();
     if links.iter().any(|link| link.kind == LinkKind::Ipip) {
-        let others = links.iter().filter(|link| link.kind != LinkKind::Loopback && !link.kind.is_tunnel());
+        let others = links.iter().filter(|link| link.kind.is_met());
         let all = others.flat_map(|link| &link.addresses).map(|address| address.net.addr());
         found.extend(all.filter_map(|address| match address {
             IpAddr::V4(address) => Some(address),

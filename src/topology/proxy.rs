@@ -172,6 +172,14 @@ pub(super) fn resolve(entry: &ProxyEntry, pods: Vec<IpNet>, mode: Option<ProxyMo
     if config.mode == ProxyMode::Nftables {
         refuse_nftables(entry, &config)?;
     }
+    if config.mode == ProxyMode::Ipvs && config.ipvs.scheduler == "mh" && config.minor < 27 {
+        let place = entry.ipvs.as_ref().and_then(|ipvs| ipvs.scheduler.as_ref()).map(|name| name.span);
+        return Err(Complaint::at(
+            place.unwrap_or_default(),
+            format!("kube-proxy 1.{} does not know `mh`", config.minor),
+        )
+        .hint("it came with 1.27"));
+    }
     Ok(config)
 }
 
@@ -195,6 +203,9 @@ fn ipvs(entry: &IpvsEntry) -> Checked<IpvsOptions> {
     options.udp_timeout = seconds(&entry.udp_timeout)?;
     Ok(options)
 }
+
+/// Most seconds that every kernel takes: it counts in ticks, of which there are up to 1000 a second.
+const TIMEOUT_MAX: u32 = i32::MAX as u32 / 1000;
 
 /// `15m0s`: whole seconds, as IPVS has them; 0 is none.
 fn seconds(text: &Spanned<String>) -> Checked<u32> {
@@ -220,6 +231,10 @@ fn seconds(text: &Spanned<String>) -> Checked<u32> {
         };
         total = number.checked_mul(factor).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
         rest = &rest[digits + 1..];
+    }
+    if total > TIMEOUT_MAX {
+        return Err(Complaint::at(text.span, format!("{} is longer than IPVS can count", quote(text)))
+            .hint(format!("write at most {TIMEOUT_MAX}s")));
     }
     Ok(total)
 }

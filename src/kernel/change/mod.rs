@@ -11,15 +11,17 @@ pub(super) mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use nix::sys::signal::Signal;
 
 use super::maker::{Maker, Site};
 use super::netlink::{Batch, Rtnetlink};
 use super::netns::{self, Fresh};
 use super::read::{self, Live};
-use super::{etc, files, remove};
+use super::{etc, files, process, remove, restore};
 use crate::error::{Error, Kind, Result};
 use crate::names;
 use crate::plan::{Link, LinkKind, Namespace, Plan, difference};
@@ -29,6 +31,9 @@ const DOOMED: u32 = 0x6d69_6e69;
 
 /// Most namespaces in which links are removed at a time; each waits most of its time.
 const REMOVERS_MAX: usize = 16;
+
+/// How long a killed restore tool may take to end: the kernel finishes what it is at.
+const TOOL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How much of the goal has to be made sure of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +69,24 @@ pub fn change(from: &Plan, to: &Plan) -> Result<()> {
 /// # Errors
 /// What failed. It can be tried again.
 pub fn recover(attempted: &Plan, to: &Plan) -> Result<()> {
+    end_tools(attempted)?;
     reach(attempted, to, Care::All)
+}
+
+/// Ends the restore tools of a minik that was killed, which would load their input over what comes now.
+fn end_tools(plan: &Plan) -> Result<()> {
+    let names: Vec<String> = plan.namespaces.iter().map(|ns| ns.netns.clone()).collect();
+    for one in process::inhabitants(&names)? {
+        if !restore::is_tool(&one.arguments()) {
+            continue;
+        }
+        one.signal(Signal::SIGKILL)?;
+        if !one.wait(TOOL_DEADLINE)? {
+            let what = format!("process {}, a restore tool that was left, has not ended", one.pid());
+            return Err(Error::new(Kind::Tool, what));
+        }
+    }
+    Ok(())
 }
 
 /// A namespace that differs between the plans.
@@ -285,7 +307,7 @@ fn remove_doomed(one: &mut Kept<'_>) -> Result<()> {
 
 fn remove_namespaces(cluster: &str, gone: &[&Namespace]) -> Result<()> {
     let names: Vec<String> = gone.iter().map(|ns| ns.netns.clone()).collect();
-    remove::some(&names)?;
+    remove::some(cluster, &names)?;
     gone.iter().try_for_each(|ns| files::remove_all(cluster, &ns.netns))
 }
 

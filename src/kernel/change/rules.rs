@@ -28,7 +28,8 @@ impl Step<'_> {
         let (argv, text) = &self.input;
         let Err(error) = restore::feed(argv, text) else { return Ok(()) };
         match self.between.filter(|_| error.kind() == Kind::Tool) {
-            Some([before, after]) => restore::feed(argv, &difference::tables_whole(before, after).into()),
+            Some([before, after]) => restore::feed(argv, &difference::tables_whole(before, after).into())
+                .map_err(|second| error.hint(format!("writing the chains whole failed as well: {second}"))),
             None => Err(error),
         }
     }

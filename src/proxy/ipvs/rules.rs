@@ -241,7 +241,8 @@ impl Tables<'_> {
             (&EXTERNAL_IP_LOCAL, DST_DST),
             (&HEALTH_CHECK, DST),
         ];
-        for (sort, sides) in open {
+        // 1.26 and 1.27 forgot the third of them (kubernetes PR 121919, picked to 1.28).
+        for (sort, sides) in open.into_iter().filter(|(sort, _)| minor >= 28 || sort.name != EXTERNAL_IP_LOCAL.name) {
             let found = self.in_set(sort, sides);
             self.filter.add(FILTER, rule("", vec![found], Action::Return));
         }

@@ -125,7 +125,11 @@ fn of_port(view: &View, port: &PortView, sort: &Sort, nodes: &[IpAddr]) -> Vec<M
             let ranges = || port.source_ranges.iter().filter(|range| range.prefix_len() > 0);
             port.ingress.iter().flat_map(|ip| ranges().map(|range| third(*ip, protocol, number, *range))).collect()
         }
-        name if name == HEALTH_CHECK.name => port.health_check().map(Member::Port).into_iter().collect(),
+        name if name == HEALTH_CHECK.name => {
+            // kube-proxy is done with a Service whose node port no address takes before it comes to this.
+            let wanted = port.port.node_port.is_none() || !nodes.is_empty();
+            port.health_check().filter(|_| wanted).map(Member::Port).into_iter().collect()
+        }
         name => node_port(port, name, nodes),
     }
 }

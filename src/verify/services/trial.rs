@@ -82,6 +82,9 @@ fn skipped(path: &ServicePath) -> CheckReport {
     CheckReport::skipped(path.words(), why.to_owned())
 }
 
+/// Why it is not told whether an affinity was kept.
+const BUSY: &str = "this machine was so busy that the affinity was over before its connections were";
+
 /// What comes after a path's first connection: more of them, if their endpoints are to be counted. No report yet if its
 /// end is among `ends` now.
 fn finish<'a>(
@@ -120,9 +123,13 @@ fn finish<'a>(
             break;
         }
     }
-    // On a machine that was busy for so long, its time may have been over in between.
-    let judged = open && path.keeps.is_none_or(|seconds| one.begun.elapsed() < Duration::from_secs(seconds.into()));
-    let wrong = wrong.or_else(|| shares(path, &targets, &reached, count).filter(|_| judged));
+    let in_time = path.keeps.is_none_or(|seconds| one.begun.elapsed() < Duration::from_secs(seconds.into()));
+    let is_lost = !targets.is_empty() && reached.values().sum::<usize>() < count;
+    let uneven = shares(path, &targets, &reached, count).filter(|_| open);
+    if wrong.is_none() && uneven.is_some() && !in_time && !is_lost {
+        return Ok(Some(CheckReport::skipped(path.words(), BUSY.to_owned())));
+    }
+    let wrong = wrong.or(uneven);
     let ending = path.keeps.is_some_and(|seconds| seconds <= EXPIRY_MAX) && path.spread && open && targets.len() > 1;
     match (wrong, reached.keys().next()) {
         (None, Some(&kept)) if ending => {
