@@ -3,9 +3,12 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+
 use crate::host::{dump, unchanged};
 use crate::kernel::lab::Cluster;
-use crate::kernel::{Outcome, contains, shell};
+use crate::kernel::{Outcome, contains};
 
 /// Exit code and what was said on standard error, if that is not as expected.
 fn refused(cluster: &Cluster, arguments: &[&str], code: i32, words: &[&str]) -> Outcome {
@@ -107,8 +110,15 @@ pub fn spoiled() -> Outcome {
     // Without any file the agent is found all the same.
     cluster.minik(&["up"])?;
     let files = minik::kernel::state::dir(&cluster.name);
-    // Where /run is on a disk, small files are in memory that is mounted there.
-    shell(&format!("cd {} && (umount -l etc files 2>/dev/null || true) && rm -rf {0}", files.display()))?;
+    // Where /run is on a disk, small files are in memory that is mounted there. The program umount would leave a
+    // /run/mount of its own on a fresh machine.
+    for name in ["etc", "files"] {
+        match umount2(&files.join(name), MntFlags::MNT_DETACH) {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(e) => return Err(format!("umount {name}: {e}")),
+        }
+    }
+    std::fs::remove_dir_all(&files).map_err(|e| e.to_string())?;
     cluster.minik(&["down"])?;
     unchanged(&before)
 }
