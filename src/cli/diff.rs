@@ -135,7 +135,7 @@ fn destinations(args: &DiffArgs, globals: &Globals, sides: &[Side; 2], to: &str)
         (_, true) => &[Family::Inet6],
         _ => &Family::BOTH,
     };
-    let words = families.iter().map(|family| family_name(*family)).collect::<Vec<_>>().join(" or ");
+    let words = families.iter().map(|family| family.name()).collect::<Vec<_>>().join(" or ");
     if let Ok(address) = to.parse::<IpAddr>() {
         return match families.contains(&Family::of(&address)) {
             true => Ok(vec![[address; 2]]),
@@ -156,13 +156,6 @@ fn destinations(args: &DiffArgs, globals: &Globals, sides: &[Side; 2], to: &str)
     match pairs.is_empty() {
         false => Ok(pairs),
         true => Err(Error::new(Kind::Usage, format!("{to} has no address of the same family in both modes"))),
-    }
-}
-
-fn family_name(family: Family) -> &'static str {
-    match family {
-        Family::Inet => "IPv4",
-        Family::Inet6 => "IPv6",
     }
 }
 
@@ -221,7 +214,7 @@ impl Asked {
 
 impl Compared {
     fn family(&self) -> &'static str {
-        family_name(Family::of(&self.addresses[0]))
+        Family::of(&self.addresses[0]).name()
     }
 
     fn object(&self) -> Value {

@@ -46,7 +46,7 @@ fn families(args: &ProbeArgs) -> &'static [Family] {
 /// The address by which a target is reached; an IP address need not belong to anything.
 fn destination(session: &Session, globals: &Globals, args: &ProbeArgs, to: &str) -> Result<IpAddr> {
     let families = families(args);
-    let words = || families.iter().map(|family| name(*family)).collect::<Vec<_>>().join(" or ");
+    let words = || families.iter().map(|family| family.name()).collect::<Vec<_>>().join(" or ");
     if let Ok(address) = to.parse::<IpAddr>() {
         return match families.contains(&Family::of(&address)) {
             true => Ok(address),
@@ -56,13 +56,6 @@ fn destination(session: &Session, globals: &Globals, args: &ProbeArgs, to: &str)
     let ns = target::resolve(&session.cluster, &session.plan, &globals.namespace, to)?;
     let address = families.iter().find_map(|family| ns.address_in(*family));
     address.ok_or_else(|| Error::new(Kind::Usage, format!("{} has no {} address", ns.name, words())))
-}
-
-fn name(family: Family) -> &'static str {
-    match family {
-        Family::Inet => "IPv4",
-        Family::Inet6 => "IPv6",
-    }
 }
 
 fn one(
@@ -183,7 +176,7 @@ impl Asked<'_> {
         let pair = |(from, to): (usize, usize)| {
             let rtt = self.matrix.rtt(from, to).map(|rtt| rtt.as_secs_f64() * 1000.0);
             json!({
-                "family": name(self.family),
+                "family": self.family.name(),
                 "from": self.names[from],
                 "to": self.names[to],
                 "expected": self.expected(from, to),

@@ -51,6 +51,14 @@ impl Family {
         }
     }
 
+    /// As people and Kubernetes spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Inet => "IPv4",
+            Family::Inet6 => "IPv6",
+        }
+    }
+
     /// As ipset spells it.
     pub fn word(self) -> &'static str {
         match self {

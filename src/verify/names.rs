@@ -1,7 +1,7 @@
 //! The cluster's DNS, asked from pods by messages on port 53 as a resolver of theirs asks it: the server through its
 //! Service, short names by the search list.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -10,13 +10,22 @@ use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, RCODE, TYPE};
 
 use super::Options;
-use super::report::{CheckReport, Verdict};
+use super::flows::flow;
+use super::report::{CheckReport, Verdict, dropped};
 use crate::error::{Error, Kind, Result};
-use crate::kernel::netns;
-use crate::plan::{Namespace, Plan, Resolver};
+use crate::kernel::{features, netns};
+use crate::packet::Mark;
+use crate::packet::build::{Message, Probe};
+use crate::plan::{Family, Namespace, Plan, Resolver};
+use crate::predict::{self, Journey, Origin};
 
 /// How often a question is sent: a datagram may be lost.
 const ATTEMPTS: usize = 2;
+
+/// A question as its way is predicted: what a program's socket sends, of an ordinary length.
+const TTL: u8 = 64;
+const QUESTION: u16 = 80;
+const PORT: u16 = 40_000;
 
 /// Names that are looked up at a time.
 const AT_A_TIME: usize = 16;
@@ -112,12 +121,25 @@ impl std::fmt::Display for Found {
 /// # Errors
 /// If a namespace cannot be entered, or no socket be made. Another answer, or none, is no error but a failed check.
 pub fn run(plan: &Plan, checks: &[NameCheck], options: &Options) -> Result<Vec<CheckReport>> {
+    let made = predict::as_made(plan, features::kernel());
+    let mut lost: BTreeMap<&str, Option<String>> = BTreeMap::new();
+    for check in checks {
+        if !lost.contains_key(check.from.as_str()) {
+            lost.insert(&check.from, way_that_is_lost(plan, made.as_ref(), check)?);
+        }
+    }
     let mut reports = Vec::with_capacity(checks.len());
     // A server that is away is waited for by many at a time.
     for some in checks.chunks(AT_A_TIME) {
         let asked: Result<Vec<CheckReport>> = std::thread::scope(|scope| {
-            let begin = |check| scope.spawn(move || look_up(plan, check, options.patience));
-            let under_way: Vec<_> = some.iter().map(begin).collect();
+            let lost = &lost;
+            let under_way: Vec<_> = some
+                .iter()
+                .map(|check| {
+                    let lost = lost.get(check.from.as_str()).and_then(Option::as_deref);
+                    scope.spawn(move || look_up(plan, check, lost, options.patience))
+                })
+                .collect();
             let end = |one: std::thread::ScopedJoinHandle<Result<CheckReport>>| {
                 one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
@@ -128,22 +150,52 @@ pub fn run(plan: &Plan, checks: &[NameCheck], options: &Options) -> Result<Vec<C
     Ok(reports)
 }
 
-fn look_up(plan: &Plan, check: &NameCheck, patience: Duration) -> Result<CheckReport> {
+/// Who asks, and whom.
+fn ends<'a>(plan: &'a Plan, check: &NameCheck) -> Result<(&'a Namespace, &'a Resolver, SocketAddr)> {
     let missing = || Error::new(Kind::Check, format!("{} has no namespace, or asks nobody for names", check.from));
-    let ns: &Namespace = plan.namespace(&check.from).ok_or_else(missing)?;
+    let ns = plan.namespace(&check.from).ok_or_else(missing)?;
     let resolver = ns.resolver.as_ref().ok_or_else(missing)?;
-    let server = SocketAddr::new(*resolver.nameservers.first().ok_or_else(missing)?, 53);
+    Ok((ns, resolver, SocketAddr::new(*resolver.nameservers.first().ok_or_else(missing)?, 53)))
+}
+
+/// Where a question of this check's pod gets lost for what this machine's kernel lacks: without br_netfilter, on the way
+/// back from an endpoint behind the pod's own bridge. None if on real nodes it would get lost as well.
+fn way_that_is_lost(plan: &Plan, made: &Plan, check: &NameCheck) -> Result<Option<String>> {
+    let (ns, _, server) = ends(plan, check)?;
+    let probe = Probe {
+        src: Family::of(&server.ip()).unspecified(),
+        dst: server.ip(),
+        ttl: TTL,
+        id: 1,
+        dont_fragment: true,
+        length: QUESTION,
+        message: Message::Udp { src: PORT, dst: server.port() },
+        mark: Mark(0),
+    };
+    let flow = flow(ns, Origin::Stack, probe, None)?;
+    let here = predict::outcomes(made, &flow)?;
+    let Some(lost) = here.iter().find(|way| !way.answered()) else { return Ok(None) };
+    let on_real_nodes = predict::outcomes(plan, &flow)?;
+    Ok(dropped(lost).filter(|_| on_real_nodes.iter().all(Journey::answered)))
+}
+
+fn look_up(plan: &Plan, check: &NameCheck, lost: Option<&str>, patience: Duration) -> Result<CheckReport> {
+    let (ns, resolver, server) = ends(plan, check)?;
     let handle = netns::open(&ns.netns)?;
     let asked = netns::inside(handle.file(), || resolve(resolver, server, check, patience))?;
     let asked = asked.map_err(|e| Error::io(format!("{}: cannot ask {server}", check.from), e))?;
+    let (_, name) = check.expected.kind();
+    let to = format!("{} ({server})", check.name);
+    let words = [name, &check.from, &to, "udp"];
+    if let (Err(Failure::Silent(_)), Some(place)) = (&asked, lost) {
+        return Ok(CheckReport::of_lost_question(words, place));
+    }
     let verdict = match &asked {
         Ok(found) if *found == check.expected => Verdict::Pass,
         Ok(found) => Verdict::Fail(format!("{}: {server} answers {found}, {} expected", check.name, check.expected)),
         Err(Failure::Said(why) | Failure::Silent(why)) => Verdict::Fail(format!("{}: {why}", check.name)),
     };
-    let (_, name) = check.expected.kind();
-    let to = format!("{} ({server})", check.name);
-    Ok(CheckReport::of_question([name, &check.from, &to, "udp"], asked.is_ok(), verdict))
+    Ok(CheckReport::of_question(words, asked.is_ok(), verdict))
 }
 
 /// What the resolver of a program finds, or why it finds no answer at all: the name with each domain of the search list if

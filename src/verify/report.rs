@@ -143,6 +143,13 @@ impl CheckReport {
         CheckReport { expected: observation(true), observed: observation(answered), ..report }
     }
 
+    /// The report of a question without an answer, as it must be where chance led it to a way that ends at `place`.
+    pub(super) fn of_lost_question(words: [&str; 4], place: &str) -> CheckReport {
+        let report = CheckReport::of_question(words, false, Verdict::Pass);
+        let dropped = Some(format!("where chance led, {place}"));
+        CheckReport { expected: Observation { reachable: false, path: Vec::new(), dropped, told: None }, ..report }
+    }
+
     /// The report of a check that was not carried out, and why.
     pub(super) fn skipped(words: [String; 4], reason: String) -> CheckReport {
         let nothing = || Observation { reachable: false, path: Vec::new(), dropped: None, told: None };
@@ -153,7 +160,7 @@ impl CheckReport {
 }
 
 /// Where and why the request, or the answer to it, is not sent on.
-fn dropped(journey: &Journey) -> Option<String> {
+pub(super) fn dropped(journey: &Journey) -> Option<String> {
     journey.legs.iter().find_map(|leg| match &leg.end {
         End::Dropped { namespace, reason } => Some(format!("{namespace}: {reason}")),
         End::Delivered { .. } => None,
