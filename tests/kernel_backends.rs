@@ -11,24 +11,13 @@ mod kernel;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use kernel::objects::{NOBODY, deployment};
 use libtest_mimic::{Arguments, Failed};
 
 const MINIK: &str = env!("CARGO_BIN_EXE_minik");
 
-/// A Service with endpoints on both nodes and every sort of address, one that keeps clients, one without endpoints.
-const OBJECTS: &str = "
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 4
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers: [{name: c, image: k8s.gcr.io/serve_hostname, ports: [{name: http, containerPort: 9376}]}]
----
+/// A Service with endpoints on both nodes and every sort of address, one that keeps clients.
+const SERVICES: &str = "---
 apiVersion: v1
 kind: Service
 metadata: {name: web}
@@ -47,11 +36,6 @@ spec:
   sessionAffinity: ClientIP
   selector: {app: web}
   ports: [{port: 80, targetPort: 9376}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: nobody}
-spec: {clusterIP: 10.96.7.3, selector: {app: nothing}, ports: [{port: 80}]}
 ";
 
 /// A cluster, removed when dropped.
@@ -64,7 +48,7 @@ impl Cluster {
         let cluster = Cluster { name: format!("tback{}{tag}", std::process::id()) };
         let file = tempfile::NamedTempFile::with_suffix(".yaml")?;
         let mode = String::from_utf8(Command::new(MINIK).args(["show", mode]).output()?.stdout)?;
-        std::fs::write(file.path(), mode + OBJECTS)?;
+        std::fs::write(file.path(), mode + &deployment(4) + SERVICES + NOBODY)?;
         let path = file.path().display().to_string();
         let arguments: Vec<&str> = ["up", &path].into_iter().chain(flags.iter().copied()).collect();
         cluster.prints(&arguments)?;

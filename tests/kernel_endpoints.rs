@@ -15,24 +15,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kernel::lab::Cluster;
+use kernel::objects::deployment;
 use kernel::{Outcome, checked, words};
 use libtest_mimic::Arguments;
 use serde_json::Value;
 
-/// Pods that answer with their names by TCP and UDP, and their Services.
-const OBJECTS: &str = "
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 4
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers: [{name: c, image: k8s.gcr.io/serve_hostname}]
----
+/// Services of the pods that answer with their names.
+const SERVICES: &str = "---
 apiVersion: v1
 kind: Service
 metadata: {name: web}
@@ -61,7 +50,7 @@ fn up(mode: &str, tag: &str, version: &str) -> Result<Cluster, String> {
     let cluster = Cluster::named(tag).healing();
     let text = cluster.minik(&["show", mode])?;
     let text = text.replacen("\nspec:\n", &format!("\nspec:\n  proxy: {{version: \"{version}\"}}\n"), 1);
-    checked("minik up -", &cluster.fed(&["up", "-"], &(text + OBJECTS))?).map(|_| cluster)
+    checked("minik up -", &cluster.fed(&["up", "-"], &(text + &deployment(4) + SERVICES))?).map(|_| cluster)
 }
 
 /// Names of the pods of `web`, and their nodes.

@@ -12,6 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use kernel::lab::{Cluster, of};
+use kernel::objects::{NOBODY, SERVICE, deployment};
 use kernel::{Outcome, contains, equal, until, words};
 use libtest_mimic::{Arguments, Failed, Trial};
 use minik::kernel::features;
@@ -19,32 +20,8 @@ use minik::plan::{Datapath, Ipvs, Link, LinkKind, Namespace, Plan, Role, restore
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const OBJECTS: &str = "
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers:
-      - {name: c, image: k8s.gcr.io/serve_hostname, ports: [{name: http, containerPort: 9376}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  type: NodePort
-  clusterIP: 10.96.7.1
-  selector: {app: web}
-  externalIPs: [10.1.10.77]
-  ports:
-  - {name: http, port: 80, targetPort: http, nodePort: 30080}
-  - {name: udp, port: 90, protocol: UDP, targetPort: 9376, nodePort: 30090}
----
+/// Services of other sorts than those of [`objects`].
+const MORE: &str = "---
 apiVersion: v1
 kind: Service
 metadata: {name: kept}
@@ -66,12 +43,12 @@ spec:
   externalTrafficPolicy: Local
   selector: {app: web}
   ports: [{port: 80, targetPort: 9376, nodePort: 30082}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: nobody}
-spec: {clusterIP: 10.96.7.3, selector: {app: nothing}, ports: [{port: 80}]}
 ";
+
+/// Three pods, and Services of every sort.
+fn objects() -> String {
+    deployment(3) + SERVICE + MORE + NOBODY
+}
 
 /// Whether this kernel has IPVS with this scheduler.
 fn has_ipvs() -> bool {
@@ -87,7 +64,7 @@ fn with_proxy(mode: &str, options: &str) -> Result<String, String> {
     let proxy = format!("\n  proxy: {{mode: ipvs{options}}}\n  network:");
     let text = text.replacen("\n  network:", &proxy, 1);
     contains(&text, "mode: ipvs")?;
-    Ok(text + OBJECTS)
+    Ok(text + &objects())
 }
 
 fn up(mode: &str, tag: &str, options: &str) -> Result<Cluster, String> {
@@ -176,7 +153,7 @@ fn what_is_lost_comes_back() -> Outcome {
 /// Every way is as it was predicted, and who asks is answered.
 fn verifies(mode: &'static str) -> Outcome {
     let cluster = Cluster::named(&format!("v{}", mode.len()));
-    let text = kernel::builtin(mode)?.text + OBJECTS;
+    let text = kernel::builtin(mode)?.text + &objects();
     kernel::checked("minik up", &cluster.fed(&["up", "-", "--proxy", "ipvs"], &text)?)?;
     let (code, checks) = cluster.verify()?;
     let failed = checks.iter().filter(|check| of(check, "result") == "fail");
@@ -308,7 +285,7 @@ fn schedulers_are_the_kernel_s() -> Outcome {
 
 fn the_proxy_s_mode_can_be_chosen_for_any_file() -> Outcome {
     let cluster = Cluster::named("word");
-    let text = kernel::builtin("bridge")?.text + OBJECTS;
+    let text = kernel::builtin("bridge")?.text + &objects();
     kernel::checked("minik up", &cluster.fed(&["up", "-", "--proxy", "ipvs", "--iptables", "legacy"], &text)?)?;
     let version = "ipvsadm -Sn | grep -c 10.96.7.1:80";
     if cluster.exec("node-1", version)?.trim() == "0" {

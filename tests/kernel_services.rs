@@ -8,42 +8,18 @@ mod kernel;
 use std::collections::BTreeMap;
 
 use kernel::lab::{Cluster, of};
+use kernel::objects::{SERVICE, deployment};
 use libtest_mimic::{Arguments, Failed};
 use serde_json::Value;
 
-/// Every shape of a Service, over four pods on two nodes.
-const OBJECTS: &str = "
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 4
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers:
-      - {name: c, image: k8s.gcr.io/serve_hostname, ports: [{name: http, containerPort: 9376}]}
----
+/// Pods and Services of other shapes than those that all tests of Services have.
+const MORE: &str = "---
 apiVersion: v1
 kind: Pod
 metadata: {name: published}
 spec:
   nodeName: node-1
   containers: [{name: c, image: nginx, ports: [{containerPort: 80, hostPort: 8088}]}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: web, labels: {app: web}}
-spec:
-  type: NodePort
-  clusterIP: 10.96.7.1
-  selector: {app: web}
-  externalIPs: [10.1.10.77]
-  ports:
-  - {name: http, port: 80, targetPort: http, nodePort: 30080}
-  - {name: udp, port: 90, protocol: UDP, targetPort: 9376, nodePort: 30090}
 ---
 apiVersion: v1
 kind: Service
@@ -81,6 +57,11 @@ kind: Service
 metadata: {name: elsewhere}
 spec: {type: ExternalName, externalName: example.net}
 ";
+
+/// Every shape of a Service, over four pods on two nodes.
+fn objects() -> String {
+    deployment(4) + SERVICE + MORE
+}
 
 /// What only a cluster of two families has, and policies: one port each for a Service of both families, of IPv6 alone,
 /// without endpoints, with a policy `Local` inside and outside, and by SCTP.
@@ -140,7 +121,7 @@ spec: {selector: {app: names}, ports: [{port: 80, protocol: SCTP, targetPort: 93
 
 /// A mode's cluster with these Services.
 fn up(mode: &str, tag: &str) -> Result<Cluster, String> {
-    Cluster::up_text(tag, &(kernel::builtin(mode)?.text + OBJECTS))
+    Cluster::up_text(tag, &(kernel::builtin(mode)?.text + &objects()))
 }
 
 /// The exit code of `verify`, and every check of a way to a Service or host port.
@@ -205,8 +186,8 @@ fn both_families() -> Result<(), Failed> {
         "routes:\n    - {to: 192.0.2.0/24, via: 10.1.10.9}\n    - {to: 'fd00:10:2::/64', via: 'fd00:10:1:10::10'} #";
     let text = text.replace(ways, more).replacen("\nspec:\n", "\nspec:\n  dns: true\n", 1);
     // The topology has a pod `app: web` of its own, which listens elsewhere.
-    let deployment = OBJECTS.split("---").nth(1).ok_or("no deployment")?.replace("app: web", "app: names");
-    let cluster = Cluster::up_text("both", &format!("{text}\n---{deployment}{DUAL}"))?;
+    let names = deployment(4).replace("app: web", "app: names");
+    let cluster = Cluster::up_text("both", &format!("{text}{names}{DUAL}"))?;
     let (code, all) = cluster.verify()?;
     let checks: Vec<Value> = all.iter().filter(|check| of(check, "name").starts_with("service-")).cloned().collect();
     let skipped = |check: &&Value| of(check, "result") == "skip";
@@ -275,7 +256,7 @@ fn names_of_one_family(cluster: &Cluster, checks: &[Value]) -> Result<(), Failed
 
 /// Every way to a Service of every shape, with kube-proxy in one of its modes.
 fn sound(mode: &'static str, proxy: &'static str) -> Result<(), Failed> {
-    let text = kernel::builtin(mode)?.text + OBJECTS;
+    let text = kernel::builtin(mode)?.text + &objects();
     let text = text.replacen("\nspec:\n", &format!("\nspec:\n  proxy: {{mode: {proxy}}}\n"), 1);
     let cluster = Cluster::up_text(&format!("{mode}{}", &proxy[..2]), &text)?;
     let (code, checks) = verify(&cluster)?;
@@ -403,7 +384,7 @@ fn changes() -> Result<(), Failed> {
     cluster.refused(&["rules", "diff"], 2)?;
     let before = cluster.exec("node-1", "iptables-save")?;
     let file = tempfile::NamedTempFile::with_suffix(".yaml")?;
-    let more = OBJECTS
+    let more = objects()
         .replace("10.96.7.", "10.96.8.")
         .replace("10.1.10.77", "10.1.10.78")
         .replace("web", "more")

@@ -9,6 +9,7 @@ pub mod broken;
 pub mod by_hand;
 pub mod fields;
 pub mod lab;
+pub mod objects;
 pub mod tcpdump;
 
 use std::path::Path;
