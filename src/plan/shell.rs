@@ -53,7 +53,9 @@ fn header(plan: &Plan) -> String {
         text,
         "\"\n\nif [ \"${{1:-}}\" = down ]; then\n  for ns in $NAMESPACES; do\n    \
          if [ -e \"{netns}/$ns\" ]; then ip netns del \"$ns\"; fi\n    rm -rf \"{etc}/$ns\"\n  done\n  \
-         # Empty now, it is nobody's.\n  rmdir \"{etc}\" 2>/dev/null || :\n  exit 0\nfi\n",
+         # Empty now, it is nobody's.\n  rmdir \"{etc}\" 2>/dev/null || :\n  exit 0\nfi\n\n\
+         # `minik up` makes links there, whose files a reboot takes away.\nfor ns in $NAMESPACES; do\n  \
+         if [ -L \"{etc}/$ns\" ] && [ ! -e \"{etc}/$ns\" ]; then rm \"{etc}/$ns\"; fi\ndone\n",
         netns = names::NETNS_DIR,
         etc = names::ETC_NETNS_DIR
     );

@@ -27,6 +27,11 @@ if [ "${1:-}" = down ]; then
   exit 0
 fi
 
+# `minik up` makes links there, whose files a reboot takes away.
+for ns in $NAMESPACES; do
+  if [ -L "/etc/netns/$ns" ] && [ ! -e "/etc/netns/$ns" ]; then rm "/etc/netns/$ns"; fi
+done
+
 # --- Namespaces, with the files that `ip netns exec` shows as /etc
 for ns in $NAMESPACES; do
   ip netns add "$ns"

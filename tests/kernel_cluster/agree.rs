@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use minik::kernel::{drift, netns, read};
 use minik::plan::Plan;
 
+use crate::host;
 use crate::kernel::fields::{differing_rules, rules};
 use crate::kernel::lab::Cluster;
 use crate::kernel::{Outcome, builtin, contains, equal, planned, shell};
@@ -57,11 +58,13 @@ pub fn drift() -> Outcome {
     contains(&cluster.status()?, "10.100.247.0/26 via 10.1.10.10 dev tunl0")
 }
 
-/// A network built by hand from the script, and one built by `up`, are the same to the kernel's tools.
+/// A network built by hand from the script, and one built by `up`, are the same to the kernel's tools; what a reboot left of
+/// such a cluster is not in the script's way.
 pub fn script_and_up() -> Outcome {
     let cluster = Cluster::named("script");
     let datapath = crate::kernel::datapath().to_string();
     let text = cluster.minik(&["plan", "calico-ipip", "--as", "shell", "--datapath", &datapath])?;
+    host::left_by_a_reboot(&cluster)?;
     let script = Script::run(&text)?;
     let plan = planned(builtin("calico-ipip")?, &cluster.name)?;
     let by_hand = everything(&cluster, &plan)?;

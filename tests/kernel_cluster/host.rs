@@ -1,6 +1,7 @@
 //! The host is as it was: after a cluster, after a build that failed, for a user who may not.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::kernel::lab::Cluster;
@@ -85,22 +86,30 @@ pub fn fresh_machine() -> Outcome {
     equal("/run", "", String::from_utf8_lossy(&seen.stdout).trim())
 }
 
-/// What a reboot leaves of a cluster: its files in /etc/netns.
+/// A link that leads nowhere: what a reboot leaves of a cluster, whose files were in memory.
+pub fn left_by_a_reboot(cluster: &Cluster) -> Result<PathBuf, String> {
+    let etc = Path::new("/etc/netns");
+    std::fs::create_dir_all(etc).map_err(|e| e.to_string())?;
+    let left = etc.join(cluster.netns("node-1"));
+    let files = format!("/run/minik/{}/etc/node-1", cluster.name);
+    std::os::unix::fs::symlink(files, &left).map_err(|e| e.to_string())?;
+    Ok(left)
+}
+
+/// What a reboot leaves of a cluster goes with `down`.
 pub fn reboot() -> Outcome {
     let cluster = Cluster::named("reboot");
-    let etc = std::path::Path::new("/etc/netns");
-    let was_there = etc.exists();
-    let left = etc.join(cluster.netns("node-1"));
-    std::fs::create_dir_all(&left).map_err(|e| e.to_string())?;
-    std::fs::write(left.join("hosts"), "127.0.0.1 localhost\n").map_err(|e| e.to_string())?;
+    let was_there = Path::new("/etc/netns").exists();
+    let left = left_by_a_reboot(&cluster)?;
     let down = cluster.minik(&["down"]);
-    let gone = !left.exists();
+    // It leads nowhere, so `exists` would not see it.
+    let gone = std::fs::symlink_metadata(&left).is_err();
     if !gone {
-        std::fs::remove_dir_all(&left).map_err(|e| e.to_string())?;
+        std::fs::remove_file(&left).map_err(|e| e.to_string())?;
     }
     if !was_there {
         // Another cluster may use it by now.
-        let _ = std::fs::remove_dir(etc);
+        let _ = std::fs::remove_dir("/etc/netns");
     }
     down?;
     if gone { Ok(()) } else { Err(format!("{} is still there", left.display())) }
@@ -155,7 +164,7 @@ pub fn interrupt() -> Outcome {
     // A tool that never ends by itself: the signal finds the build in its middle.
     let mut up = cluster.command(&["up", "calico-ipip"]).stderr(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
     let first = cluster.netns("switch");
-    crate::kernel::until("the first namespace", || std::path::Path::new("/run/netns").join(&first).exists())?;
+    crate::kernel::until("the first namespace", || Path::new("/run/netns").join(&first).exists())?;
     let pid = nix::unistd::Pid::from_raw(up.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).map_err(|e| e.to_string())?;
     let status = up.wait().map_err(|e| e.to_string())?;
