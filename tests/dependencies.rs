@@ -17,7 +17,7 @@ const BANNED: &[(&str, &str)] = &[
     ("openssl-sys", "minik speaks no TLS, and a C library is one more thing to install"),
     ("native-tls", "minik speaks no TLS"),
     ("daemonize", "RUSTSEC-2025-0069, undefined behaviour"),
-    ("serde_yaml", "no longer maintained; serde-saphyr is used"),
+    ("serde_yaml", "no longer maintained; granit-parser reads, serde-saphyr writes"),
 ];
 
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";

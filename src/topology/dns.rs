@@ -16,7 +16,8 @@ use super::documents::{self, Document};
 use super::dual_stack;
 use super::fields::Spanned;
 use super::source::Source;
-use super::{network, rules, tree};
+use super::tree::Node;
+use super::{network, rules, yaml};
 
 /// The cluster's DNS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,7 +91,7 @@ pub(super) fn objects(spec: &ClusterSpec) -> Checked<Vec<Document>> {
 }
 
 /// The same as trees, each with the index of its source.
-pub(super) fn trees(spec: &ClusterSpec) -> Checked<Vec<(u32, tree::Node)>> {
+pub(super) fn trees(spec: &ClusterSpec) -> Checked<Vec<(u32, Node)>> {
     let Some(Spanned { value: DnsEntry::On(options), span }) = &spec.dns else { return Ok(Vec::new()) };
     let Some(dns) = resolve(spec)? else { return Ok(Vec::new()) };
     let replicas = options.replicas.as_ref();
@@ -98,7 +99,7 @@ pub(super) fn trees(spec: &ClusterSpec) -> Checked<Vec<(u32, tree::Node)>> {
     let Some(node) = spec.nodes.value.first() else { return Ok(Vec::new()) };
     let (api, _) = dual_stack::addresses(&node.address)?;
     let text = manifest(dns.address, first(network::service_prefix(spec)?.0), api, replicas.unwrap_or(REPLICAS));
-    let trees = tree::read(&Source::new("dns", text), span.source)?;
+    let trees = yaml::read(&Source::new("dns", text), span.source)?;
     Ok(trees.into_iter().map(|tree| (span.source, tree.moved_to(*span))).collect())
 }
 

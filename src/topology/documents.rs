@@ -11,7 +11,8 @@ use super::manifests::{
 };
 use super::service_spec::{EndpointSliceObject, EndpointsObject, ServiceObject};
 use super::source::{Source, Span};
-use super::tree::{self, Node, Value};
+use super::tree::{Node, Value};
+use super::yaml;
 
 /// A document of the input, typed.
 #[derive(Debug)]
@@ -144,7 +145,7 @@ pub(super) fn read_trees(sources: &[Source], trees: &mut Vec<(u32, Node)>) -> Ch
 /// The trees of one of several sources.
 pub(super) fn read_trees_of(source: &Source, index: usize, trees: &mut Vec<(u32, Node)>) -> Checked<()> {
     let index = u32::try_from(index).unwrap_or(u32::MAX);
-    trees.extend(tree::read(source, index)?.into_iter().map(|node| (index, node)));
+    trees.extend(yaml::read(source, index)?.into_iter().map(|node| (index, node)));
     Ok(())
 }
 

@@ -7,7 +7,8 @@ use std::ops::Range;
 use super::complaint::{Checked, Complaint, nearest, quote};
 use super::fields::Spanned;
 use super::source::{Source, Span};
-use super::tree::{self, Key, Node, Value};
+use super::tree::{Key, Node, Value};
+use super::yaml;
 
 /// A JSON text with the YAML around it.
 #[derive(Clone, Copy)]
@@ -54,7 +55,7 @@ impl<'a> Embedded<'a> {
         // What is JSON is YAML, and that reader knows places. Its own limits are tighter.
         let source = Source::new(self.name, self.text.as_str());
         let place = |Span { start, end, .. }: Span| self.span(start as usize..end as usize);
-        let nodes = tree::read(&source, 0).map_err(|complaint| complaint.embedded(self.name, place))?;
+        let nodes = yaml::read(&source, 0).map_err(|complaint| complaint.embedded(self.name, place))?;
         // `null` is no document of YAML's.
         nodes.into_iter().next().ok_or_else(|| {
             Complaint::at(self.text.span, format!("{} is not an object", self.name))
@@ -246,7 +247,7 @@ mod tests {
     /// The text that the YAML file has where the JSON has `part`.
     fn found(yaml: &str, part: &str) -> String {
         let sources = [Source::new("t", yaml)];
-        let root = tree::read(&sources[0], 0).unwrap().remove(0);
+        let root = yaml::read(&sources[0], 0).unwrap().remove(0);
         let node = root.get("n").unwrap();
         let Value::Text(value) = &node.value else { panic!("not text") };
         let text = Spanned { value: value.clone(), span: node.span(0) };

@@ -6,6 +6,7 @@
 pub mod builtin;
 mod cluster_file;
 mod complaint;
+mod composer;
 mod decode;
 mod dns;
 mod documents;
@@ -41,6 +42,7 @@ mod reading;
 mod room;
 mod routers;
 mod rules;
+mod scalar;
 mod schedule;
 mod schema;
 mod selector;
@@ -55,6 +57,7 @@ mod underlay;
 mod ways;
 mod workloads;
 mod wrong;
+mod yaml;
 
 pub use complaint::nearest;
 pub use dns::Dns;
