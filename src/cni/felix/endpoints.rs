@@ -11,7 +11,7 @@ use crate::plan::netfilter::{CtState, Match, Rule, Target};
 use crate::topology::Pod;
 
 /// A chain by name.
-type Named = (String, Vec<Rule>);
+pub(super) type Named = (String, Vec<Rule>);
 
 /// The way a packet goes, as seen from the pod.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,9 +50,19 @@ impl Direction {
     }
 }
 
+/// The node's ends of these pods' veths.
+pub(super) fn interfaces(pods: &[&Pod]) -> BTreeSet<String> {
+    pods.iter().map(|pod| names::veth(pod)).collect()
+}
+
+/// The chain of what comes from the pod at this interface.
+pub(super) fn from_pod(interface: &str) -> String {
+    Direction::FromPod.endpoint_chain(interface)
+}
+
 /// All chains of these pods.
 pub(super) fn chains(pods: &[&Pod]) -> Vec<Named> {
-    let interfaces: BTreeSet<String> = pods.iter().map(|pod| names::veth(pod)).collect();
+    let interfaces = interfaces(pods);
     let namespaces: BTreeSet<&str> = pods.iter().map(|pod| pod.namespace.as_str()).collect();
     let accounts: BTreeSet<(&str, &str)> =
         pods.iter().map(|pod| (pod.namespace.as_str(), pod.service_account.as_str())).collect();
@@ -74,34 +84,46 @@ fn account_profile(namespace: &str, account: &str) -> String {
     format!("ksa.{namespace}.{account}")
 }
 
-/// A tree of two levels: interfaces are put together by the first character after the prefix that all have in common.
 fn dispatch(direction: Direction, interfaces: &BTreeSet<String>) -> Vec<Named> {
     let root = direction.dispatch_chain();
+    let leaf = |name: &str| goto(&direction.endpoint_chain(name));
+    let end = [unknown_interface()];
+    let (mut rules, mut chains) = tree(root, interfaces, |name| direction.interface(name), leaf, &end);
+    rules.extend(end);
+    chains.push((root.to_string(), rules));
+    chains
+}
+
+/// A tree of two levels: interfaces are put together by the first character after the prefix that all have in common.
+/// The root's rules without its last ones, and the chains below it, each of which ends in `end`.
+pub(super) fn tree(
+    root: &str,
+    interfaces: &BTreeSet<String>,
+    matching: impl Fn(&str) -> Match,
+    leaf: impl Fn(&str) -> Target,
+    end: &[Rule],
+) -> (Vec<Rule>, Vec<Named>) {
     let prefix = common_prefix(interfaces);
     let mut buckets: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
     for interface in interfaces {
         let next = interface[prefix.len()..].chars().next().map_or(0, char::len_utf8);
         buckets.entry(&interface[..prefix.len() + next]).or_default().push(interface);
     }
-    let leaf = |name: &str| rule([direction.interface(name)], goto(&direction.endpoint_chain(name)));
+    let one = |name: &str| rule([matching(name)], leaf(name));
     let (mut rules, mut children) = (Vec::new(), Vec::new());
     for (start, members) in buckets {
         if let [only] = members[..] {
-            rules.push(leaf(only));
+            rules.push(one(only));
             continue;
         }
         let child = format!("{root}-{}", &start[prefix.len()..]);
-        rules.push(rule([direction.interface(&format!("{start}+"))], goto(&child)));
-        let mut exact: Vec<Rule> = members.iter().map(|name| leaf(name)).collect();
-        exact.push(unknown_interface());
-        children.push((child, exact));
+        rules.push(rule([matching(&format!("{start}+"))], goto(&child)));
+        children.push((child, members.iter().map(|name| one(name)).chain(end.iter().cloned()).collect()));
     }
-    rules.push(unknown_interface());
-    children.push((root.to_string(), rules));
-    children
+    (rules, children)
 }
 
-fn unknown_interface() -> Rule {
+pub(super) fn unknown_interface() -> Rule {
     noted("Unknown interface", [], Target::Drop)
 }
 

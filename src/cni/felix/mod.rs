@@ -1,13 +1,14 @@
 //! The ipsets and iptables rules that Felix v3.18 programs on a node, with Kubernetes' defaults. PURE.
 //!
 //! Kubernetes' defaults are: rules inserted before those of others, `DefaultEndpointToHostAction: ACCEPT`, no policy,
-//! no host endpoint, no kube-proxy in IPVS mode. Sources: felix v3.18, rules/static.go, rules/endpoints.go,
+//! no host endpoint. Sources: felix v3.18, rules/static.go, rules/endpoints.go,
 //! rules/dispatch.go, rules/nat.go, iptables/rules.go.
 //!
 //! Every rule carries an id, a hash chained over the rules above it in its chain: change one, and all ids after it
 //! change too. The ids come out as on a real node because [`text`] spells rules exactly as Felix does.
 
 mod endpoints;
+mod ipvs;
 pub mod names;
 mod static_chains;
 pub mod text;
@@ -20,7 +21,7 @@ use ipnet::IpNet;
 use crate::plan::keeper::{Place, Rules};
 use crate::plan::netfilter::{Chain, Policy, Rule, TableName};
 use crate::plan::{Family, IpSet, Keeper, Keeps, Link, Member, Protocol, Table};
-use crate::topology::{Cluster, IpPool, Node, Pod};
+use crate::topology::{Cluster, IpPool, Node, Pod, ProxyMode};
 
 /// Bits of a packet's mark that Felix uses.
 mod mark {
@@ -32,6 +33,10 @@ mod mark {
     pub(super) const ALL: u32 = 0xf_0000;
     /// All of them but accept.
     pub(super) const ALL_BUT_ACCEPT: u32 = 0xe_0000;
+    /// Which endpoint a packet came from that IPVS sends on.
+    pub(super) const ENDPOINT: u32 = 0xfff0_0000;
+    /// Of those bits: from none of Calico's.
+    pub(super) const NO_ENDPOINT: u32 = 0x10_0000;
 }
 
 /// What Felix knows of the node that it runs on.
@@ -85,7 +90,7 @@ pub(super) fn sets(local: &Local) -> Vec<IpSet> {
     sets
 }
 
-/// Every address of the `local` table that is not a pod's link's, without its prefix length: of 127.0.0.1/8 the
+/// Every address of the `local` table that is neither a pod's link's nor kube-ipvs0's (`InterfaceExclude`), without its prefix length: of 127.0.0.1/8 the
 /// kernel's table holds 127.0.0.0/8 and 127.0.0.1 (felix: ifacemonitor, host_ip_mgr.go).
 fn this_host(links: &[Link], family: Family) -> impl Iterator<Item = IpNet> {
     let loopback = match family {
@@ -107,12 +112,16 @@ pub(super) fn tables(local: &Local) -> Vec<Table> {
         tunnels: local.tunnels,
         nat_outgoing: local.cluster.network.pools.iter().filter(of_family).any(|pool| pool.nat_outgoing),
         random_fully: local.cluster.network.random_fully,
+        ipvs: local.cluster.proxy.as_ref().is_some_and(|proxy| proxy.mode == ProxyMode::Ipvs),
     };
     let mut filter = static_chains::filter(&facts);
     filter.user.extend(endpoints::chains(local.pods));
+    if facts.ipvs {
+        filter.user.extend(ipvs::chains(&endpoints::interfaces(local.pods), family));
+    }
     vec![
         static_chains::raw().table(TableName::Raw),
-        static_chains::mangle().table(TableName::Mangle),
+        static_chains::mangle(&facts).table(TableName::Mangle),
         static_chains::nat(&facts).table(TableName::Nat),
         filter.table(TableName::Filter),
     ]

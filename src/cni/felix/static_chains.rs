@@ -3,7 +3,7 @@
 //! Rules are written in three words: what must hold, the comment, what then happens. Chains that are referenced and
 //! empty exist too: host endpoint and floating IP chains are there for policies and services that may come.
 
-use super::{Draft, mark};
+use super::{Draft, ipvs, mark};
 use crate::plan::Family;
 use crate::plan::netfilter::{CtState, Match, Rule, Side, Target};
 
@@ -21,6 +21,8 @@ pub(super) struct Facts<'a> {
     pub nat_outgoing: bool,
     /// Whether masquerading picks ports fully at random.
     pub random_fully: bool,
+    /// Whether kube-proxy works by IPVS ([`super::ipvs`]).
+    pub ipvs: bool,
 }
 
 /// A rule without comment.
@@ -136,19 +138,22 @@ pub(super) fn raw() -> Draft {
 }
 
 /// Policies of host endpoints before and after address translation.
-pub(super) fn mangle() -> Draft {
+pub(super) fn mangle(facts: &Facts) -> Draft {
     let prerouting = vec![
         rule([established()], Target::Accept),
         rule([marked(mark::ACCEPT)], Target::Accept),
         rule([], jump("cali-from-host-endpoint")),
         noted("Host endpoint policy accepted packet.", [marked(mark::ACCEPT)], Target::Accept),
     ];
-    let postrouting = vec![
-        rule([marked(mark::ACCEPT)], Target::Return),
+    let mut postrouting = vec![rule([marked(mark::ACCEPT)], Target::Return)];
+    if facts.ipvs {
+        postrouting.push(rule([ipvs::sent_on()], Target::Return));
+    }
+    postrouting.extend([
         rule([], clear_mark(mark::ALL)),
         rule([state(&[CtState::Dnat])], jump("cali-to-host-endpoint")),
         noted("Host endpoint policy accepted packet.", [marked(mark::ACCEPT)], Target::Return),
-    ];
+    ]);
     Draft {
         builtin: vec![
             hook("PREROUTING", vec![]),
@@ -251,6 +256,9 @@ fn filter_input(facts: &Facts) -> Vec<Rule> {
         let others = [udp, port, local(Side::Dst)];
         rules.push(noted(drop, others, Target::Drop));
     }
+    if facts.ipvs {
+        rules.extend(ipvs::input());
+    }
     rules.extend([
         rule([from("cali+")], goto("cali-wl-to-host")),
         rule([marked(mark::ACCEPT)], Target::Accept),
@@ -273,7 +281,11 @@ fn filter_forward() -> Vec<Rule> {
 }
 
 fn filter_output(facts: &Facts) -> Vec<Rule> {
-    let mut rules = vec![rule([marked(mark::ACCEPT)], Target::Accept), rule([to("cali+")], Target::Return)];
+    let mut rules = vec![rule([marked(mark::ACCEPT)], Target::Accept)];
+    if facts.ipvs {
+        rules.push(rule([ipvs::sent_on()], goto(ipvs::FORWARD_ENDPOINT_MARK)));
+    }
+    rules.push(rule([to("cali+")], Target::Return));
     if facts.ipip {
         let hosts = facts.in_set("all-hosts-net", Side::Dst);
         rules.push(noted(

@@ -129,6 +129,7 @@ fn rules_that_minik_does_not_program_would_have_the_published_ids_too() {
         tunnels: tunnel,
         nat_outgoing: true,
         random_fully,
+        ipvs: false,
     };
     let rules = |draft: Draft, chain: &str| draft.user.into_iter().find(|(name, _)| name == chain).unwrap().1;
 
@@ -167,6 +168,7 @@ fn vxlan_rules_have_the_published_ids_but_for_the_wording() {
         tunnels: &["vxlan.calico"],
         nat_outgoing: true,
         random_fully: true,
+        ipvs: false,
     };
     let reworded = |chain: &str, count: usize| -> Vec<Rule> {
         let rules = filter(&facts).user.into_iter().find(|(name, _)| name == chain).unwrap().1;
@@ -213,4 +215,61 @@ fn interfaces_are_dispatched_by_the_first_character_that_differs() {
     assert_eq!(one["cali-from-wl-dispatch"].len(), 2);
     let none: BTreeMap<String, Vec<Rule>> = endpoints::chains(&[]).into_iter().collect();
     assert_eq!(none["cali-to-wl-dispatch"].len(), 1);
+}
+
+/// A node of v3.17 with IPIP whose kube-proxy works by IPVS, with five pods (`iptables -L -n -v` of a worker, published).
+#[test]
+fn ipvs_brings_the_published_rules() {
+    use super::static_chains::{Facts, filter};
+    let facts = Facts {
+        family: Family::Inet,
+        ipip: true,
+        vxlan: false,
+        tunnels: &["tunl0"],
+        nat_outgoing: true,
+        random_fully: false,
+        ipvs: true,
+    };
+    let interfaces = ["cali27d5a8fe8ae", "cali2aef8851418", "cali7aefa6d70b6", "cali9819c942018", "calia839c1cc9c9"];
+    let mut chains: BTreeMap<String, Vec<Rule>> = filter(&facts).user.into_iter().collect();
+    chains.extend(ipvs::chains(&interfaces.map(str::to_owned).into(), Family::Inet));
+    // Before v3.18.
+    chains.get_mut("cali-OUTPUT").unwrap().iter_mut().for_each(|rule| {
+        rule.matches.retain(|one| !matches!(one, crate::plan::netfilter::Match::CtState { .. }));
+    });
+    for (chain, expected) in [
+        (
+            "cali-INPUT",
+            "PajejrV4aFdkZojI _wjq-Yrma8Ly1Svo ss8lEMQsXi-s6qYT PgIW-V0nEjwPhF_8 QMJlDwlS0OjHyfMN nDRe73txrna-aZjG \
+             iX2AYvqGXaVqwkro bhpnxD5IRtBP8KW0 H5_bccAbHV0sooVy inBL01YlfurT0dbI",
+        ),
+        (
+            "cali-OUTPUT",
+            "Mq1_rAdXXH3YkrzW 5Z67OUUpTOM7Xa1a M2Wf0OehNdig8MHR AJBkLho_0Qd8LNr3 iz2RWXlXJDUfsLpe hXojbnLundZDgZyw \
+             wankpMDC2Cy1KfBv",
+        ),
+        ("cali-forward-check", "Pbldlb4FaULvpdD8 ZD-6UxuUtGW-xtzg CbPfUajQ2bFVnDq4 jmhU0ODogX-Zfe5g"),
+        (
+            "cali-forward-endpoint-mark",
+            "O0SmFDrnm7KggWqW aFl0WFKRxDqj8oA6 AZKVrO3i_8cLai5f 96HaP1sFtb-NYoYA VxO6hyNWz62YEtul",
+        ),
+        (
+            "cali-from-endpoint-mark",
+            "yrNYN7JSyKTMrK2e Mof1pl96ntHWNQs1 P5K9PLTqVKy5i_1_ fQ0ik3KiJzTh9I70 gitZnAAukiLAmCUI tej56hiPcjcRGpe6",
+        ),
+        (
+            "cali-set-endpoint-mark",
+            "tz9NBFniulUgGBjW IIdcC1Nc8DMJPOmV HhHRDuuRHawybzO0 s0llq7oHvWXgtWHF WvxmRu87ZdkMFZfN 5mtFm2IJrCxBoUiE",
+        ),
+        ("cali-set-endpoint-mark-2", "1Ezy3UuQellelUY6 JdjymFzDaTn6R8OT"),
+        ("cali-sm-cali27d5a8fe8ae", "5YcUdcJi9FRaL31s"),
+        ("cali-sm-cali2aef8851418", "wNB3cxkn8Zy4hVaZ"),
+        ("cali-sm-cali7aefa6d70b6", "iCSqkzn6SmXohZ0r"),
+        ("cali-sm-cali9819c942018", "7ewcJAgujCj_O-At"),
+        ("cali-sm-calia839c1cc9c9", "gDdTkl18TQmHodkw"),
+    ] {
+        let rules = text::with_ids(chain, chains[chain].clone());
+        let ids: Vec<&str> = rules.iter().map(|rule| rule.comments[0].trim_start_matches("cali:")).collect();
+        assert_eq!(ids.join(" "), expected, "{chain}");
+    }
 }

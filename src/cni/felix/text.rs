@@ -49,9 +49,15 @@ fn write_long_text(text: &mut String, chain: &str, rule: &Rule) {
     for comment in &rule.comments {
         let _ = write!(text, " -m comment --comment \"{}\"", clean(comment));
     }
+    let tunnelled = rule.matches.iter().any(|one| *one == super::static_chains::vxlan()[1]);
     for one in &rule.matches {
         text.push(' ');
-        text.push_str(&matching(one));
+        match one {
+            // By number only where VXLAN is meant.
+            Match::Protocol { number: 6 } => text.push_str("-p tcp"),
+            Match::Protocol { number: 17 } if !tunnelled => text.push_str("-p udp"),
+            one => text.push_str(&matching(one)),
+        }
     }
     if let Some(target) = &rule.target {
         text.push(' ');
