@@ -38,6 +38,8 @@ const JUDGES: &[(&str, &str)] = &[
     ("br_netfilter", "test -e /proc/sys/net/bridge/bridge-nf-call-iptables"),
     // The doctor has asked for the module before.
     ("ip_vs", "test -e /proc/self/net/ip_vs"),
+    ("ip6 ip_vs", "ipvsadm -A -t [2001:db8::1]:80 -s rr"),
+    ("match ipvs", "iptables -A OUTPUT -m ipvs --ipvs"),
     ("match set", "ipset create s hash:net && iptables -A FORWARD -m set --match-set s dst"),
     ("match conntrack", "iptables -A INPUT -m conntrack --ctstate INVALID"),
     ("match addrtype", "iptables -A INPUT -m addrtype --src-type LOCAL"),
@@ -87,7 +89,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Modules are taken away, and the host is compared with itself.
     arguments.test_threads = Some(1);
-    let judges = &["ip", "tc", "nft", "iptables", "ip6tables", "ipset", "ebtables", "unshare"];
+    let judges = &["ip", "tc", "nft", "iptables", "ip6tables", "ipset", "ipvsadm", "ebtables", "unshare"];
     let trial = |name: &str, needs: &[&str], test: fn() -> Outcome| kernel::trial(name, missing(needs), test);
     let trials = vec![
         trial("doctor_agrees_with_other_tools", judges, agrees),
@@ -224,7 +226,17 @@ fn verdict() -> Outcome {
     if kernel::all_required() {
         // A machine that is supposed to have everything.
         doctor.expect_verdict("native", &[])?;
-        for name in ["ipip", "ip_vs", "netem", "dummy", "ipvlan", "netfilter trace", "conntrack table"] {
+        for name in [
+            "ipip",
+            "ip_vs",
+            "ip6 ip_vs",
+            "match ipvs",
+            "netem",
+            "dummy",
+            "ipvlan",
+            "netfilter trace",
+            "conntrack table",
+        ] {
             doctor.expect(name, Some(true), &[])?;
         }
     }

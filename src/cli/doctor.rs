@@ -10,7 +10,7 @@ use crate::cni::{self, Need};
 use crate::error::Result;
 use crate::kernel::survey::catalogue::{self, Feature};
 use crate::kernel::survey::{self, Finding};
-use crate::topology::Mode;
+use crate::topology::{Mode, ProxyMode};
 
 /// How a mode would run here.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -47,6 +47,63 @@ const LINES: &[(&str, &str, &[Fallback])] = &[
     ("rate", "netem", &[Fallback { missing: "netem", by: "tbf", words: "a token bucket (tbf) holds packets back" }]),
 ];
 
+/// The proxy modes, and the features that the rules, sets, devices and servers of each are made of.
+const PROXIES: &[(ProxyMode, &[&str])] = &[
+    (
+        ProxyMode::Iptables,
+        &[
+            "iptables-restore",
+            "match comment",
+            "match mark",
+            "match conntrack",
+            "match addrtype",
+            "match statistic",
+            "match recent",
+            "target MARK",
+            "target MASQUERADE",
+            "target DNAT",
+            "target REJECT",
+        ],
+    ),
+    (
+        ProxyMode::Ipvs,
+        &[
+            "iptables-restore",
+            "ipset",
+            "dummy",
+            "ip_vs",
+            "match comment",
+            "match mark",
+            "match conntrack",
+            "match addrtype",
+            "match set",
+            "match ipvs",
+            "target MARK",
+            "target MASQUERADE",
+            "target REJECT",
+            "ipset hash:ip",
+            "ipset hash:ip,port",
+            "ipset hash:ip,port,ip",
+            "ipset hash:ip,port,net",
+            "ipset bitmap:port",
+        ],
+    ),
+    (
+        ProxyMode::Nftables,
+        &[
+            "nft",
+            "nf_tables",
+            "nft verdict map",
+            "nft numgen",
+            "nft fib",
+            "nft nat",
+            "nft masquerade",
+            "nft reject",
+            "nft update set",
+        ],
+    ),
+];
+
 /// The mode of `up` without a topology; whether it can run is the exit code.
 const DEFAULT: Mode = Mode::CalicoIpip;
 
@@ -58,6 +115,10 @@ pub fn run(globals: &Globals) -> Result<ExitCode> {
     let findings = survey::survey()?;
     let modes: Vec<(Mode, Verdict)> =
         Mode::ALL.iter().map(|mode| (*mode, verdict(&wanted(*mode), &findings, FALLBACKS))).collect();
+    let proxies: Vec<(&str, Verdict)> = PROXIES
+        .iter()
+        .map(|(mode, features)| (mode.name(), verdict(&with_rights(features.iter().copied()), &findings, FALLBACKS)))
+        .collect();
     let lines: Vec<(&str, Verdict)> = LINES
         .iter()
         .map(|(what, feature, instead)| (*what, verdict(&with_rights([*feature]), &findings, instead)))
@@ -66,9 +127,11 @@ pub fn run(globals: &Globals) -> Result<ExitCode> {
         "features": findings.iter().map(as_json).collect::<Vec<_>>(),
         "modes": modes.iter().map(|(mode, verdict)| json!({ "mode": mode, "default": *mode == DEFAULT, "runs": verdict }))
             .collect::<Vec<_>>(),
+        "proxies": proxies.iter().map(|(mode, verdict)| json!({ "proxy": mode, "runs": verdict })).collect::<Vec<_>>(),
         "lines": lines.iter().map(|(what, verdict)| json!({ "line": what, "runs": verdict })).collect::<Vec<_>>(),
     });
-    let text = print::as_data(&object, globals.output)?.unwrap_or_else(|| render(&findings, &modes, &lines));
+    let text = print::as_data(&object, globals.output)?
+        .unwrap_or_else(|| render(&findings, &modes, [("PROXY", &proxies), ("LINE", &lines)]));
     print::text(&text)?;
     let runs = |(mode, verdict): &(Mode, Verdict)| *mode == DEFAULT && !matches!(verdict, Verdict::Impossible(_));
     Ok(if modes.iter().any(runs) { ExitCode::SUCCESS } else { ExitCode::from(4) })
@@ -124,6 +187,17 @@ fn needed_by(feature: &Feature) -> Vec<&'static str> {
     Mode::ALL.iter().filter(needs).map(|mode| mode.name()).collect()
 }
 
+/// The proxy modes that need a feature which no mode needs, in words.
+fn needed_by_proxies(feature: &Feature) -> String {
+    let proxies: Vec<&str> =
+        PROXIES.iter().filter(|(_, names)| names.contains(&feature.name)).map(|(mode, _)| mode.name()).collect();
+    match proxies[..] {
+        [] => "-".to_owned(),
+        [only] => format!("proxy {only}"),
+        _ => format!("{} proxies", proxies.len()),
+    }
+}
+
 fn verdict(wanted: &[&'static str], findings: &[Finding], fallbacks: &[Fallback]) -> Verdict {
     let find = |name: &str| findings.iter().find(|finding| finding.feature.name == name);
     let works = |name: &str| find(name).and_then(|finding| finding.works);
@@ -174,16 +248,15 @@ fn as_json(finding: &Finding) -> Value {
     })
 }
 
-/// Three tables: the features, and what follows for the modes and for lines.
-fn render(findings: &[Finding], modes: &[(Mode, Verdict)], lines: &[(&str, Verdict)]) -> String {
+/// Tables: the features, and what follows for the modes and for all else.
+fn render(findings: &[Finding], modes: &[(Mode, Verdict)], more: [(&str, &[(&str, Verdict)]); 2]) -> String {
     let cells: Vec<[String; 4]> = findings.iter().map(|finding| row(finding, modes.len())).collect();
     let mut rows = vec![vec!["FEATURE", "WORKS", "NEEDED BY", "DETAIL"]];
     rows.extend(cells.iter().map(|row| row.iter().map(String::as_str).collect::<Vec<_>>()));
     let mut text = print::columns(&rows, false);
-    for (title, verdicts) in [
-        ("MODE", modes.iter().map(|(mode, verdict)| (mode.name(), verdict)).collect::<Vec<_>>()),
-        ("LINE", lines.iter().map(|(what, verdict)| (*what, verdict)).collect()),
-    ] {
+    let modes: Vec<(&str, &Verdict)> = modes.iter().map(|(mode, verdict)| (mode.name(), verdict)).collect();
+    let more = more.map(|(title, verdicts)| (title, verdicts.iter().map(|(what, verdict)| (*what, verdict)).collect()));
+    for (title, verdicts) in std::iter::once(("MODE", modes)).chain(more) {
         let mut rows = vec![vec![title, "RUNS", "BECAUSE"]];
         rows.extend(verdicts.into_iter().map(|(name, verdict)| match verdict {
             Verdict::Native => vec![name, "natively", ""],
@@ -203,7 +276,7 @@ fn row(finding: &Finding, all: usize) -> [String; 4] {
         None => "?",
     };
     let modes = match needed_by(finding.feature) {
-        modes if modes.is_empty() => "-".to_owned(),
+        modes if modes.is_empty() => needed_by_proxies(finding.feature),
         modes if modes.len() == all && all > 1 => "all modes".to_owned(),
         modes if modes.len() > 2 => format!("{} modes", modes.len()),
         modes => modes.join(","),
@@ -232,6 +305,7 @@ mod tests {
         let named = Mode::ALL.iter().flat_map(|mode| wanted(*mode));
         let fallbacks = FALLBACKS.iter().chain(LINES.iter().flat_map(|(.., fallbacks)| *fallbacks));
         let named = named.chain(LINES.iter().map(|(_, feature, _)| *feature));
+        let named = named.chain(PROXIES.iter().flat_map(|(_, features)| features.iter().copied()));
         for name in named.chain(fallbacks.flat_map(|fallback| [fallback.missing, fallback.by])) {
             assert!(catalogue::find(name).is_some(), "{name}");
         }
@@ -289,5 +363,11 @@ mod tests {
         let of = |name: &str| needed_by(catalogue::find(name).expect("a row"));
         assert!(of("tun").contains(&"calico-ipip") && of("root").len() == Mode::ALL.len());
         assert!(of("match recent").is_empty());
+        let by_proxies = |name: &str| needed_by_proxies(catalogue::find(name).expect("a row"));
+        assert_eq!(
+            ["match recent", "ip_vs", "target DNAT"].map(by_proxies),
+            ["proxy iptables", "proxy ipvs", "proxy iptables"]
+        );
+        assert_eq!([by_proxies("target REJECT"), by_proxies("netem")], ["2 proxies", "-"]);
     }
 }

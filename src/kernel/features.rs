@@ -12,6 +12,7 @@ use super::netlink::{Batch, Rtnetlink};
 use super::survey::{self, Device};
 use super::{devices, ipvs};
 use crate::error::{Error, Kind, Result};
+use crate::plan::netfilter::Match;
 use crate::plan::{Kernel, Link, LinkKind, Plan, Qdisc, line};
 
 /// Refuses a caller who may not make or enter network namespaces, nor see whether there are clusters.
@@ -61,8 +62,10 @@ pub fn kernel() -> Kernel {
 /// What a plan may need of the kernel that is not always there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
-    /// A scheduler of IPVS.
-    Ipvs(String),
+    /// A scheduler of IPVS, and whether for IPv6.
+    Ipvs(String, bool),
+    /// `-m ipvs`.
+    IpvsMatch,
     Dummy,
     Vxlan,
     Macvlan,
@@ -75,7 +78,8 @@ impl Part {
     /// The kernel module that has it.
     fn module(&self) -> &'static str {
         match self {
-            Part::Ipvs(_) => "ip_vs",
+            Part::Ipvs(..) => "ip_vs",
+            Part::IpvsMatch => "xt_ipvs",
             Part::Dummy => "dummy",
             Part::Vxlan => "vxlan",
             Part::Macvlan => "macvlan",
@@ -89,9 +93,16 @@ impl Part {
     fn cure(&self) -> String {
         let module = self.module();
         match self {
-            Part::Ipvs(scheduler) => format!(
-                "load the modules {module} and {module}_{scheduler}, or use a kernel that has them; or take another proxy \
-                 mode, as `--proxy iptables` does"
+            Part::Ipvs(scheduler, ipv6) => {
+                let option = if *ipv6 { ", with CONFIG_IP_VS_IPV6" } else { "" };
+                format!(
+                    "load the modules {module} and {module}_{scheduler}, or use a kernel that has them{option}; or take \
+                     another proxy mode, as `--proxy iptables` does"
+                )
+            }
+            Part::IpvsMatch => format!(
+                "load the module {module}, or use a kernel that has it; or take a kube-proxy before 1.29, which has no such \
+                 rule, or another proxy mode"
             ),
             _ => format!("load the module {module}, or use a kernel that has it"),
         }
@@ -99,7 +110,8 @@ impl Part {
 
     fn is_there(&self, rtnetlink: &mut Rtnetlink) -> bool {
         match self {
-            Part::Ipvs(scheduler) => ipvs::attempt(scheduler).is_ok(),
+            Part::Ipvs(scheduler, ipv6) => ipvs::attempt(scheduler, *ipv6).is_ok(),
+            Part::IpvsMatch => survey::matches_ipvs().is_ok(),
             Part::Dummy => survey::makes(rtnetlink, Device::Dummy),
             Part::Vxlan => survey::makes(rtnetlink, Device::Vxlan),
             Part::Macvlan => survey::makes(rtnetlink, Device::Macvlan),
@@ -132,12 +144,7 @@ pub fn require_parts(plan: &Plan) -> Result<()> {
             wanted.entry(part).or_insert_with(|| format!("{} of {} {words}", link.name, ns.name));
         }
     }
-    for (ns, server) in plan.namespaces.iter().flat_map(|ns| ns.ipvs.iter().map(move |ipvs| (ns, ipvs.servers.first())))
-    {
-        let scheduler = server.map_or_else(|| "rr".to_owned(), |server| server.scheduler.clone());
-        let words = format!("{} has virtual servers of IPVS with the scheduler {scheduler}", ns.name);
-        wanted.entry(Part::Ipvs(scheduler)).or_insert(words);
-    }
+    balancing(plan, &mut wanted);
     if let Some(ns) = plan.namespaces.iter().find(|ns| line::loses(ns)) {
         require_egress(&ns.name)?;
     }
@@ -152,6 +159,25 @@ pub fn require_parts(plan: &Plan) -> Result<()> {
         None => Ok(()),
         Some((part, words)) => {
             Err(Error::new(Kind::Unsupported, format!("this kernel cannot do it: {words}")).hint(part.cure()))
+        }
+    }
+}
+
+/// What a plan needs of IPVS.
+fn balancing(plan: &Plan, wanted: &mut BTreeMap<Part, String>) {
+    for (ns, ipvs) in plan.namespaces.iter().filter_map(|ns| Some((ns, ns.ipvs.as_ref()?))) {
+        let first = |ipv6: bool| ipvs.servers.iter().find(|server| server.at.address.is_ipv6() == ipv6);
+        let scheduler = ipvs.servers.first().map_or("rr", |server| server.scheduler.as_str()).to_owned();
+        if first(true).is_some() {
+            let words = format!("{} has virtual servers of IPVS with IPv6 and the scheduler {scheduler}", ns.name);
+            wanted.entry(Part::Ipvs(scheduler.clone(), true)).or_insert(words);
+        }
+        let words = format!("{} has virtual servers of IPVS with the scheduler {scheduler}", ns.name);
+        wanted.entry(Part::Ipvs(scheduler, false)).or_insert(words);
+        let rules = ns.tables.iter().chain(&ns.tables6).flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
+        if rules.flat_map(|rule| &rule.matches).any(|one| matches!(one, Match::Ipvs { .. })) {
+            let words = format!("{} has a rule that asks what IPVS does with a packet (-m ipvs)", ns.name);
+            wanted.entry(Part::IpvsMatch).or_insert(words);
         }
     }
 }

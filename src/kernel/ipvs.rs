@@ -326,22 +326,29 @@ fn real_servers(balancer: &Balancer, wanted: &VirtualServer, there: &[LiveServer
     orders
 }
 
-/// Takes away the real servers that are in no plan, get no connection any more, and have none left.
+/// Takes away the real servers that are in no plan, get no connection any more, and have none left. What is there then,
+/// but for timeouts.
 ///
 /// # Errors
 /// As [`make`].
-pub(super) fn sweep(planned: &Ipvs) -> Result<()> {
+pub(super) fn sweep(planned: &Ipvs) -> Result<Ipvs> {
     let sweep = || {
         let (balancer, wanted) = (Balancer::open()?, planned.by_key());
-        let mut orders = Vec::new();
-        for at in balancer.services()?.into_iter().map(|server| server.at).filter(|at| at.has_connections()) {
+        let (mut servers, mut orders) = (balancer.services()?, Vec::new());
+        for server in &mut servers {
+            let at = server.at;
             let stays =
                 |to: SocketAddr| wanted.get(&at).is_some_and(|one| one.servers.iter().any(|real| real.to == to));
-            let over = |one: &LiveServer| one.real.weight == 0 && one.connections == 0 && !stays(one.real.to);
-            let gone = balancer.servers_of(at)?.into_iter().filter(over);
-            orders.extend(gone.map(|one| balancer.server_order(DEL_DEST, at, &one.real)));
+            for one in balancer.servers_of(at)? {
+                if at.has_connections() && one.real.weight == 0 && one.connections == 0 && !stays(one.real.to) {
+                    orders.push(balancer.server_order(DEL_DEST, at, &one.real));
+                } else {
+                    server.servers.push(one.real);
+                }
+            }
         }
-        balancer.send(&orders)
+        balancer.send(&orders)?;
+        Ok(Ipvs { timeouts: None, servers })
     };
     sweep().map_err(cannot)
 }
@@ -364,10 +371,15 @@ pub(super) fn read() -> Result<Ipvs> {
     read().map_err(|e: IoError| Error::io("the kernel does not tell what IPVS has", e))
 }
 
-/// Whether this kernel can balance by this scheduler, tried in the calling thread's namespace.
-pub(super) fn attempt(scheduler: &str) -> IoResult<()> {
+/// Whether this kernel can balance by this scheduler, and in IPv6 if that is asked, tried in the calling thread's
+/// namespace.
+pub(super) fn attempt(scheduler: &str, ipv6: bool) -> IoResult<()> {
     let balancer = Balancer::open()?;
-    let at = Key { address: Ipv4Addr::new(192, 0, 2, 1).into(), protocol: 6, port: 80 };
+    let address: IpAddr = match ipv6 {
+        true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+        false => Ipv4Addr::new(192, 0, 2, 1).into(),
+    };
+    let at = Key { address, protocol: 6, port: 80 };
     let server = VirtualServer {
         at,
         scheduler: scheduler.to_owned(),

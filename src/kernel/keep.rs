@@ -90,10 +90,7 @@ fn lost_nftables(ns: &Namespace, keeper: &Keeper) -> Result<BTreeSet<String>> {
 /// The virtual and real servers that are lost. Those that were to go and have no connection any more go.
 fn lost_servers(ns: &Namespace) -> Result<BTreeSet<String>> {
     let Some(planned) = &ns.ipvs else { return Ok(BTreeSet::new()) };
-    let live = netns::inside(netns::open(&ns.netns)?.file(), || {
-        balancer::sweep(planned)?;
-        balancer::read()
-    })??;
+    let live = netns::inside(netns::open(&ns.netns)?.file(), || balancer::sweep(planned))??;
     let live: BTreeSet<String> = ipvs::live_facts(planned, &live).collect();
     Ok(ipvs::facts(planned).filter(|fact| !live.contains(fact)).collect())
 }

@@ -21,6 +21,9 @@ impl Health {
     /// their sources.
     pub const RECORDED: [u8; 2] = [20, 30];
 
+    /// Those of the ipvs mode.
+    pub const RECORDED_IPVS: [u8; 1] = [20];
+
     /// Adds those of kube-proxy's other family: its addresses, and the checks of Services that have this family alone.
     pub fn join(&mut self, Health { addresses, checks, .. }: Health) {
         self.addresses.extend(addresses);

@@ -72,7 +72,7 @@ pub enum Keeps {
 pub struct Rules {
     /// Beginnings of the names of its chains.
     pub prefixes: Vec<String>,
-    /// Beginnings of names that are others' all the same.
+    /// Beginnings of names that are others' all the same, in every table or in one: `KUBE-HP-`, `filter/KUBE-FIREWALL`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<String>,
     /// How the comments of its rules begin, wherever they are.
@@ -197,7 +197,7 @@ impl Rules {
 
     fn repair_table(&self, table: &Table, live: &Dump, repair: &mut Repair) {
         let name = table.name.as_str();
-        let (own, others): (Vec<&Chain>, Vec<&Chain>) = table.chains.iter().partition(|c| self.is_own(&c.name));
+        let (own, others): (Vec<&Chain>, Vec<&Chain>) = table.chains.iter().partition(|c| self.is_own(name, &c.name));
         let mut spoiled = Vec::new();
         let before = repair.lost.len();
         for chain in &own {
@@ -236,14 +236,17 @@ impl Rules {
         text.push_str("COMMIT\n");
     }
 
-    fn is_own(&self, chain: &str) -> bool {
-        let begins = |prefixes: &[String]| prefixes.iter().any(|prefix| chain.starts_with(prefix.as_str()));
-        begins(&self.prefixes) && !begins(&self.except)
+    fn is_own(&self, table: &str, chain: &str) -> bool {
+        let others = |except: &String| match except.split_once('/') {
+            Some((other, prefix)) => other == table && chain.starts_with(prefix),
+            None => chain.starts_with(except.as_str()),
+        };
+        self.prefixes.iter().any(|prefix| chain.starts_with(prefix.as_str())) && !self.except.iter().any(others)
     }
 
-    fn is_own_rule(&self, rule: &Rule) -> bool {
+    fn is_own_rule(&self, table: &str, rule: &Rule) -> bool {
         let leads = match &rule.target {
-            Some(Target::Jump { chain } | Target::Goto { chain }) => self.is_own(chain),
+            Some(Target::Jump { chain } | Target::Goto { chain }) => self.is_own(table, chain),
             _ => false,
         };
         let begins = |prefix: &String| rule.comments.iter().any(|comment| comment.starts_with(prefix.as_str()));
@@ -251,10 +254,10 @@ impl Rules {
     }
 
     /// Its rules in somebody else's chain: those at its head, and those behind others.
-    fn own_rules(&self, chain: &Chain) -> (Vec<String>, Vec<String>) {
-        let head = chain.rules.iter().take_while(|rule| self.is_own_rule(rule)).count();
+    fn own_rules(&self, table: &str, chain: &Chain) -> (Vec<String>, Vec<String>) {
+        let head = chain.rules.iter().take_while(|rule| self.is_own_rule(table, rule)).count();
         let lines = |rules: &[Rule]| -> Vec<String> {
-            let own = rules.iter().filter(|rule| self.is_own_rule(rule));
+            let own = rules.iter().filter(|rule| self.is_own_rule(table, rule));
             own.map(|rule| restore::append(&chain.name, rule)).collect()
         };
         (lines(&chain.rules[..head]), lines(&chain.rules[head..]))
@@ -262,7 +265,7 @@ impl Rules {
 
     /// What puts back its rules in somebody else's chain.
     fn jumps(&self, table: &str, chain: &Chain, live: &Dump, repair: &mut Repair) -> Vec<String> {
-        let (head, rest) = self.own_rules(chain);
+        let (head, rest) = self.own_rules(table, chain);
         let none = Vec::new();
         let there = live.get(&(table, chain.name.as_str())).unwrap_or(&none);
         let lost: Vec<&String> = head.iter().chain(&rest).filter(|line| !there.contains(&line.as_str())).collect();
@@ -283,7 +286,7 @@ impl Rules {
 
     /// What takes its rules out of somebody else's chain and puts them back in their places.
     fn anew(&self, table: &str, chain: &Chain, live: &Dump) -> Vec<String> {
-        let (head, rest) = self.own_rules(chain);
+        let (head, rest) = self.own_rules(table, chain);
         let there = live.get(&(table, chain.name.as_str())).into_iter().flatten();
         let own = there.filter(|line| head.iter().chain(&rest).any(|own| own == *line));
         let mut lines: Vec<String> = own.map(|line| line.replacen("-A ", "-D ", 1)).collect();
@@ -329,6 +332,18 @@ mod tests {
 
     fn dump_without(line: &str) -> String {
         restore::iptables_restore(&[table()]).replace(&format!("{line}\n"), "")
+    }
+
+    #[test]
+    fn a_name_can_be_others_in_one_table_alone() {
+        let dump = "*mangle\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
+        let lost = |except: &str| {
+            let rules = Rules { except: vec![except.into()], ..rules("KUBE-", Place::First) };
+            rules.repair(&[table()], dump).lost
+        };
+        assert_eq!(lost("KUBE-F"), ["chain KUBE-CANARY of mangle"]);
+        assert_eq!(lost("mangle/KUBE-F"), lost("KUBE-F"));
+        assert_eq!(lost("filter/KUBE-F").len(), 3);
     }
 
     #[test]

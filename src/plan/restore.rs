@@ -250,12 +250,13 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// iptables-save puts quotes around everything but letters, digits and a few signs.
+/// iptables-save puts quotes around everything but letters, digits and a few signs, and a backslash before either sort of
+/// quote inside (`xtables_save_string`).
 fn write_comment(comment: &str, out: &mut impl Write) -> fmt::Result {
     out.write_str(" -m comment --comment \"")?;
     // Pieces that end with a sign that needs a backslash, and the rest.
-    for piece in comment.split_inclusive(['\\', '"']) {
-        match piece.strip_suffix(['\\', '"']) {
+    for piece in comment.split_inclusive(['\\', '"', '\'']) {
+        match piece.strip_suffix(['\\', '"', '\'']) {
             Some(plain) => write!(out, "{plain}\\{}", &piece[plain.len()..])?,
             None => out.write_str(piece)?,
         }
@@ -276,7 +277,7 @@ mod tests {
     #[test]
     fn a_rule_is_spelled_as_iptables_save_does() {
         let rule = Rule {
-            comments: vec!["cali:x".into(), "Say \"so\"".into()],
+            comments: vec!["cali:x".into(), "Say \"so\", 'so'".into()],
             matches: vec![
                 Match::CtState { states: vec![CtState::Dnat], invert: true },
                 Match::Protocol { number: 17 },
@@ -289,7 +290,7 @@ mod tests {
         };
         assert_eq!(
             append("c", &rule),
-            "-A c ! -s 10.0.0.0/8 -o tunl0 -p udp -m comment --comment \"cali:x\" -m comment --comment \"Say \\\"so\\\"\" \
+            "-A c ! -s 10.0.0.0/8 -o tunl0 -p udp -m comment --comment \"cali:x\" -m comment --comment \"Say \\\"so\\\", \\'so\\'\" \
              -m conntrack ! --ctstate DNAT -m multiport --dports 53,1000:2000 -j MARK --set-xmark 0x0/0xf0000"
         );
     }

@@ -78,6 +78,20 @@ pub fn case(path: &Path) -> Case {
     }
 }
 
+/// `5m30s` in seconds.
+fn seconds(value: &str) -> u32 {
+    let mut rest = value;
+    let mut all = 0;
+    for (unit, factor) in [('m', 60), ('s', 1)] {
+        if let Some((number, behind)) = rest.split_once(unit) {
+            all += number.parse::<u32>().unwrap() * factor;
+            rest = behind;
+        }
+    }
+    assert!(rest.is_empty(), "{value}");
+    all
+}
+
 /// kube-proxy's options from its command line.
 pub fn config(case: &Case, minor: u8) -> ProxyConfig {
     let mut config = ProxyConfig { minor, ..ProxyConfig::new(Vec::new()) };
@@ -102,6 +116,11 @@ pub fn config(case: &Case, minor: u8) -> ProxyConfig {
                     other => panic!("unknown detect-local-mode {other}"),
                 }
             }
+            "ipvs-scheduler" => config.ipvs.scheduler.clone_from(value),
+            "ipvs-strict-arp" => config.ipvs.strict_arp = value == "true",
+            "ipvs-tcp-timeout" => config.ipvs.tcp_timeout = seconds(value),
+            "ipvs-tcpfin-timeout" => config.ipvs.tcp_fin_timeout = seconds(value),
+            "ipvs-udp-timeout" => config.ipvs.udp_timeout = seconds(value),
             "pod-bridge-interface" | "pod-interface-name-prefix" | "feature-gates" | "v" => {}
             other => panic!("this test does not know --{other}"),
         }

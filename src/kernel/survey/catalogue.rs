@@ -27,8 +27,8 @@ pub(super) enum Probe {
     Device(Device),
     /// A part of netfilter, by its netlink.
     Netfilter(Netfilter),
-    /// A virtual server of IPVS.
-    Ipvs,
+    /// A virtual server of IPVS with an address of this family.
+    Ipvs(Ip),
     /// The setting of br_netfilter is looked for. It is not loaded: that would change how the host's own bridges
     /// filter.
     BrNetfilter,
@@ -42,7 +42,7 @@ pub(super) enum Probe {
     Ebtables(&'static [&'static str]),
 }
 
-/// Which sets a rule may speak of.
+/// A family: which sets a rule may speak of, or the address of a virtual server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ip {
     V4,
@@ -140,6 +140,9 @@ pub(super) const IP6TABLES: &str = "ip6tables-restore";
 /// What stands in for netem's loss; Linux 5.16 and later.
 pub(super) const EGRESS: &str = "nft egress";
 
+/// By which kube-proxy's ipvs mode keeps nodes from load balancers.
+pub(super) const IPVS: &str = "match ipvs";
+
 /// The feature of this name.
 pub fn find(name: &str) -> Option<&'static Feature> {
     FEATURES.iter().find(|feature| feature.name == name)
@@ -191,7 +194,8 @@ pub const FEATURES: &[Feature] = &[
     row("netfilter trace", Probe::Netfilter(Netfilter::Trace), "nf_tables", "NF_TABLES", ""),
     row("conntrack table", Probe::Netfilter(Netfilter::Conntrack), "nf_conntrack_netlink", "NF_CT_NETLINK", ""),
     row("br_netfilter", Probe::BrNetfilter, "br_netfilter", "BRIDGE_NETFILTER", ""),
-    row("ip_vs", Probe::Ipvs, "ip_vs", "IP_VS", ""),
+    row("ip_vs", Probe::Ipvs(Ip::V4), "ip_vs", "IP_VS", ""),
+    row("ip6 ip_vs", Probe::Ipvs(Ip::V6), "ip_vs", "IP_VS_IPV6", ""),
     row("ebtables rules", Probe::Ebtables(&["-A", "OUTPUT", "-p", "IPv4", "--ip-src", "192.0.2.1", "-j", "DROP"]),
         "ebt_ip", "BRIDGE_EBT_IP", ""),
     row("iptables by nf_tables", Probe::Rule("iptables-nft-restore", Ip::V4, "filter", "-A FORWARD -m conntrack --ctstate NEW"),
@@ -210,6 +214,7 @@ pub const FEATURES: &[Feature] = &[
     rule4("match recent", "filter", "-A FORWARD -m recent --name minik --rcheck --seconds 10 --reap", "xt_recent", "NETFILTER_XT_MATCH_RECENT"),
     rule4("match physdev", "filter", "-A FORWARD -m physdev --physdev-is-bridged", "xt_physdev", "NETFILTER_XT_MATCH_PHYSDEV"),
     rule4("match sctp", "filter", "-A FORWARD -p sctp -m sctp --dport 1", "xt_sctp", "NETFILTER_XT_MATCH_SCTP"),
+    rule4(IPVS, "filter", "-A OUTPUT -m ipvs --vproto 6 --vaddr 192.0.2.1/32 --vport 80", "xt_ipvs", "NETFILTER_XT_MATCH_IPVS"),
     rule4("match limit", "filter", "-A FORWARD -m limit --limit 5/min", "xt_limit", "NETFILTER_XT_MATCH_LIMIT"),
     rule4("target MARK", "mangle", "-A PREROUTING -j MARK --set-xmark 0x1/0x1", "xt_mark", "NETFILTER_XT_MARK"),
     rule4("target MASQUERADE", "nat", "-A POSTROUTING -j MASQUERADE", "xt_MASQUERADE", "NETFILTER_XT_TARGET_MASQUERADE"),

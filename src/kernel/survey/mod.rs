@@ -66,8 +66,17 @@ pub(super) fn makes(rtnetlink: &mut Rtnetlink, device: Device) -> bool {
 /// Whether nftables can drop a share of what leaves a link, in the scratch namespace that the caller is in; nft's words
 /// if it cannot.
 pub(super) fn drops_at_egress() -> Outcome {
-    let egress: Vec<&Feature> = catalogue::find(catalogue::EGRESS).into_iter().collect();
-    tools::nft(&egress).into_iter().try_for_each(|finding| match finding.works {
+    all_work(tools::nft(&catalogue::find(catalogue::EGRESS).into_iter().collect::<Vec<_>>()))
+}
+
+/// Whether iptables can ask what IPVS does with a packet, in the scratch namespace that the caller is in; its words if it
+/// cannot.
+pub(super) fn matches_ipvs() -> Outcome {
+    all_work(tools::rules(&catalogue::find(catalogue::IPVS).into_iter().collect::<Vec<_>>()))
+}
+
+fn all_work(findings: Vec<Finding>) -> Outcome {
+    findings.into_iter().try_for_each(|finding| match finding.works {
         Some(true) => Ok(()),
         _ => Err(finding.detail),
     })?;
@@ -143,7 +152,7 @@ fn lanes() -> Vec<Lane> {
     let lane = |wanted, work| Lane { features: of(wanted), work, scratch: true };
     vec![
         Lane { features: of(|p| matches!(p, Probe::Tool(_))), work: try_tools, scratch: false },
-        lane(|p| matches!(p, Probe::Device(_) | Probe::Ipvs | Probe::BrNetfilter), try_kernel),
+        lane(|p| matches!(p, Probe::Device(_) | Probe::Ipvs(_) | Probe::BrNetfilter), try_kernel),
         lane(|p| matches!(p, Probe::Netfilter(_)), try_netfilter),
         lane(|p| matches!(p, Probe::Rule(IPTABLES, ..)), tools::rules),
         lane(|p| matches!(p, Probe::Rule(IP6TABLES, ..)), tools::rules),
@@ -175,7 +184,7 @@ fn try_kernel(features: &[&'static Feature]) -> Vec<Finding> {
                 Ok(mut rtnetlink) => devices::attempt(&mut rtnetlink, device),
                 Err(error) => Err(error.to_string()),
             },
-            Probe::Ipvs => ipvs::attempt(),
+            Probe::Ipvs(ip) => ipvs::attempt(ip),
             _ if has_br_netfilter() => Ok(String::new()),
             _ => Err("is not loaded".to_owned()),
         };

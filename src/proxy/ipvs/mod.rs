@@ -5,13 +5,15 @@
 //! or refused is decided by a fixed number of rules (`rules`), which ask sets for addresses and ports
 //! ([`sets`]). In the order of the real program: device, sets, servers, addresses, rules.
 //!
-//! What differs between versions is asked for where it differs, as `minor`. Read were the sources of 1.23 and of 1.26's
-//! development in part, and those of a version after 1.30; 1.20 is by notes from its source. Known from changes to it: 1.22
+//! What a real kube-proxy 1.20.2 sets up is recorded, and compared (tests/kube_proxy_ipvs.rs); `up` says of all later ones
+//! that they were not ([`crate::plan::Health::RECORDED_IPVS`]).
+//!
+//! What differs between versions is asked for where it differs, as `minor`. Read were the sources of 1.20.2, those of 1.23
+//! and of 1.26's development in part, and those of a version after 1.30. Known from changes to it: 1.22
 //! no servers on 127.0.0.1 any more (kubernetes PR 101023), 1.26 the access filter (108460) and the early way out for
 //! loopback (112950), 1.27 addresses of the node's own devices kept off the dummy (issue 117613). By the nearest source
 //! and not certain to the minor version: 1.21 the set of health checks, 1.24 the fall back to endpoints elsewhere (97081),
-//! 1.25 the firewall in `filter`, 1.27 the scheduler's flags, 1.29 the filter at OUTPUT (issue 119656). No dump of a real
-//! kube-proxy in this mode was at hand to compare with.
+//! 1.25 the firewall in `filter`, 1.27 the scheduler's flags, 1.29 the filter at OUTPUT (issue 119656).
 //!
 //! Source: kubernetes pkg/proxy/ipvs/{proxier,ipset,netlink_linux,graceful_termination}.go.
 
@@ -89,8 +91,10 @@ pub fn sysctls(config: &ProxyConfig) -> Vec<Sysctl> {
 
 /// Every `syncPeriod` kube-proxy goes through all that it made: this mode has no canary.
 pub fn keepers() -> [Keeper; 4] {
-    // What is in KUBE-MARK-DROP and the filter's KUBE-FIREWALL is kubelet's; host ports are those of kubelet or a plugin.
-    let others = [kubelet::CANARY, MARK_DROP, FIREWALL, "KUBE-HOSTPORT", "KUBE-HP-"];
+    // What is in KUBE-MARK-DROP and the filter's KUBE-FIREWALL is kubelet's, that of nat is not; host ports are those of
+    // kubelet or a plugin.
+    let firewall = format!("filter/{FIREWALL}");
+    let others = [kubelet::CANARY, MARK_DROP, firewall.as_str(), "KUBE-HOSTPORT", "KUBE-HP-"];
     let rules = Rules {
         prefixes: vec!["KUBE-".to_owned()],
         except: others.map(str::to_owned).to_vec(),

@@ -110,8 +110,12 @@ impl Tables<'_> {
         newer.iter().filter(|(since, _)| minor >= *since).for_each(|(_, chain)| self.filter.declare(chain));
     }
 
-    /// Whether a set has a member: the rules about it are there only then.
+    /// Whether a set has a member: the rules about it are there only then. kube-proxy goes by what it put there: a range
+    /// of everybody counts, though ipset does not take it.
     fn has_members(&self, sort: &Sort) -> bool {
+        if sort.name == SOURCE_CIDR.name {
+            return self.view.ports.iter().any(|port| !port.source_ranges.is_empty() && !port.ingress.is_empty());
+        }
         let name = set_name(sort.name, self.view.family);
         self.sets.iter().any(|set| set.name == name && !set.members.is_empty())
     }
