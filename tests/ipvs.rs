@@ -412,17 +412,24 @@ fn felix_s_rules_are_those_of_who_sent_it() {
     let plan = compose::plan(&cluster, Datapath::Kernel).unwrap();
     let node = plan.namespace("node-1").unwrap();
     let veth = node.links.iter().find(|link| link.name.starts_with("cali")).unwrap().name.as_str();
-    let own = format!("filter/cali-fw-{veth}");
-    for (from, to, port, end, chains) in [
-        ("default/web", "10.96.7.2", 80, "default/far", &["filter/cali-from-endpoint-mark", own.as_str()][..]),
-        ("client", "10.1.10.9", 30080, "default/web", &["filter/cali-set-endpoint-mark"]),
+    let [sent, marked] = ["fw", "sm"].map(|sort| format!("filter/cali-{sort}-{veth}"));
+    for (from, to, port, end, before, behind) in [
+        ("default/web", "10.96.7.2", 80, "default/far", marked.as_str(), sent.as_str()),
+        (
+            "client",
+            "10.1.10.9",
+            30080,
+            "default/web",
+            "filter/cali-set-endpoint-mark",
+            "filter/cali-forward-endpoint-mark",
+        ),
     ] {
         let account = asked(&plan, from, to, port);
         assert!(account.answered && account.end == format!("delivered to {end}"), "{from} to {to}: {}", account.end);
         let said: Vec<&str> = account.rules.iter().filter_map(|said| said.chain.as_deref()).collect();
-        for chain in chains.iter().chain(&["filter/cali-forward-check", "filter/cali-forward-endpoint-mark"]) {
-            assert!(said.contains(chain), "{from} to {to}: {chain} is not in {said:?}");
-        }
+        let first = |chain: &str| said.iter().position(|one| *one == chain);
+        let places = [before, "ipvs", behind, "filter/cali-forward-endpoint-mark"].map(first);
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{from} to {to}: {places:?} of {said:?}");
     }
 }
 

@@ -40,6 +40,14 @@ const FALLBACKS: &[Fallback] = &[
     },
 ];
 
+/// What a proxy mode can do without.
+const PROXY_FALLBACKS: &[Fallback] = &[Fallback {
+    missing: "match ipvs",
+    // Nothing stands in for that rule, and all else works as it does otherwise.
+    by: "iptables-restore",
+    words: "no load balancers whose source ranges leave nodes out, from 1.29 on (-m ipvs)",
+}];
+
 /// What a line of the underlay can do beside passing packets on: the feature for it, and what stands in for that.
 const LINES: &[(&str, &str, &[Fallback])] = &[
     ("delay", "netem", &[]),
@@ -117,7 +125,9 @@ pub fn run(globals: &Globals) -> Result<ExitCode> {
         Mode::ALL.iter().map(|mode| (*mode, verdict(&wanted(*mode), &findings, FALLBACKS))).collect();
     let proxies: Vec<(&str, Verdict)> = PROXIES
         .iter()
-        .map(|(mode, features)| (mode.name(), verdict(&with_rights(features.iter().copied()), &findings, FALLBACKS)))
+        .map(|(mode, features)| {
+            (mode.name(), verdict(&with_rights(features.iter().copied()), &findings, PROXY_FALLBACKS))
+        })
         .collect();
     let lines: Vec<(&str, Verdict)> = LINES
         .iter()
@@ -303,7 +313,8 @@ mod tests {
     #[test]
     fn every_need_and_fallback_is_a_feature() {
         let named = Mode::ALL.iter().flat_map(|mode| wanted(*mode));
-        let fallbacks = FALLBACKS.iter().chain(LINES.iter().flat_map(|(.., fallbacks)| *fallbacks));
+        let fallbacks =
+            FALLBACKS.iter().chain(PROXY_FALLBACKS).chain(LINES.iter().flat_map(|(.., fallbacks)| *fallbacks));
         let named = named.chain(LINES.iter().map(|(_, feature, _)| *feature));
         let named = named.chain(PROXIES.iter().flat_map(|(_, features)| features.iter().copied()));
         for name in named.chain(fallbacks.flat_map(|fallback| [fallback.missing, fallback.by])) {
@@ -346,6 +357,23 @@ mod tests {
         assert_eq!(of(&[]), [Verdict::Native, Verdict::Native, Verdict::Native]);
         assert_eq!(of(&["netem"]), [no_delay.clone(), by("a rule of nftables drops packets"), slow.clone()]);
         assert_eq!(of(&["netem", "nft egress"]), [no_delay, without("nft egress"), slow]);
+    }
+
+    #[test]
+    fn a_proxy_mode_runs_where_what_it_is_made_of_works() {
+        let of = |no: &[&str]| {
+            let found = findings(no, &[]);
+            PROXIES
+                .iter()
+                .map(|(_, names)| verdict(&with_rights(names.iter().copied()), &found, PROXY_FALLBACKS))
+                .collect::<Vec<_>>()
+        };
+        let names: Vec<&str> = PROXIES.iter().map(|(mode, _)| mode.name()).collect();
+        assert_eq!(names, ["iptables", "ipvs", "nftables"]);
+        assert_eq!(of(&[]), [Verdict::Native, Verdict::Native, Verdict::Native]);
+        let without = |name: &str| Verdict::Impossible(format!("missing: {name} (a cure)"));
+        assert_eq!(of(&["ip_vs", "nft fib"]), [Verdict::Native, without("ip_vs"), without("nft fib")]);
+        assert!(matches!(&of(&["match ipvs"])[1], Verdict::Fallback(words) if words.contains("-m ipvs")));
     }
 
     #[test]
