@@ -2,7 +2,7 @@
 //! `tests/kube-proxy/dumps/VERSION/NAME.*` what it wrote.
 //!
 //! A case that is dropped into these directories is a test; `MINIK_KUBE_PROXY_CASES` names another directory that has
-//! both. Each dump is compared chain by chain and rule by rule. The order of Services in the chains that they share is
+//! both. Those from 30 on were made with 1.20.2, the others with 1.20.0-rc.0 and 1.30.3. Each dump is compared chain by chain and rule by rule. The order of Services in the chains that they share is
 //! that of a Go map, random: there, and only there, order counts within each Service's rules alone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
@@ -45,7 +45,8 @@ fn rules_are_those_of_kube_proxy() {
 
 #[test]
 fn rules_of_ipv6_are_those_of_kube_proxy() {
-    compare_dumps("ip6tables-save", Family::Inet6);
+    let compared = compare_dumps("ip6tables-save", Family::Inet6);
+    assert!(compared > 0 || std::env::var_os("MINIK_KUBE_PROXY_CASES").is_some(), "no dump was found");
 }
 
 #[test]

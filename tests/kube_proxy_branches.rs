@@ -215,6 +215,11 @@ fn ranges_that_let_the_node_in() {
         let bound = ProxyConfig { bind_address: Some([192, 168, 5, 2].into()), ..config(minor) };
         let nowhere = ProxyConfig { bind_address: Some([0, 0, 0, 0].into()), ..config(minor) };
         let knows_node = !(21..=27).contains(&minor);
+        let dual = ProxyConfig {
+            cluster_cidrs: vec!["10.100.0.0/16".parse().unwrap(), "fd00::/48".parse().unwrap()],
+            ..config(minor)
+        };
+        assert_eq!(own(&dual, "172.18.0.0/16"), minor >= 28, "1.{minor} with two families");
         assert_eq!(own(&config(minor), "172.18.0.0/16"), knows_node, "1.{minor}");
         assert_eq!(own(&nowhere, "172.18.0.0/16"), knows_node, "1.{minor}");
         assert!(own(&config(minor), "0.0.0.0/0"), "1.{minor}: 0.0.0.0 is in it as well");
@@ -236,6 +241,22 @@ fn one_endpoint_in_two_slices() {
         let tables = tables(&config(30), Family::Inet, &text);
         assert_eq!(targets(&tables, "SVC").len(), expected, "{first} {second}");
         assert_eq!(targets(&tables, "SVL").len(), expected, "{first} {second}");
+    }
+}
+
+/// addEndpointsByIP: up to 1.20 a slice's endpoints that are not ready are as if they were not there, and two ports of one
+/// address are one endpoint.
+#[test]
+fn the_oldest_version_knows_endpoints_by_address() {
+    let unready = "{addresses: [10.100.2.2], nodeName: node-2, conditions: {ready: false}}";
+    let other_port = slice("b", &[AWAY]).replace("port: 8080", "port: 9090");
+    for minor in ProxyConfig::MINORS {
+        let count = |slices: String| {
+            let text = service(PORTS, "", "") + &slices;
+            targets(&tables(&config(minor), Family::Inet, &text), "SVC").len()
+        };
+        assert_eq!(count(slice("a", &[unready]) + &slice("b", &[AWAY])), usize::from(minor < 21), "1.{minor}");
+        assert_eq!(count(slice("a", &[AWAY]) + &other_port), if minor < 21 { 1 } else { 2 }, "1.{minor}");
     }
 }
 

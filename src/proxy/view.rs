@@ -73,7 +73,7 @@ impl<'a> View<'a> {
         services: &'a [Service],
         slices: &[EndpointSlice],
     ) -> View<'a> {
-        let mut endpoints = collect(host, family, slices);
+        let mut endpoints = collect(host, family, config.minor, slices);
         let mut known: Vec<&Service> = services.iter().filter(|service| is_proxied(service)).collect();
         known.sort_by_key(|service| (&service.namespace, &service.name));
         let mut ports = Vec::new();
@@ -83,12 +83,14 @@ impl<'a> View<'a> {
             for port in &service.ports {
                 let key = (service.key(), port.name.clone(), port.protocol);
                 let mut targets: Vec<Target> = endpoints.remove(&key).unwrap_or_default().into_values().collect();
-                let known = targets.len();
-                if config.minor < 26 {
+                let counted = targets.len();
+                match config.minor {
+                    // These came by address alone, which sorts otherwise.
+                    ..=20 => targets.sort_by_cached_key(|target| target.to.to_string()),
                     // Endpoints about to end count only since ProxyTerminatingEndpoints is on.
-                    targets.retain(|target| target.ready);
+                    21..=25 => targets.retain(|target| target.ready),
+                    _ => {}
                 }
-                let counted = if config.minor < 21 { targets.len() } else { known };
                 ports.push(PortView {
                     service,
                     port,
@@ -107,8 +109,8 @@ impl<'a> View<'a> {
     }
 
     /// The address that kube-proxy takes for its node's: the one to bind to, else the Node object's, else that of the
-    /// loopback interface (`detectNodeIPs`). 1.21 to 1.27 take the one to bind to as it is, by default 0.0.0.0 and `::`,
-    /// which only ranges of everything contain (`nodeIPTuple`).
+    /// loopback interface (`detectNodeIPs`). 1.21 to 1.27, and 1.20 with two families, take the one to bind to as it is, by
+    /// default 0.0.0.0 and `::`, which only ranges of everything contain (`nodeIPTuple`).
     pub fn node_ip(&self) -> IpAddr {
         let own = self.host.node_ips.iter().copied().find(|ip| self.family.has(ip));
         let bound = self.config.bind_address.filter(|ip| !ip.is_unspecified() && self.family.has(ip));
@@ -117,9 +119,16 @@ impl<'a> View<'a> {
             Family::Inet6 => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
         };
         match self.config.minor {
+            20 if self.dual_stack() => bound.unwrap_or(unspecified),
             21..=27 => bound.unwrap_or(unspecified),
             _ => bound.or(own).unwrap_or(loopback),
         }
+    }
+
+    /// Whether pods have addresses of both families: 1.20 then runs with `IPv6DualStack`, which 1.21 turned on for all.
+    fn dual_stack(&self) -> bool {
+        let both = |nets: &[IpNet]| Family::BOTH.iter().all(|family| nets.iter().any(|net| family.has_net(net)));
+        both(&self.config.cluster_cidrs) || both(&self.host.pod_cidrs)
     }
 
     /// Whether any of a Service's source ranges lets the node itself in.
@@ -185,15 +194,22 @@ fn port_name(service: &Service, port: &ServicePort) -> String {
 /// A Service's port: `namespace/service`, the port's name, its protocol.
 type PortKey = (String, String, ServiceProtocol);
 
-/// The endpoints of every Service's port, by `address:port`. One that is in several slices is one: as the first says, or
-/// as the last of those that say that it is on this node (pkg/proxy/endpointslicecache.go, `addEndpoints`).
-fn collect(host: &Host, family: Family, slices: &[EndpointSlice]) -> BTreeMap<PortKey, BTreeMap<String, Target>> {
+/// The endpoints of every Service's port, by `address:port`; 1.20 knows the ready ones only, and tells them
+/// apart by address alone. One that is in several
+/// slices is one: as the first says, or as the last of those that say that it is on this node
+/// (pkg/proxy/endpointslicecache.go, `addEndpoints`; up to 1.20 `addEndpointsByIP`, which asks the slices in random order).
+fn collect(
+    host: &Host,
+    family: Family,
+    minor: u8,
+    slices: &[EndpointSlice],
+) -> BTreeMap<PortKey, BTreeMap<String, Target>> {
     let mut all: BTreeMap<PortKey, BTreeMap<String, Target>> = BTreeMap::new();
     for slice in slices.iter().filter(|slice| slice.v6 == (family == Family::Inet6) && !slice.headless) {
         let service = format!("{}/{}", slice.namespace, slice.service);
         for port in &slice.ports {
             let targets = all.entry((service.clone(), port.name.clone(), port.protocol)).or_default();
-            for endpoint in &slice.endpoints {
+            for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready || minor >= 21) {
                 let to = SocketAddr::new(endpoint.address, port.port);
                 let local = endpoint.node.as_deref() == Some(host.name.as_str());
                 let target = Target {
@@ -204,7 +220,8 @@ fn collect(host: &Host, family: Family, slices: &[EndpointSlice]) -> BTreeMap<Po
                     terminating: endpoint.terminating,
                     zones: endpoint.zones.clone(),
                 };
-                match targets.entry(to.to_string()) {
+                let key = if minor < 21 { endpoint.address.to_string() } else { to.to_string() };
+                match targets.entry(key) {
                     Entry::Vacant(place) => drop(place.insert(target)),
                     Entry::Occupied(mut known) if local => drop(known.insert(target)),
                     Entry::Occupied(_) => {}

@@ -95,7 +95,8 @@ fn seconds(value: &str) -> u32 {
 /// kube-proxy's options from its command line.
 pub fn config(case: &Case, minor: u8) -> ProxyConfig {
     let mut config = ProxyConfig { minor, ..ProxyConfig::new(Vec::new()) };
-    let nets = |value: &str| -> Vec<IpNet> { value.split(',').map(|net| net.parse().unwrap()).collect() };
+    let nets =
+        |value: &str| -> Vec<IpNet> { value.split(',').map(|net| net.parse::<IpNet>().unwrap().trunc()).collect() };
     let get = |name: &str| case.flags.iter().find(|(flag, _)| flag == name).map(|(_, value)| value.clone());
     for (flag, value) in &case.flags {
         match flag.as_str() {
