@@ -194,3 +194,134 @@ fn a_line_s_values_are_at_both_of_its_ends_and_unnamed_ones_stay() {
     let nobody = Edit::Line { host: "node-3".into(), change: None };
     assert_eq!(life.change(nobody).unwrap_err().hint_text(), Some("did you mean `node-1`?"));
 }
+
+const WEB: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: c, image: nginx}]}
+";
+
+#[test]
+fn a_pod_whose_labels_leave_its_controller_is_replaced_and_comes_back() {
+    let mut life = Life::of("calico-ipip");
+    life.change(apply(WEB)).unwrap();
+    let of_web = |life: &Life| -> Vec<(String, bool)> {
+        let pods = life.now().0.pods.into_iter().filter(|pod| pod.name.starts_with("web-"));
+        pods.map(|pod| (pod.name, pod.owner.is_some())).collect()
+    };
+    let before = of_web(&life);
+    let first = object("Pod", &before[0].0);
+    let label = |value: &str| {
+        let labels = BTreeMap::from([("app".to_owned(), Some(value.to_owned()))]);
+        Edit::Label { object: first.clone(), labels }
+    };
+    life.change(label("gone")).unwrap();
+    let with_orphan = of_web(&life);
+    assert_eq!(with_orphan.len(), 4, "it stays, and its controller makes another one: {with_orphan:?}");
+    assert_eq!(with_orphan[0], (before[0].0.clone(), false), "nobody's any more");
+    assert_eq!(with_orphan[1..3], before[1..3], "the others stay");
+    assert!(with_orphan[3].1);
+    assert_eq!(life.now().0.workloads.last().unwrap().replicas, 3);
+    let adopted = life.overrides.clone();
+    life.change(label("web")).unwrap();
+    assert_eq!(of_web(&life), before, "it is adopted again, and the one too many goes");
+    life.overrides = adopted;
+    life.change(Edit::Delete { object: first }).unwrap();
+    assert_eq!(of_web(&life), with_orphan[1..], "nobody replaces it, and the others stay");
+}
+
+#[test]
+fn a_pod_goes_where_its_host_port_is_free() {
+    let mut life = Life::of("calico-ipip");
+    let pod = |name: &str, host: &str| {
+        apply(&format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{{host}containers: \
+             [{{name: c, image: nginx, ports: [{{containerPort: 80, {}}}]}}]}}}}",
+            if host.is_empty() { "hostPort: 80" } else { "name: web" }
+        ))
+    };
+    let node = |life: &Life, name: &str| life.pods()[&format!("default/{name}")].split(' ').next().unwrap().to_owned();
+    life.change(pod("a", "")).unwrap();
+    life.change(apply(&POD.replace("extra", "between"))).unwrap();
+    life.change(pod("b", "hostNetwork: true, ")).unwrap();
+    assert_ne!(node(&life, "a"), node(&life, "b"), "what listens in a node's own network has the node's port, too");
+    let error = life.change(pod("c", "")).unwrap_err().to_string();
+    assert!(error.contains("port 80/TCP of node"), "{error}");
+}
+
+#[test]
+fn a_host_port_at_another_address_of_the_node_is_another_one() {
+    let mut life = Life::of("calico-ipip");
+    let pod = |name: &str, ip: &str| {
+        apply(&POD.replace("extra", name).replace(
+            "image: nginx",
+            &format!("image: nginx, ports: [{{containerPort: 80, hostPort: 80, hostIP: {ip}}}]"),
+        ))
+    };
+    for (name, ip) in [("a", "127.0.0.1"), ("b", "127.0.0.1"), ("c", "10.1.10.9"), ("d", "10.1.10.9")] {
+        life.change(pod(name, ip)).unwrap();
+    }
+    assert!(life.change(pod("e", "0.0.0.0")).is_err(), "all addresses are the others', too");
+    assert!(life.change(pod("e", "10.1.10.9")).is_err());
+}
+
+#[test]
+fn what_a_live_service_was_given_is_its_own() {
+    let mut life = Life::of("calico-ipip");
+    let service = |name: &str, more: &str, port: &str| {
+        apply(&format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{type: NodePort, {more}selector: \
+             {{app: web}}, ports: [{{port: 80{port}}}]}}}}"
+        ))
+    };
+    life.change(service("web", "", "")).unwrap();
+    let web = life.now().0.services.last().unwrap().clone();
+    let (ip, port) = (web.cluster_ips[0], web.ports[0].node_port.unwrap());
+    let refused = |life: &mut Life, edit: Edit| life.change(edit).unwrap_err().to_string();
+    let error = refused(&mut life, service("thief", &format!("clusterIP: {ip}, "), ""));
+    assert!(error.contains(&format!("the address {ip} is already allocated to default/web")), "{error}");
+    let error = refused(&mut life, service("thief", "", &format!(", nodePort: {port}")));
+    assert!(error.contains(&format!("the node port {port} is already allocated to default/web")), "{error}");
+    let error = refused(&mut life, service("web", "clusterIP: 10.96.77.7, ", ""));
+    assert!(error.contains(&format!("the address of default/web is {ip} and cannot become 10.96.77.7")), "{error}");
+    life.change(service("web", &format!("clusterIP: {ip}, "), ", nodePort: 30007")).unwrap();
+    life.change(Edit::Delete { object: object("Service", "web") }).unwrap();
+    life.change(service("thief", &format!("clusterIP: {ip}, "), "")).unwrap();
+}
+
+#[test]
+fn a_list_of_one_kind_is_its_items() {
+    let list = "{apiVersion: v1, kind: ServiceList, metadata: {resourceVersion: '7'}, items: [{metadata: {name: a}, \
+                spec: {ports: [{port: 80}]}}, {apiVersion: v1, kind: Service, metadata: {name: b}, spec: {ports: [{port: \
+                80}]}}]}";
+    let mut life = Life::of("calico-ipip");
+    life.change(apply(list)).unwrap();
+    let names: Vec<String> = life.now().0.services.into_iter().map(|service| service.name).collect();
+    assert_eq!(names, ["a", "b"]);
+    let objects = topology::objects(&Source::new("list.yaml", list), "default").unwrap();
+    assert_eq!(objects, [object("Service", "a"), object("Service", "b")]);
+}
+
+#[test]
+fn what_is_written_and_not_deleted_is_there() {
+    let life = Life::of("calico-ipip");
+    let (web, test) = (object("Service", "web"), object("Deployment", "test"));
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80}]}}";
+    let mut edits = vec![apply(service)];
+    let asked = [web.clone(), test.clone(), object("Service", "nobody")];
+    let written = |edits: &[Edit]| {
+        let files = std::slice::from_ref(&life.source);
+        topology::written(&mut topology::Reading::default(), files, edits, &asked)
+            .unwrap()
+            .into_iter()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(written(&edits), [test.clone(), web.clone()]);
+    edits.push(Edit::Delete { object: web });
+    assert_eq!(written(&edits), [test]);
+}

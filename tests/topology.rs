@@ -460,26 +460,25 @@ fn flannel_s_options_stand_in_the_cluster_too() {
     assert_eq!((flannel.vni, flannel.ip_masq, flannel.pod_mtu), (9, false, Some(1300)));
 }
 
-/// A Service keeps what it was given while others come and go, and what was chosen gives way to what is written.
+/// A Service keeps what it was given while others come and go; nobody else can write it down.
 #[test]
 fn services_keep_what_they_were_given() {
     let service = |name: &str, spec: &str| {
         format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{type: NodePort, {spec}}}\n")
     };
     let first = cluster(&format!("{HEAD}{}", service("a", "ports: [{port: 80}]")));
-    let (ip, port) = (first.services[0].cluster_ips[0], first.services[0].ports[0].node_port.unwrap());
     let mut kept = KeptService::of(&first.services[0]);
     kept.addresses = vec!["10.96.7.7".parse().unwrap()];
     kept.node_ports.insert("/TCP".to_owned(), 31_234);
     let memory = Memory { services: [("default/a".to_owned(), kept)].into(), ..Memory::default() };
     let overrides = Overrides { memory, ..Overrides::default() };
-    let with = |text: String| parse(&[Source::new("test.yaml", format!("{HEAD}{text}"))], &overrides).unwrap();
-    let again = with(service("a", "ports: [{port: 80}]"));
+    let with = |text: String| parse(&[Source::new("test.yaml", format!("{HEAD}{text}"))], &overrides);
+    let again = with(service("a", "ports: [{port: 80}]")).unwrap();
     assert_eq!(again.services[0].cluster_ips[0].to_string(), "10.96.7.7");
     assert_eq!(again.services[0].ports[0].node_port, Some(31_234));
-    let both = service("a", "ports: [{port: 80}]")
-        + &service("b", "clusterIP: 10.96.7.7, ports: [{port: 80, nodePort: 31234}]");
-    let displaced = with(both);
-    assert_eq!(displaced.services[0].cluster_ips[0], ip);
-    assert_eq!(displaced.services[0].ports[0].node_port, Some(port));
+    for thief in ["clusterIP: 10.96.7.7, ports: [{port: 80}]", "ports: [{port: 80, nodePort: 31234}]"] {
+        let both = service("a", "ports: [{port: 80}]") + &service("b", thief);
+        let error = with(both).unwrap_err().to_string();
+        assert!(error.contains("is already allocated to default/a") && error.contains("test.yaml:1"), "{error}");
+    }
 }

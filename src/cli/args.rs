@@ -296,13 +296,11 @@ pub struct DownArgs {
 /// The arguments of `get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// What to list, in the plural, the singular or short (no, po, ns, deploy, rs, ds, sts, svc, ep, ipp); several with
-    /// commas between; `all` for pods, services and controllers; or KIND/NAME.
-    #[arg(value_name = "KIND")]
-    pub kind: String,
-    /// Only this one; for routes, links and rules the node (or any target) that has them.
-    #[arg(value_name = "NAME")]
-    pub name: Option<String>,
+    /// What to list: a KIND in the plural, the singular or short (no, po, ns, deploy, rs, ds, sts, svc, ep, ipp), several
+    /// with commas between, `all` for pods, services and controllers; then NAMEs for only these (for routes, links and
+    /// rules the node or any target that has them); or KIND/NAME for each.
+    #[arg(value_name = "KIND", required = true)]
+    pub words: Vec<String>,
     /// No line of headers.
     #[arg(long, env = "MINIK_NO_HEADERS")]
     pub no_headers: bool,

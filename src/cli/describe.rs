@@ -34,13 +34,14 @@ pub fn run(args: &DescribeArgs, globals: &Globals) -> Result<ExitCode> {
         _ => (args.kind.as_str(), args.name.as_deref()),
     };
     let session = session::open(globals.cluster_name())?;
-    let texts = describe(&session, Thing::parse(kind)?, globals)?;
+    let thing = Thing::parse(kind)?;
+    let texts = describe(&session, thing, globals)?;
     let chosen: Vec<&str> =
         texts.iter().filter(|(own, _)| name.is_none_or(|name| name == own)).map(|(_, text)| text.as_str()).collect();
     if let Some(name) = name
         && chosen.is_empty()
     {
-        let error = Error::new(Kind::Usage, format!("there is no {kind} `{name}`"));
+        let error = Error::new(Kind::Usage, format!("there is no {} `{name}`", thing.name()));
         return Err(match nearest(name, texts.iter().map(|(own, _)| own.as_str())) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
             None => error,
@@ -81,7 +82,12 @@ fn describe(session: &Session, thing: Thing, globals: &Globals) -> Result<Vec<(S
             let one = |name: &str| format!("Name:    {name}\nStatus:  Active\nPods:    {}\n", pods(name));
             Ok(cluster.namespaces.iter().map(|ns| (ns.name.clone(), one(&ns.name))).collect())
         }
-        Thing::Endpoints | Thing::EndpointSlices | Thing::Blocks | Thing::Routes | Thing::Links | Thing::Rules => {
+        Thing::Endpoints => {
+            let rows = super::get::endpoints(session).rows.into_iter();
+            let named = rows.filter_map(|row| Some((row.namespace?, row.name))).filter(|(own, _)| here(own));
+            Ok(named.map(|(own, name)| (name.clone(), super::get::describe_endpoints(session, &own, &name))).collect())
+        }
+        Thing::EndpointSlices | Thing::Blocks | Thing::Routes | Thing::Links | Thing::Rules => {
             Err(Error::new(Kind::Usage, "these have no more detail than a list shows")
                 .hint("use `minik get`, with -o wide or json"))
         }

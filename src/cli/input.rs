@@ -1,8 +1,8 @@
 //! Reading what an argument for a topology or manifest names: a built-in one, a file, or the standard input.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args::{Globals, Wanted};
 use crate::error::{Error, Kind, Result};
@@ -31,6 +31,49 @@ pub fn read(argument: &str) -> Result<Source> {
         Err(e) if e.kind() == ErrorKind::NotFound && !looks_like_path(argument) => builtin.map(|b| b.source()),
         Err(e) => Err(Error::new(Kind::Usage, format!("cannot read {argument}")).because(e)),
     }
+}
+
+/// The manifests behind an argument of `-f`: that of [`read`], or every one of a directory in the order of their names;
+/// `recursive` is whether its directories count, too.
+///
+/// # Errors
+/// As [`read`]; `Usage` if a directory has no manifest.
+pub fn read_all(argument: &str, recursive: bool) -> Result<Vec<Source>> {
+    if !Path::new(argument).is_dir() {
+        return Ok(vec![read(argument)?]);
+    }
+    let mut found = Vec::new();
+    manifests_in(Path::new(argument), recursive, &mut found)?;
+    if found.is_empty() {
+        let error = Error::new(Kind::Usage, format!("there is no manifest in the directory {argument}"));
+        return Err(
+            error.hint("files count whose names end with .json, .yaml or .yml; those of its directories with -R")
+        );
+    }
+    let path = |path: &PathBuf| format!("{}", path.display());
+    found.iter().map(|file| read_file(&path(file))).collect()
+}
+
+fn manifests_in(directory: &Path, recursive: bool, found: &mut Vec<PathBuf>) -> Result<()> {
+    let cannot = |e| Error::new(Kind::Usage, format!("cannot read {}", directory.display())).because(e);
+    let entries = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(cannot)?;
+    let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+    paths.sort();
+    for path in paths {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match path.is_dir() {
+            true if recursive => manifests_in(&path, recursive, found)?,
+            false if matches!(extension, Some("json" | "yaml" | "yml")) => found.push(path),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn read_file(path: &str) -> Result<Source> {
+    let bytes = File::open(path).and_then(bounded);
+    let bytes = bytes.map_err(|e| Error::new(Kind::Usage, format!("cannot read {path}")).because(e))?;
+    Source::from_bytes(path, small_enough(path, bytes)?)
 }
 
 /// The cluster that the arguments of `up` and `plan` ask for, and the text that it is from.

@@ -74,12 +74,18 @@ pub(super) fn references(words: &[String], namespace: &str) -> Result<Vec<Refere
         return split.map(|(kind, name)| Ok(one(parse(kind)?, name))).collect();
     }
     let [first, names @ ..] = words else { return Ok(Vec::new()) };
-    let kind = parse(first)?;
+    let kinds = first.split(',').map(parse).collect::<Result<Vec<_>>>()?;
     if names.is_empty() || names.iter().any(|name| name.contains('/')) {
-        let error = Error::new(Kind::Usage, format!("which {}?", kind.words[1]));
+        let error = Error::new(Kind::Usage, format!("which {}?", kinds[0].words[1]));
         return Err(error.hint(format!("write `{first} NAME`, or KIND/NAME for each")));
     }
-    Ok(names.iter().map(|name| one(kind, name)).collect())
+    Ok(kinds.iter().flat_map(|kind| names.iter().map(|name| one(kind, name))).collect())
+}
+
+/// The word for all objects of its kind: `services`.
+pub(super) fn plural(object: &Reference) -> String {
+    let kind = KINDS.iter().find(|kind| kind.name == object.kind);
+    kind.map_or_else(|| object.kind.to_lowercase(), |kind| kind.words[0].to_owned())
 }
 
 /// As kubectl prints an object: `deployment.apps/test`.
@@ -107,6 +113,7 @@ mod tests {
         assert_eq!(named(&["deploy/a"]).unwrap(), ["Deployment n/a deployment.apps/a"]);
         assert_eq!(named(&["deployments.apps", "a"]).unwrap(), ["Deployment n/a deployment.apps/a"]);
         assert_eq!(named(&["node", "a", "b"]).unwrap(), ["Node a node/a", "Node b node/b"]);
+        assert_eq!(named(&["deploy,svc", "a"]).unwrap(), ["Deployment n/a deployment.apps/a", "Service n/a service/a"]);
         assert_eq!(named(&["po/a", "svc/b"]).unwrap(), ["Pod n/a pod/a", "Service n/b service/b"]);
         assert_eq!(named(&["pods"]).unwrap_err().message(), "which pod?");
         assert_eq!(named(&["deplyo", "a"]).unwrap_err().hint_text(), Some("did you mean `deploy`?"));

@@ -7,7 +7,7 @@
 use std::mem::ManuallyDrop;
 
 use super::stages::{self, Stages};
-use super::{orders, print, session};
+use super::{ages, orders, print, session};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Lock, Phase, Record};
 use crate::kernel::{change, features, process, restore};
@@ -75,7 +75,9 @@ impl Live {
     /// If the record is wrong, before anything is touched; if the kernel or the agent refuse, and then all is as it was
     /// before, unless the error says otherwise.
     pub(super) fn become_(&mut self, record: Record) -> Result<ManuallyDrop<Session>> {
-        let next = self.next(record)?;
+        let mut next = self.next(record)?;
+        let (born, before) = (&self.session.record.born, &self.session.cluster);
+        next.record.born = ages::after(born, before, &next.cluster, ages::now());
         restore::require_tools(&next.plan)?;
         features::require_parts(&next.plan)?;
         let before = &self.session;

@@ -5,9 +5,13 @@ use clap::{Args, Subcommand, ValueEnum};
 /// The arguments of `apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
-    /// A manifest: a file, or `-` for the standard input; may be given several times.
-    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    /// A manifest: a file, a directory of them, or `-` for the standard input; several with commas between, or by several
+    /// -f.
+    #[arg(short, long = "filename", value_name = "FILE", required = true, value_delimiter = ',')]
     pub file: Vec<String>,
+    /// Manifests in directories of a directory as well.
+    #[arg(short = 'R', long, env = "MINIK_RECURSIVE")]
+    pub recursive: bool,
     /// Say what would be done, and do nothing.
     #[arg(long, env = "MINIK_DRY_RUN")]
     pub dry_run: bool,
@@ -16,15 +20,36 @@ pub struct ApplyArgs {
 /// The arguments of `delete`.
 #[derive(Debug, Args)]
 pub struct DeleteArgs {
-    /// KIND NAME..., or KIND/NAME...; a node goes with all that is on it.
+    /// KIND NAME..., or KIND/NAME...; a node goes with all that is on it. KIND alone with -l or --all.
     #[arg(value_name = "OBJECT", conflicts_with = "file")]
     pub object: Vec<String>,
-    /// A manifest whose objects go: a file, or `-` for the standard input; may be given several times.
-    #[arg(short, long = "filename", value_name = "FILE")]
+    /// A manifest whose objects go: a file, a directory of them, or `-` for the standard input; several with commas
+    /// between, or by several -f.
+    #[arg(short, long = "filename", value_name = "FILE", value_delimiter = ',')]
     pub file: Vec<String>,
+    /// Manifests in directories of a directory as well.
+    #[arg(short = 'R', long, env = "MINIK_RECURSIVE")]
+    pub recursive: bool,
+    /// Which of a kind.
+    #[command(flatten)]
+    pub which: Which,
+    /// Do not mind objects that are not there.
+    #[arg(long, env = "MINIK_IGNORE_NOT_FOUND")]
+    pub ignore_not_found: bool,
     /// Say what would be done, and do nothing.
     #[arg(long, env = "MINIK_DRY_RUN")]
     pub dry_run: bool,
+}
+
+/// Objects of a kind, chosen by other things than their names.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// Those of the kind that have these labels: `app=web,tier!=x`.
+    #[arg(long, short = 'l', value_name = "LABELS", env = "MINIK_SELECTOR", conflicts_with = "all")]
+    pub selector: Option<String>,
+    /// All of the kind that are in the namespace.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// The arguments of `scale`.
@@ -41,9 +66,12 @@ pub struct ScaleArgs {
 /// The arguments of `label`.
 #[derive(Debug, Args)]
 pub struct LabelArgs {
-    /// KIND NAME or KIND/NAME, then labels: KEY=VALUE sets one, KEY- removes it.
+    /// KIND NAME or KIND/NAME, then labels: KEY=VALUE sets one, KEY- removes it. KIND alone with -l or --all.
     #[arg(value_name = "OBJECT LABEL", required = true)]
     pub words: Vec<String>,
+    /// Which of a kind.
+    #[command(flatten)]
+    pub which: Which,
     /// Change labels that have another value.
     #[arg(long, env = "MINIK_OVERWRITE")]
     pub overwrite: bool,

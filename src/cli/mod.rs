@@ -7,6 +7,7 @@ pub mod live_args;
 pub mod print;
 
 mod agent;
+mod ages;
 mod bgp;
 mod completions;
 mod daemons;

@@ -1,7 +1,6 @@
 //! A live cluster as a command sees it: its record, and the cluster and plan that are computed from it again.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use super::ages;
 use crate::agent::{self, PodStatus, Status};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::features;
@@ -44,22 +43,18 @@ pub fn open(name: &str) -> Result<Session> {
 /// # Errors
 /// If the record's sources are no topology for this version of minik.
 pub fn compute(record: Record) -> Result<Session> {
-    compute_again(record, Reading::default())
+    let whose = format!("cluster {}, made by minik {}", record.name, record.version);
+    compute_again(record, Reading::default()).map_err(|e| e.within(whose))
 }
 
 /// The same with what was read for another record of the cluster, which has most of it.
 ///
 /// # Errors
-/// As [`compute`].
+/// As [`compute`], without a word about the cluster: what is wrong is what was just asked for.
 pub fn compute_again(mut record: Record, mut reading: Reading) -> Result<Session> {
     let mut netem = record.netem;
-    let mut compute = || {
-        let cluster = reading.parse(&files(&record), &overrides(&record))?;
-        let plan = compose::plan(&cluster, record.datapath)?;
-        Ok((cluster, for_kernel(plan, &mut netem)?))
-    };
-    let (cluster, plan) = compute()
-        .map_err(|e: Error| e.within(format_args!("cluster {}, made by minik {}", record.name, record.version)))?;
+    let cluster = reading.parse(&files(&record), &overrides(&record))?;
+    let plan = for_kernel(compose::plan(&cluster, record.datapath)?, &mut netem)?;
     record.netem = netem;
     Ok(Session { record, cluster, plan, reading })
 }
@@ -124,8 +119,13 @@ pub fn missing(name: &str) -> Result<Error> {
 impl Session {
     /// How long ago the cluster was made, in seconds.
     pub fn age(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        now.saturating_sub(self.record.created)
+        ages::now().saturating_sub(self.record.created)
+    }
+
+    /// How long ago an object of it was made, in seconds; `namespace` is empty for what is in none.
+    pub fn age_of(&self, kind: &str, namespace: &str, name: &str) -> u64 {
+        let born = self.record.born.get(&ages::key(kind, namespace, name)).copied();
+        ages::now().saturating_sub(born.unwrap_or(self.record.created))
     }
 
     /// How the agent is; none if it is not there or does not answer, which a listing shows as unknown states.

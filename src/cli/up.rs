@@ -1,15 +1,16 @@
 //! `minik up`: from a topology to a cluster through which packets pass.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::args::{DatapathChoice, Globals, UpArgs};
-use super::{down, input, orders, session, status};
+use super::{ages, down, input, orders, session, status};
 use crate::agent;
 use crate::cni;
 use crate::compose;
@@ -180,7 +181,7 @@ fn check_names_free(plan: &Plan) -> Result<()> {
 }
 
 fn record(plan: &Plan, args: &UpArgs, source: Source, netem: Option<bool>) -> Result<Record> {
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let created = ages::now();
     let record = Record {
         name: plan.cluster.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -192,6 +193,7 @@ fn record(plan: &Plan, args: &UpArgs, source: Source, netem: Option<bool>) -> Re
         datapath: plan.datapath,
         netem,
         created,
+        born: BTreeMap::new(),
         heal: !args.no_heal,
         heal_speed: args.heal_speed,
         edits: Vec::new(),

@@ -5,6 +5,7 @@
 //! build that was killed can be found and removed without its input file. It holds the input itself: cluster
 //! and plan are computed from it again, which is quick, and always the same.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -72,6 +73,9 @@ pub struct Record {
     pub netem: Option<bool>,
     /// When it was made, in seconds since 1970.
     pub created: u64,
+    /// When objects were made that came later, by kind, namespace and name (`Service default/web`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub born: BTreeMap<String, u64>,
     /// Whether the agent puts back what the daemons of a real node would.
     #[serde(default = "yes")]
     pub heal: bool,

@@ -145,8 +145,36 @@ pub(super) fn read_trees(sources: &[Source], trees: &mut Vec<(u32, Node)>) -> Ch
 /// The trees of one of several sources.
 pub(super) fn read_trees_of(source: &Source, index: usize, trees: &mut Vec<(u32, Node)>) -> Checked<()> {
     let index = u32::try_from(index).unwrap_or(u32::MAX);
-    trees.extend(yaml::read(source, index)?.into_iter().map(|node| (index, node)));
+    let nodes = yaml::read(source, index)?.into_iter();
+    trees.extend(nodes.map(|mut node| {
+        untype_list(&mut node);
+        (index, node)
+    }));
     Ok(())
+}
+
+/// Makes a list of one kind, as the API server gives it (`kind: ServiceList`), a `List`: its items need not say what
+/// they are.
+fn untype_list(node: &mut Node) {
+    let Some(Value::Text(kind)) = node.get("kind").map(|kind| &kind.value) else { return };
+    let Some(known) = kind.strip_suffix("List").and_then(|of| KINDS.iter().find(|known| known.name == of)) else {
+        return;
+    };
+    let version = match node.get("apiVersion").map(|version| &version.value) {
+        Some(Value::Text(version)) if known.versions.contains(&version.as_str()) => version.clone(),
+        _ => return,
+    };
+    if let Some(Value::List(items)) = node.get_mut("items").map(|items| &mut items.value) {
+        for item in items {
+            item.add_text("apiVersion", &version);
+            item.add_text("kind", known.name);
+        }
+    }
+    for (field, value) in [("kind", "List"), ("apiVersion", "v1")] {
+        if let Some(field) = node.get_mut(field) {
+            field.value = Value::Text(value.to_owned());
+        }
+    }
 }
 
 /// The documents of every source, lists (`kind: List`) opened.

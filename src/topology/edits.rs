@@ -279,8 +279,10 @@ impl Edited {
 }
 
 fn not_found(object: &Reference) -> Box<Complaint> {
-    Complaint::anywhere(format!("there is no {} {}", object.kind, quote(&object.name)))
-        .hint(format!("`minik get {}s -A` lists those that there are", object.kind.to_lowercase()))
+    Complaint::anywhere(format!("there is no {} {}", object.kind, quote(&object.name))).hint(format!(
+        "`minik get {}s -A` lists those that there are",
+        object.kind.to_lowercase().trim_end_matches('s')
+    ))
 }
 
 /// The kind, namespace and name of an object; none if it has no name, which is an error later.

@@ -16,12 +16,25 @@ enum Policy {
     Require,
 }
 
+impl Policy {
+    fn name(self) -> &'static str {
+        match self {
+            Policy::Single => "SingleStack",
+            Policy::Prefer => "PreferDualStack",
+            Policy::Require => "RequireDualStack",
+        }
+    }
+}
+
 /// What a Service says of families, with the places.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     families: Vec<(Family, Span)>,
     policy: Option<(Policy, Span)>,
 }
+
+/// The families of a Service, and its `ipFamilyPolicy`, which an ExternalName has not.
+pub(super) type Resolved = (Vec<Family>, Option<&'static str>);
 
 /// Reads what is written.
 pub(super) fn written(spec: &ServiceSpec) -> Checked<Wanted> {
@@ -39,15 +52,15 @@ pub(super) fn written(spec: &ServiceSpec) -> Checked<Wanted> {
     Ok(Wanted { families, policy })
 }
 
-/// The families of a Service, its first one first. `dual` is whether the cluster's services have IPv6; `place` is where
+/// The families of a Service, its first one first, and its policy. `dual` is whether the cluster's services have IPv6; `place` is where
 /// the Service's addresses are written, else where it is.
-pub(super) fn resolve(wanted: &Wanted, service: &Service, dual: bool, place: Span) -> Checked<Vec<Family>> {
+pub(super) fn resolve(wanted: &Wanted, service: &Service, dual: bool, place: Span) -> Checked<Resolved> {
     if service.kind == ServiceKind::ExternalName {
         let given = wanted.families.first().map(|(_, span)| *span).or(wanted.policy.map(|(_, span)| span));
         return match given {
             Some(span) => Err(Complaint::at(span, "an ExternalName Service has no families of addresses")
                 .hint("remove `ipFamilies` and `ipFamilyPolicy`")),
-            None => Ok(Vec::new()),
+            None => Ok((Vec::new(), None)),
         };
     }
     check(wanted, service, dual, place)?;
@@ -64,16 +77,19 @@ pub(super) fn resolve(wanted: &Wanted, service: &Service, dual: bool, place: Spa
         families.push(Family::Inet);
     }
     let other = if families[0] == Family::Inet { Family::Inet6 } else { Family::Inet };
-    match policy {
+    let families = match policy {
         Policy::Single if families.len() > 1 => {
-            Err(Complaint::at(span, "a SingleStack Service cannot have two families of addresses")
-                .hint("the API server says: must be RequireDualStack or PreferDualStack when multiple are specified"))
+            return Err(Complaint::at(span, "a SingleStack Service cannot have two families of addresses")
+                .hint("the API server says: must be RequireDualStack or PreferDualStack when multiple are specified"));
         }
-        Policy::Require if !dual => Err(Complaint::at(span, "this cluster is not configured for dual-stack services")
-            .hint("write `serviceCIDR: 10.96.0.0/12,fd00:10:96::/112`, or remove this line")),
-        Policy::Prefer | Policy::Require if dual && families.len() == 1 => Ok(vec![families[0], other]),
-        _ => Ok(families),
-    }
+        Policy::Require if !dual => {
+            return Err(Complaint::at(span, "this cluster is not configured for dual-stack services")
+                .hint("write `serviceCIDR: 10.96.0.0/12,fd00:10:96::/112`, or remove this line"));
+        }
+        Policy::Prefer | Policy::Require if dual && families.len() == 1 => vec![families[0], other],
+        _ => families,
+    };
+    Ok((families, Some(policy.name())))
 }
 
 /// Each family once, configured, and that of the address at the same place.

@@ -55,27 +55,10 @@ pub fn applied(
     }
     // The cluster may have very many others, about which nobody asks.
     let asked: BTreeSet<&Reference> = objects.iter().map(|(object, _)| object).collect();
-    let mut known: BTreeMap<Reference, Option<&Node>> = BTreeMap::new();
-    own.iter().for_each(|(_, node)| learn(node, "default", &asked, &mut known));
-    (0..files.len()).flat_map(of).for_each(|node| learn(node, "default", &asked, &mut known));
-    let mut source = files.len();
-    for edit in edits {
-        match edit {
-            Edit::Apply { namespace, .. } => {
-                of(source).for_each(|node| learn(node, namespace, &asked, &mut known));
-                source += 1;
-            }
-            Edit::Delete { object } => drop(known.remove(object)),
-            // It is there, and no more what was written.
-            Edit::Scale { object, .. } | Edit::Label { object, .. } => {
-                known.entry(object.clone()).and_modify(|node| *node = None);
-            }
-            Edit::Line { .. } | Edit::Ready { .. } => {}
-        }
-    }
+    let mut known = known(reading.trees(), &own, files.len(), edits, &asked);
     let mut outcomes = Vec::new();
     for (object, node) in objects {
-        let outcome = match known.get(&object) {
+        let outcome = match known.insert(object.clone(), Some(node)) {
             None => Applied::Created,
             Some(Some(before)) if same(before, node) => Applied::Unchanged,
             Some(_) => Applied::Configured,
@@ -83,6 +66,57 @@ pub fn applied(
         outcomes.push((object, outcome));
     }
     Ok(outcomes)
+}
+
+/// Which of these objects are written in a cluster of these files and edits: all that are there but nodes and the pods
+/// of controllers.
+///
+/// # Errors
+/// If one of the files cannot be read.
+pub fn written(
+    reading: &mut Reading,
+    files: &[Source],
+    edits: &[Edit],
+    objects: &[Reference],
+) -> Result<BTreeSet<Reference>> {
+    let own = reading.read(files, edits, None).and_then(|()| of_dns(files.len(), reading.trees()));
+    let own = own.map_err(|complaint| complaint.into_error(reading.sources(), reading.trees()))?;
+    Ok(known(reading.trees(), &own, files.len(), edits, &objects.iter().collect()).into_keys().collect())
+}
+
+/// The objects asked for that there are after all edits, each as it was written last; none if a command changed it since.
+fn known<'t>(
+    trees: &'t [(u32, Node)],
+    own: &'t [(u32, Node)],
+    files: usize,
+    edits: &[Edit],
+    asked: &BTreeSet<&Reference>,
+) -> BTreeMap<Reference, Option<&'t Node>> {
+    let of = |source: usize| trees.iter().filter(move |(of, _)| *of as usize == source).map(|(_, node)| node);
+    let mut known: BTreeMap<Reference, Option<&Node>> = BTreeMap::new();
+    own.iter().for_each(|(_, node)| learn(node, "default", asked, &mut known));
+    (0..files).flat_map(of).for_each(|node| learn(node, "default", asked, &mut known));
+    let mut source = files;
+    for edit in edits {
+        match edit {
+            Edit::Apply { namespace, .. } => {
+                of(source).for_each(|node| learn(node, namespace, asked, &mut known));
+                source += 1;
+            }
+            Edit::Delete { object } => {
+                known.remove(object);
+                if object.kind == "Namespace" {
+                    known.retain(|other, _| other.namespace != object.name);
+                }
+            }
+            // It is there, and no more what was written.
+            Edit::Scale { object, .. } | Edit::Label { object, .. } => {
+                known.entry(object.clone()).and_modify(|node| *node = None);
+            }
+            Edit::Line { .. } | Edit::Ready { .. } => {}
+        }
+    }
+    known
 }
 
 /// Notes the objects of a document that are asked for.

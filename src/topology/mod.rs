@@ -66,7 +66,7 @@ pub use flannel::Flannel;
 pub use ip_pool::{EncapsulationMode, IpPool, Routing};
 pub use iptables::Iptables;
 pub use line::{Line, LineChange, line_change};
-pub use manifest::{Applied, applied, objects};
+pub use manifest::{Applied, applied, objects, written};
 pub use memory::{Kept, KeptService, Memory};
 pub use mode::{Addressing, HostPorts, Mode};
 pub use objects::{KubeNamespace, Workload, WorkloadKind};

@@ -24,6 +24,9 @@ pub struct Workload {
     pub name: String,
     /// How many pods it has (nodes, for a DaemonSet).
     pub replicas: u32,
+    /// Its own labels, which have no part in the plan.
+    #[serde(skip)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The kinds of controllers.

@@ -11,7 +11,7 @@ use super::manifests::Labels;
 use super::pod_spec::PodSpec;
 use super::rules;
 use super::schedule::Placed;
-use super::{HostPorts, Mode, Pod, PodNetwork};
+use super::{Container, HostPorts, Mode, Pod, PodNetwork};
 
 /// The annotation by which a pod takes the place of a container of Docker's.
 const ANNOTATION: &str = "minik.dev/docker-network";
@@ -77,14 +77,44 @@ pub(super) fn check(pods: &[Placed], mode: Mode) -> Checked<()> {
     Ok(())
 }
 
+/// A port of a node that a pod wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HostPort<'p> {
+    number: u16,
+    protocol: &'p str,
+    /// The one address of the node at which it is wanted; none is all of them.
+    address: Option<IpAddr>,
+}
+
+impl HostPort<'_> {
+    /// Whether a node cannot give both away (kubernetes pkg/scheduler/framework, `HostPortInfo.CheckConflict`).
+    pub(super) fn excludes(&self, other: &HostPort) -> bool {
+        let same = self.address.is_none() || other.address.is_none() || self.address == other.address;
+        same && (self.number, self.protocol) == (other.number, other.protocol)
+    }
+}
+
+/// The ports of its node that a pod wants: `hostPort`s, and each port of a container in the node's own network, which the
+/// API server makes a `hostPort`.
+pub(super) fn published<'p>(
+    network: &'p PodNetwork,
+    containers: &'p [Container],
+) -> impl Iterator<Item = HostPort<'p>> {
+    let in_host = *network == PodNetwork::Host;
+    containers.iter().flat_map(|container| &container.ports).filter_map(move |port| {
+        let number = port.host_port.or(in_host.then_some(port.port))?;
+        let address = port.host_ip.filter(|ip| !ip.is_unspecified());
+        Some(HostPort { number, protocol: &port.protocol, address })
+    })
+}
+
 /// Checks published ports: only some modes program them, and a port of a node is given away once.
 pub(super) fn check_host_ports(pods: &[Placed], mode: Mode) -> Checked<()> {
-    let published = |pod: &Pod| -> Vec<(u16, String)> {
-        let ports = pod.containers.iter().flat_map(|container| &container.ports);
-        ports.filter_map(|port| Some((port.host_port?, port.protocol.clone()))).collect()
-    };
+    // kubelet itself opens the port, whatever `hostIP` says.
+    let by_address = mode.host_ports() != HostPorts::Kubelet;
     for (index, (pod, span)) in pods.iter().enumerate() {
-        for (number, protocol) in published(pod) {
+        for port in published(&pod.network, &pod.containers) {
+            let (number, protocol) = (port.number, port.protocol);
             if pod.network != PodNetwork::Host && mode.host_ports() == HostPorts::None {
                 let message = format!("pod {} asks for `hostPort`, which the mode {mode} does not program", pod.key());
                 return Err(Complaint::at(*span, message).hint("remove it: minik would not do what it says"));
@@ -94,8 +124,10 @@ pub(super) fn check_host_ports(pods: &[Placed], mode: Mode) -> Checked<()> {
                     format!("pod {} asks for the `hostIP` {ip}, but the mode {mode} has no IPv6: {reason}", pod.key());
                 return Err(Complaint::at(*span, message).hint("remove it, or write an IPv4 address of the node"));
             }
-            let same =
-                |(other, _): &&Placed| other.node == pod.node && published(other).contains(&(number, protocol.clone()));
+            let port = if by_address { port } else { HostPort { address: None, ..port } };
+            let same = |(other, _): &&Placed| {
+                other.node == pod.node && published(&other.network, &other.containers).any(|own| own.excludes(&port))
+            };
             if let Some((other, place)) = pods[..index].iter().find(same) {
                 let message = format!("port {number}/{protocol} of node {} is published by two pods", pod.node);
                 return Err(Complaint::at(*span, message)

@@ -20,7 +20,7 @@ pub(super) struct Selector {
 }
 
 /// A condition on a label.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Expression {
     /// The label's key.

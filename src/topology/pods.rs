@@ -29,6 +29,26 @@ pub(super) struct PodTemplate {
     pub(super) span: Span,
 }
 
+/// Which pods a controller's selector chooses; checked before, by [`check_selector`].
+#[derive(Debug)]
+pub(super) struct Chosen {
+    labels: BTreeMap<String, String>,
+    expressions: Vec<Expression>,
+}
+
+impl Chosen {
+    pub(super) fn of(selector: &Selector) -> Chosen {
+        let labels = selector.match_labels.iter().map(|(key, value)| (key.clone(), value.value.clone()));
+        Chosen { labels: labels.collect(), expressions: selector.match_expressions.clone() }
+    }
+
+    /// Whether pods with these labels are its own.
+    pub(super) fn has(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.expressions.iter().all(|expression| matches!(holds(expression, labels), Ok(true)))
+    }
+}
+
 /// Resolves a pod or template.
 pub(super) fn template(metadata: &Metadata, spec: &PodSpec) -> Checked<PodTemplate> {
     refuse_address_annotations(&metadata.annotations)?;
@@ -44,6 +64,7 @@ pub(super) fn template(metadata: &Metadata, spec: &PodSpec) -> Checked<PodTempla
                 .hint("containers of a pod have names of their own"));
         }
     }
+    check_host_ports(spec)?;
     let account = spec.service_account_name.as_ref().or(spec.service_account.as_ref());
     let service_account = match account.filter(|account| !account.is_empty()) {
         Some(account) => rules::dns_subdomain("a service account", account)?,
@@ -64,6 +85,31 @@ pub(super) fn template(metadata: &Metadata, spec: &PodSpec) -> Checked<PodTempla
         node_selector: spec.node_selector.iter().map(wish).collect(),
         span: spec.containers.span,
     })
+}
+
+/// Checks what the API server does: a port of the node is given away once, and is the container's own in a pod of the
+/// node's network (kubernetes pkg/apis/core/validation, `checkHostPortConflicts` and `validateHostNetwork`).
+fn check_host_ports(spec: &PodSpec) -> Checked<()> {
+    let in_host = spec.host_network.as_ref().is_some_and(|host| host.value);
+    let mut seen: BTreeMap<(&str, &str, u32), Span> = BTreeMap::new();
+    for entry in spec.containers.iter().flat_map(|container| &container.ports) {
+        let Some(port) = entry.host_port.as_ref().filter(|port| port.value != 0) else { continue };
+        if in_host && port.value != entry.container_port.value {
+            let what = format!("`hostPort` {} of a pod in its node's network is not its `containerPort`", port.value);
+            return Err(Complaint::at(port.span, what)
+                .and(Some(entry.container_port.span), "which is here")
+                .hint("with `hostNetwork: true` both are one: remove `hostPort`"));
+        }
+        let protocol = entry.protocol.as_ref().map_or("TCP", |protocol| protocol.value.as_str());
+        let address = entry.host_ip.as_ref().map_or("", |ip| ip.value.as_str());
+        let key = (protocol, address, port.value);
+        if let Some(first) = seen.insert(key, port.span) {
+            return Err(Complaint::at(port.span, format!("the `hostPort` {}/{} is given twice", key.2, key.0))
+                .and(Some(first), "first given here")
+                .hint("give one of them another"));
+        }
+    }
+    Ok(())
 }
 
 /// Labels without their places, checked.

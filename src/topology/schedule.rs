@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::complaint::{Checked, Complaint, quote};
 use super::edits::Past;
-use super::pods::PodTemplate;
+use super::pod_network::{HostPort, published};
+use super::pods::{Chosen, PodTemplate};
 use super::rules;
 use super::source::Span;
 use super::workloads::{Order, PODS_MAX};
@@ -36,7 +37,8 @@ pub(super) fn place(
     past: &Past,
     memory: &Memory,
 ) -> Checked<(Vec<Workload>, Vec<Placed>)> {
-    let mut schedule = Schedule { nodes, past, memory, next: 0, names: BTreeSet::new(), pods: Vec::new() };
+    let (names, pods, published) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
+    let mut schedule = Schedule { nodes, past, memory, next: 0, names, pods, published };
     let mut workloads = Vec::new();
     // Names that are given are taken before any is generated.
     for order in orders.iter().filter(|order| order.kind.is_none()) {
@@ -50,11 +52,13 @@ pub(super) fn place(
                 .hint("ask for fewer replicas"));
         }
         if let Some(kind) = order.kind {
+            let own = schedule.pods[before..].iter().filter(|(pod, _)| pod.owner.is_some()).count();
             workloads.push(Workload {
                 kind,
                 namespace: order.namespace.clone(),
                 name: order.name.clone(),
-                replicas: u32::try_from(schedule.pods.len() - before).unwrap_or(u32::MAX),
+                replicas: u32::try_from(own).unwrap_or(u32::MAX),
+                labels: order.labels.clone(),
             });
         }
     }
@@ -69,6 +73,18 @@ struct Schedule<'c> {
     next: usize,
     names: BTreeSet<(String, String)>,
     pods: Vec<Placed>,
+    /// For each node, the pods that want a port of it.
+    published: BTreeMap<usize, Vec<usize>>,
+}
+
+/// What a number of a controller's pods stands for.
+enum Numbered {
+    /// A pod of this name.
+    Pod(String),
+    /// A pod of this name that is not the controller's own any more: its labels were changed.
+    Orphan(String),
+    /// One that was no more its own when it was deleted.
+    Gone,
 }
 
 impl Schedule<'_> {
@@ -83,19 +99,9 @@ impl Schedule<'_> {
             }
             Some(WorkloadKind::Deployment) => {
                 let replica_set = format!("{}-{hash}", order.name);
-                for index in 0..order.replicas {
-                    let node = self.turn(order, &candidates);
-                    let name = self.generate(&order.namespace, &replica_set, index);
-                    self.add(order, name, node, &[("pod-template-hash", &hash)]);
-                }
+                self.fill_replica_set(order, &candidates, &replica_set, &[("pod-template-hash", &hash)]);
             }
-            Some(WorkloadKind::ReplicaSet) => {
-                for index in 0..order.replicas {
-                    let node = self.turn(order, &candidates);
-                    let name = self.generate(&order.namespace, &order.name, index);
-                    self.add(order, name, node, &[]);
-                }
-            }
+            Some(WorkloadKind::ReplicaSet) => self.fill_replica_set(order, &candidates, &order.name, &[]),
             Some(WorkloadKind::DaemonSet) => {
                 for node in &candidates {
                     let index = fnv1a(&[self.nodes[*node].name.as_bytes()]);
@@ -111,6 +117,52 @@ impl Schedule<'_> {
             Some(WorkloadKind::StatefulSet) => self.fill_stateful_set(order, &candidates, &hash)?,
         }
         Ok(())
+    }
+
+    /// As many pods as are asked for, and those that were its own before somebody changed their labels.
+    fn fill_replica_set(&mut self, order: &Order, candidates: &[usize], owner: &str, labels: &[(&str, &str)]) {
+        let (mut own, mut index) = (0, 0);
+        while own < order.replicas {
+            let name = match self.numbered(order, owner, index, labels) {
+                Numbered::Gone => None,
+                Numbered::Orphan(name) => Some(name),
+                Numbered::Pod(name) => {
+                    own += 1;
+                    Some(name)
+                }
+            };
+            if let Some(name) = name {
+                let node = self.turn(order, candidates);
+                self.add(order, name, node, labels);
+            }
+            index += 1;
+        }
+    }
+
+    /// Who has this number among a controller's pods.
+    fn numbered(&mut self, order: &Order, owner: &str, index: u32, labels: &[(&str, &str)]) -> Numbered {
+        let is_orphan = |name: &str| {
+            let id = (order.namespace.clone(), name.to_owned());
+            let own = |chosen: &Chosen| chosen.has(&self.labels_of(order, &id, labels));
+            self.past.labels.contains_key(&id) && !order.selector.as_ref().is_none_or(own)
+        };
+        if self.past.labels.is_empty() {
+            return Numbered::Pod(self.generate(&order.namespace, owner, index));
+        }
+        for attempt in 0.. {
+            let id = (order.namespace.clone(), generated(&order.namespace, owner, index, attempt));
+            match (self.is_used_up(&id), is_orphan(&id.1)) {
+                (true, true) => return Numbered::Gone,
+                (true, false) => {}
+                (false, _) if self.names.contains(&id) => {}
+                (false, true) => {
+                    self.names.insert(id.clone());
+                    return Numbered::Orphan(id.1);
+                }
+                (false, false) => break,
+            }
+        }
+        Numbered::Pod(self.generate(&order.namespace, owner, index))
     }
 
     fn fill_stateful_set(&mut self, order: &Order, candidates: &[usize], hash: &str) -> Checked<()> {
@@ -146,25 +198,50 @@ impl Schedule<'_> {
         if order.template.node_name.is_some() {
             return first;
         }
-        let node = candidates.iter().copied().find(|node| *node >= self.next).unwrap_or(first);
+        let wanted: Vec<HostPort> = published(&order.template.network, &order.template.containers).collect();
+        let free = candidates.iter().copied().filter(|node| self.has_free(*node, &wanted));
+        let free: Vec<usize> = free.collect();
+        // Where no node has the ports free, the place does not matter: two pods with one port are an error.
+        let node = free.iter().copied().find(|node| *node >= self.next).or(free.first().copied()).unwrap_or(first);
         self.next = (node + 1) % self.nodes.len().max(1);
         node
     }
 
+    /// Whether a node has all of these ports to give.
+    fn has_free(&self, node: usize, wanted: &[HostPort]) -> bool {
+        let pods = self.published.get(&node).into_iter().flatten().map(|index| &self.pods[*index].0);
+        let mut taken = pods.flat_map(|pod| published(&pod.network, &pod.containers));
+        wanted.is_empty() || !taken.any(|taken| wanted.iter().any(|port| port.excludes(&taken)))
+    }
+
     /// A name that no pod of the namespace has: the owner's with five letters that depend on it and `index`.
     fn generate(&mut self, namespace: &str, owner: &str, index: u32) -> String {
-        let base = format!("{owner}-");
-        let base = &base[..base.len().min(GENERATED_MAX)];
         let mut attempt = 0u32;
         loop {
-            let name = format!("{base}{}", suffix(&[namespace, owner], index, attempt));
-            let id = (namespace.to_owned(), name);
-            let used_up = self.past.deleted.contains(&id) || self.died(namespace, &id.1);
-            if !used_up && self.names.insert(id.clone()) {
+            let id = (namespace.to_owned(), generated(namespace, owner, index, attempt));
+            if !self.is_used_up(&id) && self.names.insert(id.clone()) {
                 return id.1;
             }
             attempt += 1;
         }
+    }
+
+    /// Whether a pod of this name was there, and will not be again.
+    fn is_used_up(&self, id: &(String, String)) -> bool {
+        self.past.deleted.contains(id) || self.died(&id.0, &id.1)
+    }
+
+    /// A pod's labels: its template's, these, and what was changed since.
+    fn labels_of(&self, order: &Order, id: &(String, String), more: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let mut all = order.template.labels.clone();
+        all.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        for (key, value) in self.past.labels.get(id).into_iter().flatten() {
+            match value {
+                Some(value) => drop(all.insert(key.clone(), value.clone())),
+                None => drop(all.remove(key)),
+            }
+        }
+        all
     }
 
     /// Whether a pod of this name was there and went with its node.
@@ -175,15 +252,10 @@ impl Schedule<'_> {
 
     fn add(&mut self, order: &Order, name: String, node: usize, labels: &[(&str, &str)]) {
         let template = &order.template;
-        let mut all = template.labels.clone();
-        all.extend(labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let id = (order.namespace.clone(), name.clone());
-        for (key, value) in self.past.labels.get(&id).into_iter().flatten() {
-            match value {
-                Some(value) => drop(all.insert(key.clone(), value.clone())),
-                None => drop(all.remove(key)),
-            }
-        }
+        let all = self.labels_of(order, &id, labels);
+        let counts_owned = matches!(order.kind, Some(WorkloadKind::Deployment | WorkloadKind::ReplicaSet));
+        let is_own = !counts_owned || order.selector.as_ref().is_none_or(|chosen| chosen.has(&all));
         let kept = self.memory.pods.get(&format!("{}/{name}", order.namespace));
         let kept = kept.and_then(|kept| self.nodes.iter().position(|node| node.name == kept.node));
         let node = kept.unwrap_or(node);
@@ -198,13 +270,16 @@ impl Schedule<'_> {
             node: self.nodes.get(node).map(|node| node.name.clone()).unwrap_or_default(),
             labels: all,
             service_account: template.service_account.clone(),
-            owner: order.kind.map(|kind| (kind, order.name.clone())),
+            owner: order.kind.filter(|_| is_own).map(|kind| (kind, order.name.clone())),
             network: template.network.clone(),
             containers: template.containers.clone(),
             hostname,
             subdomain: template.subdomain.clone(),
             dns: template.dns.clone(),
         };
+        if published(&pod.network, &pod.containers).next().is_some() {
+            self.published.entry(node).or_default().push(self.pods.len());
+        }
         self.pods.push((pod, order.name_span));
     }
 }
@@ -259,6 +334,12 @@ fn template_hash(template: &PodTemplate) -> String {
     let text = [labels.join(","), containers, node.to_owned(), wishes, template.service_account.clone()];
     let parts: Vec<&[u8]> = text.iter().map(String::as_bytes).collect();
     fnv1a(&parts).to_string().bytes().map(letter).collect()
+}
+
+/// An owner's name with five letters that depend on it, the pod's number, and how many tries before were taken.
+fn generated(namespace: &str, owner: &str, index: u32, attempt: u32) -> String {
+    let base = format!("{owner}-");
+    format!("{}{}", &base[..base.len().min(GENERATED_MAX)], suffix(&[namespace, owner], index, attempt))
 }
 
 /// Five letters that depend on the owner, the pod's number, and how many tries before were taken.

@@ -25,6 +25,9 @@ pub struct Service {
     /// `ipFamilies`, resolved: the first one first; none for an `ExternalName`.
     #[serde(skip_serializing_if = "is_ipv4_alone")]
     pub families: Vec<Family>,
+    /// `ipFamilyPolicy`, given or inferred; none for an `ExternalName`. It has no part in the plan.
+    #[serde(skip)]
+    pub family_policy: Option<&'static str>,
     /// Its cluster addresses, one per family at most; none for a headless one or an `ExternalName`.
     pub cluster_ips: Vec<IpAddr>,
     /// `externalName` of an `ExternalName`.

@@ -37,9 +37,13 @@ struct Taken {
 /// Gives every Service the address and node ports that it lacks: those that it had before, if they are still free.
 pub(super) fn allocate(drafts: &mut [Draft], ranges: Ranges, before: &BTreeMap<String, KeptService>) -> Checked<()> {
     let mut taken = Taken::default();
+    let held = held(drafts, before);
     for draft in drafts.iter_mut() {
         let place = draft.ip_span.unwrap_or(draft.name_span);
-        draft.service.families = ip_families::resolve(&draft.families, &draft.service, ranges.1.is_some(), place)?;
+        (draft.service.families, draft.service.family_policy) =
+            ip_families::resolve(&draft.families, &draft.service, ranges.1.is_some(), place)?;
+        check_unchanged(draft, before)?;
+        held.check(draft)?;
         written_addresses(draft, ranges, &mut taken)?;
         written_ports(draft, &mut taken)?;
     }
@@ -58,6 +62,65 @@ pub(super) fn allocate(drafts: &mut [Draft], ranges: Ranges, before: &BTreeMap<S
         choose_ports(draft, &key, &mut taken)?;
     }
     Ok(())
+}
+
+/// What Services of a live cluster were given without asking for it, with their names: nobody else can have it.
+#[derive(Default)]
+struct Held<'b> {
+    addresses: BTreeMap<IpAddr, &'b str>,
+    ports: BTreeMap<(ServiceProtocol, u16), &'b str>,
+}
+
+fn held<'b>(drafts: &[Draft], before: &'b BTreeMap<String, KeptService>) -> Held<'b> {
+    let mut held = Held::default();
+    for draft in drafts {
+        let Some((key, kept)) = before.get_key_value(&draft.service.key()) else { continue };
+        if draft.wants_ip {
+            held.addresses.extend(kept.addresses.iter().map(|ip| (*ip, key.as_str())));
+        }
+        for port in draft.service.ports.iter().filter(|port| draft.wants_node_ports && port.node_port.is_none()) {
+            let had = kept.node_ports.get(&KeptService::key(port));
+            held.ports.extend(had.map(|number| ((port.protocol, *number), key.as_str())));
+        }
+        let checked = kept.health_check.filter(|_| draft.wants_health);
+        held.ports.extend(checked.map(|number| ((ServiceProtocol::Tcp, number), key.as_str())));
+    }
+    held
+}
+
+impl Held<'_> {
+    /// Refuses a Service that writes down what another one has.
+    fn check(&self, draft: &Draft) -> Checked<()> {
+        let key = draft.service.key();
+        let other =
+            |owner: Option<&&str>| owner.filter(|owner| ***owner != key).map(|owner| ((*owner).to_owned(), None));
+        for ip in &draft.service.cluster_ips {
+            if let Some(first) = other(self.addresses.get(ip)) {
+                return Err(clash(format!("the address {ip}"), &key, draft.ip_span, &first, draft.name_span));
+            }
+        }
+        for (protocol, number, span) in ports_written(draft) {
+            if let Some(first) = other(self.ports.get(&(protocol, number))) {
+                return Err(clash(format!("the node port {number}"), &key, span, &first, draft.name_span));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A Service keeps its first address as long as it is there (kubernetes pkg/apis/core/validation,
+/// `ValidateServiceClusterIPsRelatedFields` with an old object).
+fn check_unchanged(draft: &Draft, before: &BTreeMap<String, KeptService>) -> Checked<()> {
+    let Some(had) = before.get(&draft.service.key()).and_then(|kept| kept.addresses.first()) else { return Ok(()) };
+    let wanted = match draft.service.cluster_ips.first() {
+        Some(ip) if ip == had => return Ok(()),
+        Some(ip) => ip.to_string(),
+        None if draft.wants_ip || draft.service.kind == ServiceKind::ExternalName => return Ok(()),
+        None => "None".to_owned(),
+    };
+    let place = draft.ip_span.unwrap_or(draft.name_span);
+    Err(Complaint::at(place, format!("the address of {} is {had} and cannot become {wanted}", draft.service.key()))
+        .hint("the API server says: may not change once set; delete the Service first, or remove the line"))
 }
 
 /// The prefixes of which a Service still needs an address, in the order of its families.
@@ -138,6 +201,14 @@ fn written_addresses(draft: &Draft, ranges: Ranges, taken: &mut Taken) -> Checke
     Ok(())
 }
 
+/// The node ports that are written down, with their places.
+fn ports_written(draft: &Draft) -> impl Iterator<Item = (ServiceProtocol, u16, Option<Span>)> {
+    let ports = draft.service.ports.iter().zip(&draft.node_port_spans);
+    let ports = ports.filter_map(|(port, span)| Some((port.protocol, port.node_port?, *span)));
+    let health = draft.service.health_check_node_port.map(|port| (ServiceProtocol::Tcp, port, draft.health_span));
+    ports.chain(health)
+}
+
 fn written_ports(draft: &Draft, taken: &mut Taken) -> Checked<()> {
     let key = draft.service.key();
     let service = &draft.service;
@@ -147,10 +218,7 @@ fn written_ports(draft: &Draft, taken: &mut Taken) -> Checked<()> {
         return Err(Complaint::at(place, "`healthCheckNodePort` of a Service that has no health check")
             .hint("only a LoadBalancer with `externalTrafficPolicy: Local` has one"));
     }
-    let ports = draft.service.ports.iter().zip(&draft.node_port_spans);
-    let ports = ports.filter_map(|(port, span)| Some((port.protocol, port.node_port?, *span)));
-    let health = draft.service.health_check_node_port.map(|port| (ServiceProtocol::Tcp, port, draft.health_span));
-    for (protocol, number, span) in ports.chain(health) {
+    for (protocol, number, span) in ports_written(draft) {
         let place = span.unwrap_or(draft.name_span);
         if !NODE_PORTS.contains(&number) {
             let (first, last) = (NODE_PORTS.start(), NODE_PORTS.end());

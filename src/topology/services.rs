@@ -65,6 +65,7 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
         kind,
         selector: pods::labels(&spec.selector)?,
         families: vec![Family::Inet],
+        family_policy: None,
         cluster_ips,
         external_name: external_name(spec, kind, name.span)?,
         ports,

@@ -75,6 +75,25 @@ impl Node {
         Node { start, end, value }
     }
 
+    /// Adds a text under a key that this mapping has not, as if it stood at its end.
+    pub(super) fn add_text(&mut self, key: &str, text: &str) {
+        let (start, end) = (self.end, self.end);
+        if let Value::Map(entries) = &mut self.value
+            && entries.iter().all(|(known, _)| known.name != key)
+        {
+            let value = Value::Text(text.to_owned());
+            entries.push((Key { start, end, name: key.to_owned() }, Node { start, end, value }));
+        }
+    }
+
+    /// The value under `key`, to be changed.
+    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        match &mut self.value {
+            Value::Map(entries) => entries.iter_mut().find(|(k, _)| k.name == key).map(|(_, node)| node),
+            _ => None,
+        }
+    }
+
     /// The value under `key`, if this is a mapping that has it.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {

@@ -8,7 +8,7 @@ use super::fields::Spanned;
 use super::manifests::{Metadata, NamespaceObject};
 use super::pod_dns;
 use super::pod_spec::{Selector, Template};
-use super::pods::{self, PodTemplate};
+use super::pods::{self, Chosen, PodTemplate};
 use super::rules;
 use super::source::Span;
 use super::{KubeNamespace, WorkloadKind};
@@ -26,6 +26,10 @@ pub(super) struct Order {
     pub(super) name_span: Span,
     /// How many pods; a DaemonSet has one per node instead.
     pub(super) replicas: u32,
+    /// The controller's own labels, or the pod's.
+    pub(super) labels: BTreeMap<String, String>,
+    /// Which pods are the controller's; none for a pod as such.
+    pub(super) selector: Option<Chosen>,
     pub(super) template: PodTemplate,
 }
 
@@ -109,8 +113,8 @@ fn order(document: &Document, namespaces: &[KubeNamespace]) -> Checked<Option<Or
         Document::DaemonSet(object) => (Some(WorkloadKind::DaemonSet), &object.metadata),
         Document::StatefulSet(object) => (Some(WorkloadKind::StatefulSet), &object.metadata),
     };
-    let (replicas, template) = match document {
-        Document::Pod(object) => (1, pods::template(&object.metadata, &object.spec)?),
+    let (replicas, (template, selector)) = match document {
+        Document::Pod(object) => (1, (pods::template(&object.metadata, &object.spec)?, None)),
         Document::Deployment(object) => {
             let spec = &object.spec;
             (replicas(&spec.replicas)?, controlled("Deployment", &spec.selector, &spec.template)?)
@@ -121,17 +125,18 @@ fn order(document: &Document, namespaces: &[KubeNamespace]) -> Checked<Option<Or
         }
         Document::StatefulSet(object) => {
             let spec = &object.spec;
-            let mut template = controlled("StatefulSet", &spec.selector, &spec.template)?;
+            let (mut template, selector) = controlled("StatefulSet", &spec.selector, &spec.template)?;
             template.subdomain = pod_dns::label("a Service", spec.service_name.as_ref())?;
-            (replicas(&spec.replicas)?, template)
+            (replicas(&spec.replicas)?, (template, selector))
         }
         Document::DaemonSet(object) => (0, controlled("DaemonSet", &object.spec.selector, &object.spec.template)?),
         _ => return Ok(None),
     };
     let what = kind.map_or("Pod", WorkloadKind::name);
     let (name, namespace) = identity(what, metadata, template.span, namespaces)?;
-    pods::labels(&metadata.labels)?;
-    Ok(Some(Order { kind, namespace, name: name.value.clone(), name_span: name.span, replicas, template }))
+    let labels = pods::labels(&metadata.labels)?;
+    let (name, name_span) = (name.value, name.span);
+    Ok(Some(Order { kind, namespace, name, name_span, replicas, labels, selector, template }))
 }
 
 /// An object's name and namespace, both checked; with no namespaces known, any will do.
@@ -159,10 +164,10 @@ pub(super) fn identity(
     Ok((name.clone(), namespace.value.clone()))
 }
 
-fn controlled(kind: &str, selector: &Spanned<Selector>, template: &Template) -> Checked<PodTemplate> {
+fn controlled(kind: &str, selector: &Spanned<Selector>, template: &Template) -> Checked<(PodTemplate, Option<Chosen>)> {
     let resolved = pods::template(&template.metadata, &template.spec)?;
     pods::check_selector(kind, selector, &resolved.labels)?;
-    Ok(resolved)
+    Ok((resolved, Some(Chosen::of(selector))))
 }
 
 fn replicas(written: &Option<Spanned<i64>>) -> Checked<u32> {

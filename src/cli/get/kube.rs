@@ -16,7 +16,6 @@ use crate::topology::{Pod, Workload, WorkloadKind};
 pub(super) const NONE: &str = "<none>";
 
 pub(super) fn nodes(session: &Session) -> Listing {
-    let age = age(session.age());
     let version = format!("minik-{}", session.record.version);
     let rows = session.cluster.nodes.iter().map(|node| {
         let ip = node.address.to_string();
@@ -31,7 +30,7 @@ pub(super) fn nodes(session: &Session) -> Listing {
                 node.name.clone(),
                 "Ready".into(),
                 NONE.into(),
-                age.clone(),
+                age(session.age_of("Node", "", &node.name)),
                 version.clone(),
                 ip.clone(),
                 NONE.into(),
@@ -80,14 +79,13 @@ pub(in crate::cli) fn state_word(state: &State) -> &'static str {
 
 pub(super) fn pods(session: &Session) -> Result<Listing> {
     let status = session.agent()?;
-    let age = age(session.age());
-    let rows = session.cluster.pods.iter().map(|pod| pod_row(session, pod, status.as_ref(), &age)).collect();
+    let rows = session.cluster.pods.iter().map(|pod| pod_row(session, pod, status.as_ref())).collect();
     let columns = [column("NAME"), column("READY"), column("STATUS"), column("RESTARTS"), column("AGE")];
     let more = [wide("IP"), wide("NODE"), wide("NOMINATED NODE"), wide("READINESS GATES")];
     Ok(Listing { kind: "pod", columns: columns.into_iter().chain(more).collect(), rows, like_calicoctl: false })
 }
 
-fn pod_row(session: &Session, pod: &Pod, status: Option<&Status>, age: &str) -> Row {
+fn pod_row(session: &Session, pod: &Pod, status: Option<&Status>) -> Row {
     let (word, ready) = pod_state(pod_status(status, pod), pod);
     let ip = session
         .plan
@@ -95,7 +93,8 @@ fn pod_row(session: &Session, pod: &Pod, status: Option<&Status>, age: &str) -> 
         .and_then(Namespace::address)
         .map_or_else(|| NONE.to_owned(), |ip| ip.to_string());
     let ready = format!("{ready}/{}", pod.containers.len());
-    let cells = [&pod.name, &ready, &word, "0", age, &ip, &pod.node, NONE, NONE];
+    let age = age(session.age_of("Pod", &pod.namespace, &pod.name));
+    let cells = [&pod.name, &ready, &word, "0", &age, &ip, &pod.node, NONE, NONE];
     Row {
         namespace: Some(pod.namespace.clone()),
         name: pod.name.clone(),
@@ -148,11 +147,10 @@ fn pod_object(session: &Session, pod: &Pod, status: Option<&Status>, word: &str,
 }
 
 pub(super) fn namespaces(session: &Session) -> Listing {
-    let age = age(session.age());
     let rows = session.cluster.namespaces.iter().map(|ns| Row {
         namespace: None,
         name: ns.name.clone(),
-        cells: vec![ns.name.clone(), "Active".into(), age.clone()],
+        cells: vec![ns.name.clone(), "Active".into(), age(session.age_of("Namespace", "", &ns.name))],
         object: json!({
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -192,9 +190,9 @@ pub(in crate::cli) fn workloads_of(session: &Session, kind: WorkloadKind) -> Vec
 
 pub(super) fn workloads(session: &Session, kind: WorkloadKind) -> Result<Listing> {
     let status = session.agent()?;
-    let age = age(session.age());
-    let sets = workloads_of(session, kind);
-    let rows = sets.iter().map(|set| workload_row(session, set, status.as_ref(), &age)).collect();
+    let mut sets = workloads_of(session, kind);
+    sets.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
+    let rows = sets.iter().map(|set| workload_row(session, set, status.as_ref())).collect();
     let columns: &[&str] = match kind {
         WorkloadKind::Deployment => &["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"],
         WorkloadKind::ReplicaSet => &["NAME", "DESIRED", "CURRENT", "READY", "AGE"],
@@ -218,15 +216,30 @@ fn replica_set_of(session: &Session, deployment: &Workload) -> Option<Workload> 
     if deployment.kind != WorkloadKind::Deployment {
         return None;
     }
-    let (name, _) = pods_of(session, deployment).first()?.name.rsplit_once('-')?;
-    Some(Workload { kind: WorkloadKind::ReplicaSet, name: name.to_owned(), ..deployment.clone() })
+    let pod = *pods_of(session, deployment).first()?;
+    let (name, _) = pod.name.rsplit_once('-')?;
+    let (name, labels) = (name.to_owned(), pod.labels.clone());
+    Some(Workload { kind: WorkloadKind::ReplicaSet, name, labels, ..deployment.clone() })
 }
 
-fn workload_row(session: &Session, set: &Workload, status: Option<&Status>, age: &str) -> Row {
+/// The age of a controller in seconds; that of the ReplicaSet of a Deployment is its oldest pod's.
+fn workload_age(session: &Session, set: &Workload, pods: &[&Pod]) -> u64 {
+    let own = |kind: WorkloadKind| session.age_of(kind.name(), &set.namespace, &set.name);
+    match set.kind {
+        WorkloadKind::ReplicaSet => {
+            let ages = pods.iter().map(|pod| session.age_of("Pod", &pod.namespace, &pod.name));
+            ages.max().unwrap_or_else(|| own(set.kind))
+        }
+        kind => own(kind),
+    }
+}
+
+fn workload_row(session: &Session, set: &Workload, status: Option<&Status>) -> Row {
     let pods = pods_of(session, set);
     let is_ready = |pod: &&&Pod| pod_state(pod_status(status, pod), pod).1 == pod.containers.len();
     let ready = pods.iter().filter(is_ready).count().to_string();
-    let (want, have, age) = (set.replicas.to_string(), pods.len().to_string(), age.to_owned());
+    let (want, have) = (set.replicas.to_string(), pods.len().to_string());
+    let age = age(workload_age(session, set, &pods));
     let name = set.name.clone();
     let of = format!("{ready}/{want}");
     let mut cells = match set.kind {
@@ -246,7 +259,7 @@ fn workload_row(session: &Session, set: &Workload, status: Option<&Status>, age:
         object: json!({
             "apiVersion": "apps/v1",
             "kind": set.kind,
-            "metadata": { "name": set.name, "namespace": set.namespace },
+            "metadata": { "name": set.name, "namespace": set.namespace, "labels": set.labels },
             "spec": { "replicas": set.replicas },
             "status": { "replicas": pods.len(), "readyReplicas": ready.parse::<u32>().unwrap_or_default() },
         }),

@@ -1,6 +1,7 @@
 //! `minik get`: lists with the columns that kubectl and calicoctl print.
 
 mod calico;
+mod described;
 mod kube;
 mod labels;
 mod planned;
@@ -11,14 +12,15 @@ use std::process::ExitCode;
 use labels::Requirements;
 
 use super::args::{GetArgs, Globals, Output};
-use super::print::{self, Listing};
+use super::print::{self, Listing, Row};
 use super::session::{self, Session};
 use super::target::workload_kind;
 use crate::error::{Error, Kind, Result};
-use crate::topology::{Addressing, WorkloadKind, nearest};
+use crate::topology::{Addressing, Reference, Workload, WorkloadKind, nearest};
 
+pub(super) use described::{endpoints as describe_endpoints, service as describe_service};
 pub(super) use kube::{pods_of, workloads_of};
-pub(super) use services::described as describe_service;
+pub(super) use services::endpoints;
 
 /// STATUS of a pod.
 pub(super) fn pod_word(status: Option<&crate::agent::Status>, pod: &crate::topology::Pod) -> String {
@@ -107,6 +109,27 @@ impl Thing {
         })
     }
 
+    /// The word for one of them.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Thing::Workloads(WorkloadKind::Deployment) => "deployment",
+            Thing::Workloads(WorkloadKind::ReplicaSet) => "replicaset",
+            Thing::Workloads(WorkloadKind::DaemonSet) => "daemonset",
+            Thing::Workloads(WorkloadKind::StatefulSet) => "statefulset",
+            Thing::Nodes => "node",
+            Thing::Pods => "pod",
+            Thing::Namespaces => "namespace",
+            Thing::Services => "service",
+            Thing::Endpoints => "endpoints",
+            Thing::EndpointSlices => "endpointslice",
+            Thing::IpPools => "ippool",
+            Thing::Blocks => "block",
+            Thing::Routes => "route",
+            Thing::Links => "link",
+            Thing::Rules => "rule",
+        }
+    }
+
     /// Whether things of this kind are in a Kubernetes namespace.
     fn is_namespaced(self) -> bool {
         matches!(self, Thing::Pods | Thing::Workloads(_) | Thing::Services | Thing::Endpoints | Thing::EndpointSlices)
@@ -118,6 +141,43 @@ impl Thing {
     }
 }
 
+/// Things of one kind that were asked for.
+struct Asked {
+    thing: Thing,
+    /// Their names; all of them if there are none.
+    names: Vec<String>,
+}
+
+/// What the words of a command line ask for: `KINDS [NAME…]`, or `KIND/NAME…`.
+fn asked(words: &[String]) -> Result<Vec<Asked>> {
+    let mut all: Vec<Asked> = Vec::new();
+    if words.iter().any(|word| word.contains('/')) {
+        for word in words {
+            let Some((kind, name)) = word.split_once('/') else {
+                let error = Error::new(Kind::Usage, format!("`{word}` is not KIND/NAME, as the others are"));
+                return Err(error.hint("write `KIND NAME…`, or KIND/NAME for each"));
+            };
+            let (thing, name) = (Thing::parse(kind)?, name.to_owned());
+            match all.last_mut().filter(|last| last.thing == thing && !thing.is_of_a_target()) {
+                Some(last) => last.names.push(name),
+                None => all.push(Asked { thing, names: vec![name] }),
+            }
+        }
+        return Ok(all);
+    }
+    let (kinds, names) = words.split_first().map_or(("", words), |(kinds, names)| (kinds.as_str(), names));
+    for word in kinds.split(',').flat_map(|word| if word == "all" { ALL } else { word }.split(',')) {
+        let thing = Thing::parse(word)?;
+        match names {
+            [_, _, ..] if thing.is_of_a_target() => {
+                all.extend(names.iter().map(|name| Asked { thing, names: vec![name.clone()] }));
+            }
+            names => all.push(Asked { thing, names: names.to_vec() }),
+        }
+    }
+    Ok(all)
+}
+
 /// What `minik get all` means, in kubectl's order.
 const ALL: &str = "pods,services,daemonsets,deployments,replicasets,statefulsets";
 
@@ -126,18 +186,14 @@ const ALL: &str = "pods,services,daemonsets,deployments,replicasets,statefulsets
 /// # Errors
 /// If there is no such cluster, or nothing of the name that was asked for.
 pub fn run(args: &GetArgs, globals: &Globals) -> Result<ExitCode> {
-    let (kinds, name) = match args.kind.split_once('/') {
-        Some((kind, name)) if args.name.is_none() => (kind, Some(name)),
-        _ => (args.kind.as_str(), args.name.as_deref()),
-    };
-    let words = kinds.split(',').flat_map(|word| if word == "all" { ALL } else { word }.split(','));
-    let things: Vec<Thing> = words.map(Thing::parse).collect::<Result<_>>()?;
+    let asked = asked(&args.words)?;
+    let things: Vec<Thing> = asked.iter().map(|asked| asked.thing).collect();
     let requirements = args.selector.as_deref().map(Requirements::parse).transpose()?;
     let session = session::open(globals.cluster_name())?;
     let mut listings = Vec::new();
-    for thing in &things {
-        let mut listing = list(*thing, &session, globals, name)?;
-        select(&mut listing, *thing, globals, name)?;
+    for Asked { thing, names } in &asked {
+        let mut listing = list(*thing, &session, globals, names.first().map(String::as_str))?;
+        select(&mut listing, *thing, globals, names)?;
         listing.rows.retain(|row| requirements.as_ref().is_none_or(|asked| asked.hold_for(&row.object)));
         if args.show_labels {
             listing.show_labels();
@@ -145,10 +201,48 @@ pub fn run(args: &GetArgs, globals: &Globals) -> Result<ExitCode> {
         listings.push(listing);
     }
     if let ([Thing::Blocks], Output::Table) = (things.as_slice(), globals.output) {
+        let name = asked[0].names.first().map(String::as_str);
         return print::text(&calico::show_blocks(&session, name)?).map(|()| ExitCode::SUCCESS);
     }
-    print_all(&mut listings, &things, args, globals, name.is_some())?;
+    let one = asked.iter().map(|asked| asked.names.len()).sum::<usize>() == 1;
+    print_all(&mut listings, &things, args, globals, one)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The objects of these kinds (`svc`, `deploy,svc`, `all`) that are in the namespace and have the labels, if those are
+/// given. The ReplicaSet of a Deployment is not among them: it has no manifest, and comes and goes with the Deployment.
+///
+/// # Errors
+/// If a word is no kind of object, or the selector is none.
+pub(super) fn matching(
+    session: &Session,
+    words: &[String],
+    selector: Option<&str>,
+    globals: &Globals,
+) -> Result<Vec<Reference>> {
+    let requirements = selector.map(Requirements::parse).transpose()?;
+    let mut found = Vec::new();
+    for Asked { thing, names } in asked(words)? {
+        if let Some(name) = names.first() {
+            let error = Error::new(Kind::Usage, format!("`{name}` is a name, and names are not chosen from by labels"));
+            return Err(error.hint("write the kind alone: `pods -l app=web`"));
+        }
+        let mut listing = list(thing, session, globals, None)?;
+        select(&mut listing, thing, globals, &[])?;
+        listing.rows.retain(|row| requirements.as_ref().is_none_or(|asked| asked.hold_for(&row.object)));
+        let kind = super::kinds::parse(thing.name())?;
+        let made = |name: &str| {
+            let own = |set: &Workload| set.kind == WorkloadKind::ReplicaSet && set.name == name;
+            thing == Thing::Workloads(WorkloadKind::ReplicaSet) && !session.cluster.workloads.iter().any(own)
+        };
+        let rows = listing.rows.into_iter().filter(|row| !made(&row.name));
+        found.extend(rows.map(|row| Reference {
+            kind: kind.name.to_owned(),
+            namespace: row.namespace.unwrap_or_default(),
+            name: row.name,
+        }));
+    }
+    Ok(found)
 }
 
 /// Prints lists one below the other; as data they are one.
@@ -204,21 +298,25 @@ fn list(thing: Thing, session: &Session, globals: &Globals, name: Option<&str>) 
 }
 
 /// Leaves the rows that were asked for.
-fn select(listing: &mut Listing, thing: Thing, globals: &Globals, name: Option<&str>) -> Result<()> {
+fn select(listing: &mut Listing, thing: Thing, globals: &Globals, names: &[String]) -> Result<()> {
     if thing.is_namespaced() && !globals.all_namespaces {
         listing.rows.retain(|row| row.namespace.as_deref() == Some(globals.namespace.as_str()));
     }
-    let Some(name) = name.filter(|_| !thing.is_of_a_target()) else { return Ok(()) };
-    let names: Vec<String> = listing.rows.iter().map(|row| row.name.clone()).collect();
-    listing.rows.retain(|row| row.name == name);
-    if listing.rows.is_empty() {
+    if names.is_empty() || thing.is_of_a_target() {
+        return Ok(());
+    }
+    let known: Vec<String> = listing.rows.iter().map(|row| row.name.clone()).collect();
+    listing.rows.retain(|row| names.contains(&row.name));
+    let place = |row: &Row| names.iter().position(|name| *name == row.name);
+    listing.rows.sort_by_key(place);
+    if let Some(name) = names.iter().find(|name| !known.contains(name)) {
         let place = if thing.is_namespaced() && !globals.all_namespaces {
             format!(" in namespace {}", globals.namespace)
         } else {
             String::new()
         };
         let error = Error::new(Kind::Usage, format!("there is no {} `{name}`{place}", listing.kind));
-        return Err(match nearest(name, names.iter().map(String::as_str)) {
+        return Err(match nearest(name, known.iter().map(String::as_str)) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
             None => error,
         });

@@ -8,9 +8,8 @@ use super::kube::NONE;
 use crate::cli::print::{Listing, Row, age, column, wide};
 use crate::cli::session::Session;
 use crate::compose;
-use crate::topology::{
-    Endpoint, EndpointPort, EndpointSlice, Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy,
-};
+use crate::plan::Family;
+use crate::topology::{Endpoint, EndpointPort, EndpointSlice, Service, ServiceKind, ServicePort, TrafficPolicy};
 
 /// Endpoints that a cell shows before it says how many more there are.
 const SHOWN: usize = 3;
@@ -18,15 +17,16 @@ const SHOWN: usize = 3;
 const BALANCER_WIDTH: usize = 16;
 
 pub(super) fn services(session: &Session, is_wide: bool) -> Listing {
-    let age = age(session.age());
-    let rows = session.cluster.services.iter().map(|service| {
+    let mut all: Vec<&Service> = session.cluster.services.iter().collect();
+    all.sort_by_key(|service| (&service.namespace, &service.name));
+    let rows = all.into_iter().map(|service| {
         let cells = [
             service.name.clone(),
             format!("{:?}", service.kind),
             cluster_ip(service),
             external_ip(service, is_wide),
             or_none(service.ports.iter().map(port_word).collect::<Vec<_>>().join(",")),
-            age.clone(),
+            age(session.age_of("Service", &service.namespace, &service.name)),
             or_none(pairs(&service.selector)),
         ];
         row(&service.namespace, &service.name, cells.to_vec(), service_object(service))
@@ -40,15 +40,15 @@ fn row(namespace: &str, name: &str, cells: Vec<String>, object: Value) -> Row {
     Row { namespace: Some(namespace.to_owned()), name: name.to_owned(), cells, object }
 }
 
-fn or_none(text: String) -> String {
+pub(super) fn or_none(text: String) -> String {
     if text.is_empty() { NONE.to_owned() } else { text }
 }
 
-fn pairs(labels: &BTreeMap<String, String>) -> String {
+pub(super) fn pairs(labels: &BTreeMap<String, String>) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
-fn cluster_ip(service: &Service) -> String {
+pub(super) fn cluster_ip(service: &Service) -> String {
     match service.cluster_ips.first() {
         Some(ip) => ip.to_string(),
         None if service.headless() => "None".to_owned(),
@@ -56,7 +56,7 @@ fn cluster_ip(service: &Service) -> String {
     }
 }
 
-fn list(items: &[impl ToString]) -> String {
+pub(super) fn list(items: &[impl ToString]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
@@ -96,10 +96,18 @@ fn put(object: &mut Value, key: &str, value: Value) {
     }
 }
 
-fn policy(policy: TrafficPolicy) -> &'static str {
+pub(super) fn policy(policy: TrafficPolicy) -> &'static str {
     match policy {
         TrafficPolicy::Cluster => "Cluster",
         TrafficPolicy::Local => "Local",
+    }
+}
+
+/// A family in the words of `ipFamilies`.
+pub(super) fn family_word(family: Family) -> &'static str {
+    match family {
+        Family::Inet => "IPv4",
+        Family::Inet6 => "IPv6",
     }
 }
 
@@ -119,6 +127,8 @@ fn service_object(service: &Service) -> Value {
     };
     put(&mut spec, "clusterIP", json!(ips.first()));
     put(&mut spec, "clusterIPs", json!(ips));
+    put(&mut spec, "ipFamilies", service.families.iter().map(|family| json!(family_word(*family))).collect());
+    put(&mut spec, "ipFamilyPolicy", json!(service.family_policy));
     put(&mut spec, "externalIPs", json!(service.external_ips));
     put(&mut spec, "externalName", json!(service.external_name));
     put(&mut spec, "loadBalancerSourceRanges", json!(service.source_ranges));
@@ -152,16 +162,30 @@ fn service_object(service: &Service) -> Value {
 
 /// A part of an Endpoints object: ports, and the addresses that have all of them.
 #[derive(Debug, Default)]
-struct Subset<'a> {
-    ports: &'a [EndpointPort],
-    ready: Vec<&'a Endpoint>,
-    not_ready: Vec<&'a Endpoint>,
+pub(super) struct Subset<'a> {
+    pub(super) ports: &'a [EndpointPort],
+    pub(super) ready: Vec<&'a Endpoint>,
+    pub(super) not_ready: Vec<&'a Endpoint>,
+}
+
+/// Whether a slice is in the Endpoints object of its Service: that has the Service's first family alone, unless it was
+/// written by hand (kubernetes pkg/controller/endpoint, `addEndpointSubset`).
+fn is_shown(services: &[Service], slice: &EndpointSlice) -> bool {
+    let own = services.iter().find(|own| own.namespace == slice.namespace && own.name == slice.service);
+    let selected = own.filter(|own| !own.selector.is_empty());
+    selected.and_then(|own| own.families.first()).is_none_or(|family| slice.v6 == (*family == Family::Inet6))
 }
 
 /// The subsets of a Service: its slices, those with the same ports together, addresses in the order of their text.
-fn subsets<'a>(slices: &'a [EndpointSlice], namespace: &str, service: &str) -> Vec<Subset<'a>> {
+pub(super) fn subsets<'a>(
+    services: &[Service],
+    slices: &'a [EndpointSlice],
+    namespace: &str,
+    service: &str,
+) -> Vec<Subset<'a>> {
     let mut all: BTreeMap<&[EndpointPort], Subset> = BTreeMap::new();
-    for slice in slices.iter().filter(|slice| slice.namespace == namespace && slice.service == service) {
+    let own = slices.iter().filter(|slice| slice.namespace == namespace && slice.service == service);
+    for slice in own.filter(|slice| is_shown(services, slice)) {
         let subset = all.entry(&slice.ports).or_insert_with(|| Subset { ports: &slice.ports, ..Subset::default() });
         for endpoint in &slice.endpoints {
             if endpoint.ready { &mut subset.ready } else { &mut subset.not_ready }.push(endpoint);
@@ -177,7 +201,7 @@ fn subsets<'a>(slices: &'a [EndpointSlice], namespace: &str, service: &str) -> V
 }
 
 /// `address:port` of every ready endpoint; of one port only, if that is given.
-fn spelled(subsets: &[Subset], only: Option<&str>) -> Vec<String> {
+pub(super) fn spelled(subsets: &[Subset], only: Option<&str>) -> Vec<String> {
     let mut all = Vec::new();
     for subset in subsets {
         if subset.ports.is_empty() {
@@ -192,34 +216,29 @@ fn spelled(subsets: &[Subset], only: Option<&str>) -> Vec<String> {
 }
 
 /// A few of a list, and how many more there are.
-fn few(all: &[String]) -> String {
+pub(super) fn few(all: &[String]) -> String {
     let more = all.len().saturating_sub(SHOWN);
     let shown = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(",");
     if more > 0 { format!("{shown} + {more} more...") } else { or_none(shown) }
 }
 
-/// What `describe` says of the endpoints of a Service's port.
-pub(in crate::cli) fn endpoints_of_port(session: &Session, service: &Service, port: &ServicePort) -> String {
-    let slices = compose::endpoints(&session.cluster, &session.plan);
-    few(&spelled(&subsets(&slices, &service.namespace, &service.name), Some(&port.name)))
-}
-
 /// The Endpoints objects: one for each Service that has a selector, or slices by hand.
-pub(super) fn endpoints(session: &Session) -> Listing {
+pub(in crate::cli) fn endpoints(session: &Session) -> Listing {
     let slices = compose::endpoints(&session.cluster, &session.plan);
     let with_selector = session.cluster.services.iter().filter(|s| !s.selector.is_empty());
     let selected = with_selector.map(|service| (service.namespace.as_str(), service.name.as_str()));
     let by_hand = slices.iter().map(|slice| (slice.namespace.as_str(), slice.service.as_str()));
     let names: BTreeSet<(&str, &str)> = selected.chain(by_hand).collect();
-    let age = age(session.age());
     let rows = names.into_iter().map(|(namespace, name)| {
-        let subsets = subsets(&slices, namespace, name);
-        let cells = vec![name.to_owned(), few(&spelled(&subsets, None)), age.clone()];
-        let mut object = json!({
-            "apiVersion": "v1",
-            "kind": "Endpoints",
-            "metadata": { "name": name, "namespace": namespace },
-        });
+        let subsets = subsets(&session.cluster.services, &slices, namespace, name);
+        let age = age(session.age_of("Service", namespace, name));
+        let cells = vec![name.to_owned(), few(&spelled(&subsets, None)), age];
+        let mut metadata = json!({ "name": name, "namespace": namespace });
+        let own = session.cluster.services.iter().find(|own| own.namespace == namespace && own.name == name);
+        // The controller gives its objects the Service's labels.
+        let labels = own.filter(|own| !own.selector.is_empty()).map(|own| &own.labels);
+        put(&mut metadata, "labels", json!(labels));
+        let mut object = json!({ "apiVersion": "v1", "kind": "Endpoints", "metadata": metadata });
         put(&mut object, "subsets", subsets.iter().map(|subset| subset_object(namespace, subset)).collect());
         row(namespace, name, cells, object)
     });
@@ -253,14 +272,15 @@ fn subset_object(namespace: &str, subset: &Subset) -> Value {
 }
 
 pub(super) fn slices(session: &Session) -> Listing {
-    let slices = compose::endpoints(&session.cluster, &session.plan);
-    let age = age(session.age());
+    let mut slices = compose::endpoints(&session.cluster, &session.plan);
+    slices.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
     let rows = slices.iter().map(|slice| {
         let family = if slice.v6 { "IPv6" } else { "IPv4" };
         let ports: Vec<String> = slice.ports.iter().map(|port| port.port.to_string()).collect();
         let addresses: Vec<String> = slice.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
         let ports = if ports.is_empty() { "<unset>".to_owned() } else { few(&ports) };
-        let cells = vec![slice.name.clone(), family.to_owned(), ports, few_slices(&addresses), age.clone()];
+        let age = age(session.age_of("Service", &slice.namespace, &slice.service));
+        let cells = vec![slice.name.clone(), family.to_owned(), ports, few_slices(&addresses), age];
         row(&slice.namespace, &slice.name, cells, slice_object(slice, family))
     });
     let columns = ["NAME", "ADDRESSTYPE", "PORTS", "ENDPOINTS", "AGE"].map(column).to_vec();
@@ -301,48 +321,4 @@ fn slice_object(slice: &EndpointSlice, family: &str) -> Value {
         "metadata": { "labels": labels, "name": slice.name, "namespace": slice.namespace },
         "ports": slice.ports.iter().map(port_object).collect::<Vec<_>>(),
     })
-}
-
-/// `kubectl describe service`: keys and values.
-pub(in crate::cli) fn described(session: &Session, service: &Service) -> Vec<(&'static str, String)> {
-    let mut lines = vec![
-        ("Name", service.name.clone()),
-        ("Namespace", service.namespace.clone()),
-        ("Labels", or_none(pairs(&service.labels))),
-        ("Selector", or_none(pairs(&service.selector))),
-        ("Type", format!("{:?}", service.kind)),
-        ("IP", cluster_ip(service)),
-        ("IPs", if service.headless() { "None".to_owned() } else { or_none(list(&service.cluster_ips)) }),
-    ];
-    if !service.external_ips.is_empty() {
-        lines.push(("External IPs", list(&service.external_ips)));
-    }
-    lines.extend(service.external_name.clone().map(|name| ("External Name", name)));
-    if !service.ingress.is_empty() {
-        lines.push(("LoadBalancer Ingress", list(&service.ingress)));
-    }
-    for port in &service.ports {
-        let name = if port.name.is_empty() { "<unset>" } else { &port.name };
-        let protocol = port.protocol.name();
-        let target = match &port.target {
-            TargetPort::Number(number) => format!("{number}/{protocol}"),
-            TargetPort::Name(name) => format!("{name}/{protocol}"),
-        };
-        lines.push(("Port", format!("{name}  {}/{protocol}", port.port)));
-        lines.push(("TargetPort", target));
-        lines.extend(port.node_port.map(|number| ("NodePort", format!("{name}  {number}/{protocol}"))));
-        lines.push(("Endpoints", endpoints_of_port(session, service, port)));
-    }
-    lines.push(("Session Affinity", if service.affinity.is_some() { "ClientIP" } else { "None" }.to_owned()));
-    if service.externally_accessible() {
-        lines.push(("External Traffic Policy", policy(service.external_policy).to_owned()));
-    }
-    if service.kind != ServiceKind::ExternalName {
-        lines.push(("Internal Traffic Policy", policy(service.internal_policy).to_owned()));
-    }
-    lines.extend(service.health_check_node_port.map(|port| ("HealthCheck NodePort", port.to_string())));
-    if !service.source_ranges.is_empty() {
-        lines.push(("LoadBalancer Source Ranges", list(&service.source_ranges)));
-    }
-    lines
 }
