@@ -71,12 +71,7 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
         ports,
         affinity,
         external_policy,
-        internal_policy: choice(
-            "traffic policy",
-            spec.internal_traffic_policy.as_ref(),
-            TrafficPolicy::Cluster,
-            POLICIES,
-        )?,
+        internal_policy: internal_policy(spec)?,
         external_ips: spec.external_ips.iter().map(external_ip).collect::<Checked<_>>()?,
         ingress: ingress(object, None)?,
         proxied_ingress: ingress(object, Some(false))?,
@@ -100,6 +95,10 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
         wants_health: balancer && external_policy == TrafficPolicy::Local && service_health.is_none(),
         service,
     })
+}
+
+fn internal_policy(spec: &ServiceSpec) -> Checked<TrafficPolicy> {
+    choice("traffic policy", spec.internal_traffic_policy.as_ref(), TrafficPolicy::Cluster, POLICIES)
 }
 
 /// Fields that only a LoadBalancer has.
