@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use minik::packet::build::{self, Message, Probe};
-use minik::packet::{Mark, decode};
+use minik::packet::{Init, Mark, decode};
 use minik::plan::{Datapath, Kernel, Plan, Role, Sysctl};
 use minik::predict::{End, Flow, Journey, Origin, Port, Reason, Turn, as_made, outcomes, predict};
 use minik::topology::{self, Mode};
@@ -195,4 +195,44 @@ fn without_br_netfilter_a_service_s_endpoint_behind_the_same_bridge_answers_in_v
     // Three endpoints: the client itself, its neighbour on the bridge, and one on the other node.
     assert_eq!(answers(true), (3, 0));
     assert_eq!(answers(false), (2, 1));
+}
+
+/// The first packet of an association at a Service: its journey to a pod, and what comes back to who asks.
+#[test]
+fn an_init_is_translated_and_answered_as_its_host_speaks() {
+    const SERVICE: &str = "---\napiVersion: v1\nkind: Service\nmetadata: {name: calls}\n\
+                           spec: {clusterIP: 10.96.7.1, selector: {app: test}, ports: \
+                           [{port: 2905, protocol: SCTP, targetPort: 36412}]}\n";
+    for proxy in ["iptables", "nftables"] {
+        let mut source = topology::builtin::find("flannel-vxlan").unwrap().source();
+        source.text = source.text.replacen("\nspec:\n", &format!("\nspec:\n  proxy: {{mode: {proxy}}}\n"), 1) + SERVICE;
+        let cluster = topology::parse(&[source], &topology::Overrides::default()).unwrap();
+        let plan = compose::plan(&cluster, Datapath::Kernel).unwrap();
+        let init = Init { tag: Some(7), window: Some(1500), outbound: Some(1), inbound: Some(2), tsn: Some(3) };
+        let message = Message::Init { src: 40000, dst: 2905, init };
+        let from = plan.namespace("default/two-containers").unwrap();
+        let (src, dst) = (from.address().unwrap().into(), "10.96.7.1".parse().unwrap());
+        let probe = Probe { src, dst, ttl: 64, id: 7, dont_fragment: true, length: 52, message, mark: Mark(1) };
+        let packet = decode::ip(&build::ip(&probe).unwrap(), &decode::Tunnels::default()).unwrap();
+        for (port, answer) in [
+            (Port::Echo, "sctp (1) [INIT ACK] [init tag: *] [rwnd: *] [OS: *] [MIS: *] [init TSN: *]"),
+            (Port::Closed, "sctp (1) [ABORT]"),
+            (Port::Unspoken, "ICMP 10.96.7.1 protocol 132 unreachable, length 60"),
+        ] {
+            let (name, origin, packet) = (from.name.clone(), Origin::Stack, packet.clone());
+            let ways = outcomes(&plan, &Flow { from: name, origin, packet, fragments: None, port }).unwrap();
+            assert_eq!(ways.len(), 3, "{proxy}: an endpoint each");
+            for way in ways {
+                let last = |leg: &minik::predict::Leg| leg.hops.last().unwrap().frame.packet().unwrap().to_string();
+                let End::Delivered { namespace } = &way.legs[0].end else { panic!("{:?}", way.legs[0].end) };
+                let pod = plan.namespace(namespace).unwrap().address().unwrap();
+                let (there, back) = (last(&way.legs[0]), last(&way.legs[1]));
+                assert!(there.contains(&format!(" > {pod}.36412: sctp (1) [INIT] [init tag: 7]")), "{proxy}: {there}");
+                let source = if port == Port::Unspoken { "10.96.7.1 > " } else { "10.96.7.1.2905 > " };
+                assert!(back.starts_with(source) && back.ends_with(answer), "{proxy}: {back}");
+                assert_eq!(way.legs[1].end, End::Delivered { namespace: from.name.clone() });
+                assert_eq!(way.answered(), port != Port::Unspoken);
+            }
+        }
+    }
 }

@@ -10,10 +10,10 @@ use nix::sched::{CloneFlags, unshare};
 use super::messages::CREATE;
 use super::netlink::{Batch, Rtnetlink};
 use super::survey::{self, Device};
-use super::{devices, ipvs};
+use super::{devices, ipvs, sctp};
 use crate::error::{Error, Kind, Result};
 use crate::plan::netfilter::Match;
-use crate::plan::{Kernel, Link, LinkKind, Plan, Qdisc, line};
+use crate::plan::{Family, Kernel, Link, LinkKind, Plan, Qdisc, line};
 
 /// Refuses a caller who may not make or enter network namespaces, nor see whether there are clusters.
 ///
@@ -52,6 +52,15 @@ pub fn has_ipip() -> Result<bool> {
 /// If a scratch namespace cannot be made.
 pub fn has_netem() -> Result<bool> {
     scratch(|| Ok(survey::makes(&mut Rtnetlink::open()?, Device::Netem)))?
+}
+
+/// Whether programs can speak SCTP here: whether the kernel makes a socket for it, loading its module if need be.
+///
+/// # Errors
+/// If it makes no socket for another reason than that it knows no SCTP.
+pub fn has_sctp() -> Result<bool> {
+    let socket = sctp::socket(Family::Inet).map_err(|e| Error::io("cannot open a socket of SCTP", e))?;
+    Ok(socket.is_some())
 }
 
 /// What this kernel does to packets where kernels differ. Cheap enough to ask anew each time; nothing is loaded.

@@ -31,6 +31,7 @@ mod raw_netlink;
 pub mod read;
 pub mod remove;
 pub mod restore;
+pub mod sctp;
 pub mod state;
 pub mod survey;
 pub mod sysctl;

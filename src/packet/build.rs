@@ -16,8 +16,9 @@ use pnet::util::MacAddr;
 
 use super::decode6::OPTION_MARK;
 use super::{
-    ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_MARK, FRAGMENT_HEADER, IP_HEADER, IPV6_HEADER, Mark,
-    PROTOCOL_FRAGMENT, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TcpFlags, solicited_node,
+    ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_MARK, FRAGMENT_HEADER, INIT_CHUNK, IP_HEADER,
+    IPV6_HEADER, Init, Mark, PROTOCOL_FRAGMENT, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP,
+    PROTOCOL_UDP, SCTP_HEADER, TcpFlags, sctp, solicited_node,
 };
 use crate::error::{Error, Kind, Result};
 use crate::plan::Mac;
@@ -55,6 +56,15 @@ pub enum Message {
         /// Sequence number.
         seq: u32,
     },
+    /// SCTP INIT, without a mark: it is known by its tag.
+    Init {
+        /// Source port.
+        src: u16,
+        /// Destination port.
+        dst: u16,
+        /// What it offers.
+        init: Init,
+    },
 }
 
 impl Message {
@@ -63,6 +73,7 @@ impl Message {
         match self {
             Message::Echo { .. } | Message::Udp { .. } => 8,
             Message::Syn { .. } => 20,
+            Message::Init { .. } => SCTP_HEADER + INIT_CHUNK,
         }
     }
 }
@@ -101,6 +112,7 @@ impl Probe {
             Message::Echo { .. } => PROTOCOL_ICMP,
             Message::Udp { .. } => PROTOCOL_UDP,
             Message::Syn { .. } => PROTOCOL_TCP,
+            Message::Init { .. } => PROTOCOL_SCTP,
         }
     }
 }
@@ -174,6 +186,11 @@ fn write_message(bytes: &mut [u8], probe: &Probe) -> Option<()> {
             tcp.set_data_offset(5);
             tcp.set_flags(TcpFlags::SYN);
             tcp.set_window(64240);
+        }
+        // Its checksum is another.
+        Message::Init { src, dst, init } => {
+            init.write(bytes.get_mut(usize::from(SCTP_HEADER)..)?)?;
+            return sctp::seal(bytes, src, dst, 0);
         }
     }
     write_checksum(bytes, probe)

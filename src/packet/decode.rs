@@ -9,8 +9,8 @@ use pnet::packet::udp::UdpPacket;
 
 use super::{
     Arp, ArpOperation, Body, ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Frame, Icmp,
-    Inside, Ip, Mark, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_TCP, PROTOCOL_UDP, Packet,
-    TcpFlags, Transport, UDP_HEADER, VXLAN_HEADER, VXLAN_PORTS, decode6,
+    Inside, Ip, Mark, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_SCTP, PROTOCOL_TCP,
+    PROTOCOL_UDP, Packet, TcpFlags, Transport, UDP_HEADER, VXLAN_HEADER, VXLAN_PORTS, decode6, sctp,
 };
 use crate::plan::Mac;
 
@@ -174,6 +174,10 @@ fn transport<'a>(layer: &Ip, payload: &'a [u8], scope: Scope) -> (Transport, &'a
         PROTOCOL_ICMPV6 if layer.is_v6() => decode6::icmp(payload, scope),
         PROTOCOL_UDP => udp(payload, scope),
         PROTOCOL_TCP => tcp(payload),
+        PROTOCOL_SCTP => {
+            let whole = !layer.is_fragment() && payload.len() == usize::from(layer.payload());
+            sctp::decode(payload, whole).map(|packet| (Transport::Sctp(packet), [].as_slice()))
+        }
         _ => Some((Transport::Other, payload)),
     };
     decoded.unwrap_or((Transport::Truncated, &[]))

@@ -74,6 +74,7 @@ pub(super) fn icmp<'a>(payload: &'a [u8], scope: Scope) -> Option<(Transport, &'
         1 => Icmp::Unreachable { code, mtu: 0, about: quoted() },
         2 => Icmp::TooBig { mtu: word, about: quoted() },
         3 => Icmp::TimeExceeded { code, about: quoted() },
+        4 => Icmp::ParameterProblem { code, pointer: word, about: quoted() },
         128 => Icmp::EchoRequest { id: Some(high), seq: low },
         129 => Icmp::EchoReply { id: Some(high), seq: low },
         135 | 136 => return neighbour(kind, high, rest),

@@ -53,7 +53,7 @@ impl Display for Arp {
 impl Display for Packet {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let last = self.layers.last();
-        let (ports, length) = (ports(&self.transport), last.map_or(0, Ip::payload));
+        let (ports, length) = (self.transport.ports(), last.map_or(0, Ip::payload));
         let fragment = self.layers.iter().find(|ip| ip.is_fragment());
         for (index, ip) in self.layers.iter().enumerate() {
             match &ports {
@@ -83,6 +83,7 @@ impl Display for Packet {
             Transport::Tcp { flags, seq, ack, .. } => {
                 write!(f, "Flags [{flags}], seq {}, ack {ack}", Open(*seq))
             }
+            Transport::Sctp(packet) => Display::fmt(packet, f),
             Transport::Fragment if last.is_some_and(|ip| ip.protocol == PROTOCOL_UDP) => f.write_str("udp"),
             Transport::Fragment => f.write_str("fragment"),
             Transport::Other => write!(f, "ip-proto-{} {length}", last.map_or(0, |ip| ip.protocol)),
@@ -92,15 +93,6 @@ impl Display for Packet {
             Some(ip) => write!(f, " (frag offset {}{})", ip.offset, if ip.more_fragments { "+" } else { "" }),
             None => Ok(()),
         }
-    }
-}
-
-fn ports(transport: &Transport) -> Option<(Option<u16>, Option<u16>)> {
-    match transport {
-        Transport::Udp { src, dst } | Transport::Tcp { src, dst, .. } | Transport::Tunnel { src, dst, .. } => {
-            Some((*src, *dst))
-        }
-        _ => None,
     }
 }
 

@@ -25,7 +25,7 @@ pub enum Icmp {
     },
     /// Destination unreachable.
     Unreachable {
-        /// Code. IPv4: 0 net, 1 host, 3 port, 4 fragmentation needed, 13 prohibited. IPv6: 0 no route, 1 prohibited,
+        /// Code. IPv4: 0 net, 1 host, 2 protocol, 3 port, 4 fragmentation needed, 13 prohibited. IPv6: 0 no route, 1 prohibited,
         /// 3 address, 4 port.
         code: u8,
         /// MTU of the next hop, with IPv4's code 4.
@@ -44,6 +44,15 @@ pub enum Icmp {
     TimeExceeded {
         /// Code: 0 in transit, 1 in reassembly.
         code: u8,
+        /// The packet that it is about.
+        about: Option<Box<Packet>>,
+    },
+    /// IPv6's "parameter problem".
+    ParameterProblem {
+        /// Code: 0 erroneous header field, 1 unknown next header, 2 unknown option.
+        code: u8,
+        /// Where in the packet, in bytes.
+        pointer: u32,
         /// The packet that it is about.
         about: Option<Box<Packet>>,
     },
@@ -76,9 +85,10 @@ impl Icmp {
     /// The packet that an error is about.
     pub fn about(&self) -> Option<&Packet> {
         match self {
-            Icmp::Unreachable { about, .. } | Icmp::TooBig { about, .. } | Icmp::TimeExceeded { about, .. } => {
-                about.as_deref()
-            }
+            Icmp::Unreachable { about, .. }
+            | Icmp::TooBig { about, .. }
+            | Icmp::TimeExceeded { about, .. }
+            | Icmp::ParameterProblem { about, .. } => about.as_deref(),
             _ => None,
         }
     }
@@ -86,9 +96,10 @@ impl Icmp {
     /// The packet that an error is about, to be changed.
     pub fn about_mut(&mut self) -> Option<&mut Packet> {
         match self {
-            Icmp::Unreachable { about, .. } | Icmp::TooBig { about, .. } | Icmp::TimeExceeded { about, .. } => {
-                about.as_deref_mut()
-            }
+            Icmp::Unreachable { about, .. }
+            | Icmp::TooBig { about, .. }
+            | Icmp::TimeExceeded { about, .. }
+            | Icmp::ParameterProblem { about, .. } => about.as_deref_mut(),
             _ => None,
         }
     }
@@ -113,6 +124,7 @@ impl Icmp {
             (Icmp::Unreachable { .. }, true) => 1,
             (Icmp::TooBig { .. }, _) => 2,
             (Icmp::TimeExceeded { .. }, true) => 3,
+            (Icmp::ParameterProblem { .. }, _) => 4,
             (Icmp::EchoRequest { .. }, true) => 128,
             (Icmp::EchoReply { .. }, true) => 129,
             (Icmp::Solicitation { .. }, _) => 135,
@@ -159,15 +171,20 @@ impl Words<'_> {
             Icmp::EchoReply { id, seq } => write!(f, "ICMP echo reply, id {}, seq {seq}", Open(*id)),
             Icmp::Unreachable { code: 0, .. } => write!(f, "ICMP net {dst} unreachable"),
             Icmp::Unreachable { code: 1, .. } => write!(f, "ICMP host {dst} unreachable"),
+            Icmp::Unreachable { code: 2, about, .. } => {
+                let protocol = Open(about.as_deref().and_then(Packet::outer).map(|ip| ip.protocol));
+                write!(f, "ICMP {dst} protocol {protocol} unreachable")
+            }
             Icmp::Unreachable { code: 3, .. } => write!(f, "ICMP {dst} port unreachable"),
             Icmp::Unreachable { code: 4, mtu, .. } => write!(f, "ICMP {dst} unreachable - need to frag (mtu {mtu})"),
             Icmp::Unreachable { code, .. } => write!(f, "ICMP {dst} unreachable, code {code}"),
             Icmp::TimeExceeded { code: 0, .. } => f.write_str("ICMP time exceeded in-transit"),
             Icmp::TimeExceeded { .. } => f.write_str("ICMP ip reassembly time exceeded"),
             Icmp::Other { kind, code } => write!(f, "ICMP type-#{kind}, code {code}"),
-            Icmp::TooBig { .. } | Icmp::Solicitation { .. } | Icmp::Advertisement { .. } => {
-                write!(f, "ICMP type-#{}", self.icmp.kind(false))
-            }
+            Icmp::TooBig { .. }
+            | Icmp::ParameterProblem { .. }
+            | Icmp::Solicitation { .. }
+            | Icmp::Advertisement { .. } => write!(f, "ICMP type-#{}", self.icmp.kind(false)),
         }
     }
 
@@ -190,6 +207,15 @@ impl Words<'_> {
             Icmp::TooBig { mtu, .. } => write!(f, "packet too big, mtu {mtu}"),
             Icmp::TimeExceeded { code: 0, .. } => write!(f, "time exceeded in-transit for {dst}"),
             Icmp::TimeExceeded { .. } => f.write_str("time exceeded in-transit (reassembly)"),
+            Icmp::ParameterProblem { code, pointer, .. } => {
+                let what = match code {
+                    0 => "erroneous",
+                    1 => "next header",
+                    2 => "option",
+                    _ => "unknown",
+                };
+                write!(f, "parameter problem, {what} - octet {pointer}")
+            }
             Icmp::Solicitation { target, .. } => write!(f, "neighbor solicitation, who has {target}"),
             Icmp::Advertisement { target, .. } => write!(f, "neighbor advertisement, tgt is {target}"),
             Icmp::Other { kind, .. } => match kind {

@@ -10,6 +10,7 @@ mod decode6;
 mod display;
 mod icmp;
 mod ip;
+mod sctp;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::net::Ipv4Addr;
 
 pub use icmp::Icmp;
 pub use ip::{Ip, solicited_node};
+pub use sctp::{CHUNK_HEADER, Chunk, INIT_CHUNK, Init, SCTP_HEADER, Sctp};
 
 use crate::plan::Mac;
 
@@ -44,6 +46,8 @@ pub const PROTOCOL_IPV6: u8 = 41;
 pub const PROTOCOL_FRAGMENT: u8 = 44;
 /// IP protocol number of ICMPv6.
 pub const PROTOCOL_ICMPV6: u8 = 58;
+/// IP protocol number of SCTP.
+pub const PROTOCOL_SCTP: u8 = 132;
 /// Length of an IPv4 header without options, in bytes.
 pub const IP_HEADER: u16 = 20;
 /// Length of an IPv6 header without extension headers, in bytes.
@@ -185,6 +189,8 @@ pub enum Transport {
         /// Acknowledged sequence number.
         ack: u32,
     },
+    /// An SCTP packet.
+    Sctp(Sctp),
     /// A UDP datagram that carries another packet.
     Tunnel {
         /// Source port; none in a prediction, where the kernel takes a hash of what is inside.
@@ -200,6 +206,30 @@ pub enum Transport {
     Other,
     /// The packet ends before the transport header does.
     Truncated,
+}
+
+impl Transport {
+    /// Source and destination port, of those that have ports. One is none in a prediction if the kernel chooses it.
+    pub fn ports(&self) -> Option<(Option<u16>, Option<u16>)> {
+        match self {
+            Transport::Udp { src, dst }
+            | Transport::Tcp { src, dst, .. }
+            | Transport::Sctp(Sctp { src, dst, .. })
+            | Transport::Tunnel { src, dst, .. } => Some((*src, *dst)),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn ports_mut(&mut self) -> Option<(&mut Option<u16>, &mut Option<u16>)> {
+        match self {
+            Transport::Udp { src, dst }
+            | Transport::Tcp { src, dst, .. }
+            | Transport::Sctp(Sctp { src, dst, .. })
+            | Transport::Tunnel { src, dst, .. } => Some((src, dst)),
+            _ => None,
+        }
+    }
 }
 
 /// What a tunnel over UDP carries.

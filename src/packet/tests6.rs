@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::build::{self, Message, Probe};
 use super::decode::{self, LinkType, Tunnels};
-use super::{Frame, Icmp, Mark, Packet, Transport, solicited_node};
+use super::{Frame, Icmp, Init, Mark, Packet, Sctp, Transport, solicited_node};
 use crate::plan::Mac;
 
 const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -64,6 +64,11 @@ fn a_ping_prints_as_tcpdump_does() {
     );
     let datagram = packet_of(Message::Udp { src: 5, dst: 6 }, 104);
     assert_eq!(datagram.to_string(), "fd00:100:84::129.5 > fd00:100:247::1.6: UDP, length 56");
+    let init = Init { tag: Some(9), ..Init::default() };
+    let association = packet_of(Message::Init { src: 5, dst: 6, init }, 72);
+    let text = "sctp (1) [INIT] [init tag: 9] [rwnd: 0] [OS: 0] [MIS: 0] [init TSN: 0]";
+    assert_eq!(association.to_string(), format!("fd00:100:84::129.5 > fd00:100:247::1.6: {text}"));
+    assert!(matches!(association.transport, Transport::Sctp(Sctp { sound: Some(true), .. })));
 }
 
 fn packet_of(message: Message, length: u16) -> Packet {
@@ -85,6 +90,8 @@ fn errors_print_what_they_are_about() {
     assert_eq!(about(3, 0, 0, &ping), "time exceeded in-transit for fd00:100:247::1, length 112");
     assert_eq!(about(1, 0, 0, &ping), "destination unreachable, unreachable route fd00:100:247::1, length 112");
     assert_eq!(about(1, 3, 0, &ping), "destination unreachable, unreachable address fd00:100:247::1, length 112");
+    assert_eq!(about(4, 1, 6, &ping), "parameter problem, next header - octet 6, length 112");
+    assert_eq!(about(4, 2, 40, &ping), "parameter problem, option - octet 40, length 112");
     let datagram = build::ip(&probe(104, Message::Udp { src: 5, dst: 6 })).unwrap();
     let text = "destination unreachable, unreachable port, fd00:100:247::1 udp port 6, length 112";
     assert_eq!(about(1, 4, 0, &datagram), text);

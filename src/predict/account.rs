@@ -10,7 +10,8 @@ use crate::packet::build::{self, Message, Probe};
 use crate::packet::decode::{self, Tunnels};
 use crate::packet::{
     Body, Direction, ETHERNET_HEADER, Frame, ICMP_HEADER, Inside, Ip, Mark, PROTOCOL_ICMP, PROTOCOL_ICMPV6,
-    PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TCP_HEADER, Transport, UDP_HEADER, VXLAN_HEADER,
+    PROTOCOL_IPIP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, SCTP_HEADER, TCP_HEADER, Transport, UDP_HEADER,
+    VXLAN_HEADER,
 };
 use crate::plan::{Family, Link, LinkKind, Namespace, Plan, Role};
 
@@ -28,7 +29,7 @@ pub struct Question<'a> {
     pub from: &'a str,
     /// Where to.
     pub to: IpAddr,
-    /// What is said. At a port of UDP or TCP somebody listens.
+    /// What is said. At a port of UDP, TCP or SCTP somebody listens.
     pub message: Message,
 }
 
@@ -100,7 +101,7 @@ enum Sort {
 pub struct Header {
     /// Its length in bytes.
     pub length: usize,
-    /// What protocol it is of: `Ethernet`, `IP`, `IPv6`, `UDP`, `VXLAN`, `ICMP`, `ICMPv6`, `TCP`; `data` is the rest.
+    /// What protocol it is of: `Ethernet`, `IP`, `IPv6`, `UDP`, `VXLAN`, `ICMP`, `ICMPv6`, `TCP`, `SCTP`; `data` is the rest.
     pub protocol: &'static str,
     /// What it says.
     pub text: String,
@@ -166,7 +167,11 @@ impl Said {
 /// # Errors
 /// As [`super::predict`], and if the plan does not know the sender.
 pub fn account(plan: &Plan, question: Question) -> Result<Account> {
-    let carried = if matches!(question.message, Message::Syn { .. }) { SYN } else { PING };
+    let carried = match question.message {
+        Message::Syn { .. } => SYN,
+        Message::Init { .. } => question.message.header(),
+        Message::Echo { .. } | Message::Udp { .. } => PING,
+    };
     let length = Ip::header_of(&question.to) + carried;
     let asked = flow(question, length, false)?;
     let (journey, events) = explained(plan, &asked)?;
@@ -316,6 +321,10 @@ fn packet_headers(packet: &Packet) -> Vec<Header> {
         Transport::Tcp { src, dst, flags, .. } => {
             header(TCP_HEADER, "TCP", format!("{} > {}, flags [{flags}]", port(*src), port(*dst)))
         }
+        Transport::Sctp(sctp) => {
+            let chunk = sctp.chunk.map_or("none".to_owned(), |chunk| chunk.to_string());
+            header(SCTP_HEADER, "SCTP", format!("{} > {}, {chunk}", port(sctp.src), port(sctp.dst)))
+        }
         Transport::Fragment | Transport::Other | Transport::Truncated => header(0, "data", String::new()),
     };
     let length = own.length;
@@ -332,7 +341,12 @@ fn packet_headers(packet: &Packet) -> Vec<Header> {
         },
         _ => {
             let whole = packet.layers.last().map_or(0, Ip::payload);
-            let text = if length == usize::from(TCP_HEADER) { "options" } else { "payload" }.to_owned();
+            let text = match &packet.transport {
+                Transport::Tcp { .. } => "options",
+                Transport::Sctp(_) => "chunks",
+                _ => "payload",
+            };
+            let text = text.to_owned();
             all.push(Header { length: usize::from(whole).saturating_sub(length), protocol: "data", text });
         }
     }
@@ -343,7 +357,7 @@ fn ip_header(ip: &Ip) -> Header {
     let Ip { src, dst, ttl, .. } = ip;
     let carries = match ip.protocol {
         // The next line says it.
-        PROTOCOL_ICMP | PROTOCOL_ICMPV6 | PROTOCOL_TCP | PROTOCOL_UDP => String::new(),
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 | PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_SCTP => String::new(),
         PROTOCOL_IPIP => ", IPIP".to_owned(),
         other => format!(", proto {other}"),
     };

@@ -10,8 +10,9 @@ use super::walk::{Carried, Outcome, Split, Walker};
 use super::{End, Event, Flow, Journey, Leg, Origin, Port, Purpose, Reason, settings};
 use crate::error::{Error, Kind, Result};
 use crate::packet::{
-    Ethernet, ICMP_HEADER, IP_HEADER, IPV6_HEADER, IPV6_MTU_MIN, Icmp, Ip, PROTOCOL_ICMP, PROTOCOL_ICMPV6,
-    PROTOCOL_TCP, PROTOCOL_UDP, Packet, TCP_HEADER, TcpFlags, Transport,
+    CHUNK_HEADER, Chunk, Ethernet, ICMP_HEADER, INIT_CHUNK, IP_HEADER, IPV6_HEADER, IPV6_MTU_MIN, Icmp, Init, Ip,
+    PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, SCTP_HEADER, Sctp, TCP_HEADER,
+    TcpFlags, Transport,
 };
 use crate::plan::{Family, Link, Namespace, Plan};
 
@@ -139,13 +140,11 @@ fn close(
     Ok(next)
 }
 
-/// Whether an answer of UDP or TCP comes from another address or port than was asked: it is for no socket of the asker's.
-/// So ends what nobody translates back.
+/// Whether an answer comes from another address or port than was asked: it is for no socket of the asker's. So ends what
+/// nobody translates back.
 fn is_a_strangers(answer: &Carried, flow: &Flow) -> bool {
-    let (from, asked) = match (&answer.packet.transport, &flow.packet.transport) {
-        (Transport::Udp { src, .. }, Transport::Udp { dst, .. })
-        | (Transport::Tcp { src, .. }, Transport::Tcp { dst, .. }) => (*src, *dst),
-        _ => return false,
+    let (Some((from, _)), Some((_, asked))) = (answer.packet.transport.ports(), flow.packet.transport.ports()) else {
+        return false;
     };
     let other_port = from.zip(asked).is_some_and(|(from, asked)| from != asked);
     other_port || answer.packet.outer().map(|ip| ip.src) != flow.packet.outer().map(|ip| ip.dst)
@@ -159,15 +158,18 @@ fn answer(packet: &Packet, port: Port, ttl: u8) -> Option<Packet> {
         (Transport::Icmp(Icmp::EchoRequest { id, seq }), _) => {
             (Transport::Icmp(Icmp::EchoReply { id: *id, seq: *seq }), icmp_number, asked.length, false)
         }
+        (transport, Port::Unspoken) if transport.ports().is_some() => {
+            return error_packet(Told::Protocol.about(packet.clone()), ttl).map(|packet| from_asked(packet, asked));
+        }
         (Transport::Udp { src, dst }, Port::Echo) => {
             (Transport::Udp { src: *dst, dst: *src }, PROTOCOL_UDP, asked.length, !asked.is_v6())
         }
-        (Transport::Udp { .. }, Port::Closed) => {
+        (Transport::Udp { .. }, _) => {
             return error_packet(Told::Port.about(packet.clone()), ttl).map(|packet| from_asked(packet, asked));
         }
         (Transport::Tcp { src, dst, seq, .. }, port) => {
             let (flags, own, length) = match port {
-                Port::Closed => (TcpFlags::RST | TcpFlags::ACK, Some(0), asked.header() + TCP_HEADER),
+                Port::Closed | Port::Unspoken => (TcpFlags::RST | TcpFlags::ACK, Some(0), asked.header() + TCP_HEADER),
                 // A SYN of an ordinary program carries options, and Linux takes up what it offers; ours carries a mark.
                 Port::Echo if packet.mark.is_none() => (TcpFlags::SYN | TcpFlags::ACK, None, asked.length),
                 Port::Echo => (TcpFlags::SYN | TcpFlags::ACK, None, asked.header() + SYN_ACK),
@@ -179,11 +181,27 @@ fn answer(packet: &Packet, port: Port, ttl: u8) -> Option<Packet> {
             let transport = Transport::Tcp { src: *dst, dst: *src, flags: TcpFlags(flags), seq: own, ack };
             (transport, PROTOCOL_TCP, length, !asked.is_v6())
         }
+        (Transport::Sctp(asking), port) => {
+            let (answer, length) = association(asking, port)?;
+            (Transport::Sctp(answer), PROTOCOL_SCTP, asked.header() + length, !asked.is_v6())
+        }
         _ => return None,
     };
     let header = Ip { dont_fragment, ..Ip::new(asked.dst, asked.src, protocol, ttl, length) };
     let mark = if protocol == PROTOCOL_TCP { None } else { packet.mark };
     Some(Packet { layers: vec![header], transport, mark })
+}
+
+/// What is said to the first packet of an association, and its length in bytes: all of an ABORT; of an INIT ACK as much as
+/// every kernel sends. The cookie that follows is as long as the kernel's own notes on an association.
+fn association(asking: &Sctp, port: Port) -> Option<(Sctp, u16)> {
+    let Some(Chunk::Init(init)) = asking.chunk else { return None };
+    let (chunk, length) = match port {
+        Port::Echo => (Chunk::InitAck(Init::default()), INIT_CHUNK),
+        Port::Closed | Port::Unspoken => (Chunk::Abort, CHUNK_HEADER),
+    };
+    let answer = Sctp { src: asking.dst, dst: asking.src, tag: init.tag, chunk: Some(chunk), sound: None };
+    Some((answer, SCTP_HEADER + length))
 }
 
 fn from_asked(mut packet: Packet, asked: &Ip) -> Packet {

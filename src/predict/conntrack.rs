@@ -34,18 +34,12 @@ impl Tuple {
     }
 }
 
-/// Ports of UDP and TCP; an echo's identifier counts as both.
+/// Ports of UDP, TCP and SCTP; an echo's identifier counts as both.
 fn ports(packet: &Packet) -> (Option<u16>, Option<u16>) {
     match &packet.transport {
-        Transport::Udp { src, dst } | Transport::Tcp { src, dst, .. } | Transport::Tunnel { src, dst, .. }
-            if packet.layers.len() == 1 =>
-        {
-            (*src, *dst)
-        }
-        Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) if packet.layers.len() == 1 => {
-            (*id, *id)
-        }
-        _ => (None, None),
+        _ if packet.layers.len() != 1 => (None, None),
+        Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => (*id, *id),
+        transport => transport.ports().unwrap_or_default(),
     }
 }
 
@@ -237,7 +231,6 @@ fn set_source(packet: &mut Packet, address: IpAddr, port: Option<u16>) {
         ip.src = address;
     }
     match &mut packet.transport {
-        Transport::Udp { src, .. } | Transport::Tcp { src, .. } | Transport::Tunnel { src, .. } => *src = port,
         Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => *id = port,
         // What the error quotes is translated as well, so that its receiver knows the packet again.
         Transport::Icmp(icmp) => {
@@ -245,7 +238,7 @@ fn set_source(packet: &mut Packet, address: IpAddr, port: Option<u16>) {
                 set_destination(about, address, port);
             }
         }
-        _ => {}
+        transport => transport.ports_mut().map(|(src, _)| *src = port).unwrap_or_default(),
     }
 }
 
@@ -253,14 +246,13 @@ fn set_destination(packet: &mut Packet, address: IpAddr, port: Option<u16>) {
     let set = |ip: &mut Ip| ip.dst = address;
     packet.layers.first_mut().map(set).unwrap_or_default();
     match &mut packet.transport {
-        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } | Transport::Tunnel { dst, .. } => *dst = port,
         Transport::Icmp(Icmp::EchoRequest { id, .. } | Icmp::EchoReply { id, .. }) => *id = port,
         Transport::Icmp(icmp) => {
             if let Some(about) = icmp.about_mut() {
                 set_source(about, address, port);
             }
         }
-        _ => {}
+        transport => transport.ports_mut().map(|(_, dst)| *dst = port).unwrap_or_default(),
     }
 }
 

@@ -105,9 +105,9 @@ impl<'a> Walker<'a> {
 /// The virtual server that a packet may be for.
 fn asked(carried: &Carried) -> Option<Key> {
     let ip = carried.packet.outer().filter(|_| carried.packet.layers.len() == 1)?;
-    let port = match carried.packet.transport {
-        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } => dst?,
-        _ => return None,
+    let port = match &carried.packet.transport {
+        Transport::Tunnel { .. } => return None,
+        transport => transport.ports()?.1?,
     };
     Some(Key { address: ip.dst, protocol: ip.protocol, port })
 }

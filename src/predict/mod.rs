@@ -59,7 +59,7 @@ pub struct Flow {
     pub packet: Packet,
     /// The sender splits it into fragments no longer than this, in bytes.
     pub fragments: Option<u16>,
-    /// Whether somebody answers at the destination port of UDP or TCP.
+    /// Whether somebody answers at the destination port of UDP, TCP or SCTP.
     pub port: Port,
 }
 
@@ -77,10 +77,12 @@ pub enum Origin {
     },
 }
 
-/// What is at the destination port of a UDP or TCP probe.
+/// What is at the destination port of a probe by UDP, TCP or SCTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
-    /// Nobody: UDP gets port unreachable, TCP a reset.
+    /// No port: the host does not speak the protocol, and says so.
+    Unspoken,
+    /// Nobody: UDP gets port unreachable, TCP a reset, SCTP an abort.
     Closed,
     /// Somebody who sends the datagram's payload back. A connection is accepted.
     Echo,

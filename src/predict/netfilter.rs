@@ -348,14 +348,7 @@ fn icmp_type(packet: &Packet) -> Option<u8> {
 }
 
 pub(super) fn destination_port(packet: &Packet) -> Option<u16> {
-    match &packet.transport {
-        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } | Transport::Tunnel { dst, .. }
-            if packet.layers.len() == 1 =>
-        {
-            *dst
-        }
-        _ => None,
-    }
+    packet.transport.ports().filter(|_| packet.layers.len() == 1)?.1
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::netfilter::destination_port;
-use crate::packet::{Packet, Transport};
+use crate::packet::Packet;
 use crate::plan::Member;
 use crate::plan::netfilter::{IpSet, Side};
 
@@ -40,20 +40,13 @@ pub(super) fn has(set: &IpSet, sides: &[Side], packet: &Packet) -> bool {
 }
 
 fn source_port(packet: &Packet) -> Option<u16> {
-    match &packet.transport {
-        Transport::Udp { src, .. } | Transport::Tcp { src, .. } | Transport::Tunnel { src, .. }
-            if packet.layers.len() == 1 =>
-        {
-            *src
-        }
-        _ => None,
-    }
+    packet.transport.ports().filter(|_| packet.layers.len() == 1)?.0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::Ip;
+    use crate::packet::{Ip, Transport};
     use crate::plan::netfilter::Family;
 
     #[test]

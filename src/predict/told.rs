@@ -12,6 +12,8 @@ pub enum Told {
     Host,
     /// Nobody takes it there, or a rule says so.
     Port,
+    /// The host does not speak its protocol.
+    Protocol,
     /// Longer than this MTU in bytes, and not to be fragmented.
     TooLong(u32),
 }
@@ -29,6 +31,9 @@ impl Told {
         let is_v6 = packet.is_v6();
         let about = Some(Box::new(packet));
         let code = match (self, is_v6) {
+            // The field "next header" of IPv6's header (`ip6_protocol_deliver_rcu`).
+            (Told::Protocol, true) => return Icmp::ParameterProblem { code: 1, pointer: 6, about },
+            (Told::Protocol, false) => 2,
             (Told::Net, _) => 0,
             (Told::Host, false) => 1,
             (Told::Host, true) | (Told::Port, false) => 3,

@@ -10,4 +10,4 @@ pub mod steady;
 pub mod together;
 pub mod waves;
 
-pub use socket::{option, set_option};
+pub use socket::{open as open_socket, option, set_option};

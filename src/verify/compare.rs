@@ -1,10 +1,11 @@
 //! What was seen against what was predicted: the first place where they part. PURE.
 
+mod transport;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::packet::{Body, Direction, Frame, Icmp, Inside, Ip, Packet, Transport};
-use crate::plan::Mac;
 use crate::predict::{Hop, Journey, Leg, Purpose, Turn};
 
 /// ICMP code of "destination unreachable": longer than the MTU, and not to be fragmented.
@@ -290,7 +291,7 @@ fn below(name: &str, expected: &Packet, seen: &Packet) -> Option<Difference> {
     let layers = expected.layers.iter().zip(&seen.layers).enumerate();
     let mut layers = layers.map(|(index, two)| (if index == 0 { name } else { "inner " }, two));
     let headers = layers.find_map(|(name, (expected, seen))| header(name, expected, seen));
-    headers.or_else(|| transport(&expected.transport, &seen.transport, seen.is_v6()))
+    headers.or_else(|| transport::transport(&expected.transport, &seen.transport, seen.is_v6()))
 }
 
 fn header(name: &str, expected: &Ip, seen: &Ip) -> Option<Difference> {
@@ -307,31 +308,6 @@ fn header(name: &str, expected: &Ip, seen: &Ip) -> Option<Difference> {
         .or_else(|| differ_known(&field("IP id"), expected.id, seen.id))
 }
 
-fn transport(expected: &Transport, seen: &Transport, is_v6: bool) -> Option<Difference> {
-    match (expected, seen) {
-        (Transport::Icmp(expected), Transport::Icmp(seen)) => icmp(expected, seen, is_v6),
-        (Transport::Udp { src: a, dst: b }, Transport::Udp { src, dst }) => {
-            differ_known("source port", *a, *src).or_else(|| differ_known("destination port", *b, *dst))
-        }
-        (Transport::Tcp { src: a, dst: b, flags: c, seq: d, ack: e }, Transport::Tcp { src, dst, flags, seq, ack }) => {
-            differ_known("source port", *a, *src)
-                .or_else(|| differ_known("destination port", *b, *dst))
-                .or_else(|| differ("TCP flags", *c, *flags))
-                .or_else(|| differ_known("TCP sequence number", *d, *seq))
-                .or_else(|| differ("TCP acknowledgement", *e, *ack))
-        }
-        (Transport::Tunnel { src: a, dst: b, inside: c }, Transport::Tunnel { src, dst, inside }) => {
-            differ_known("outer source port", *a, *src)
-                .or_else(|| differ_known("outer destination port", *b, *dst))
-                .or_else(|| within(c, inside))
-        }
-        (expected, seen) => {
-            let same = std::mem::discriminant(expected) == std::mem::discriminant(seen);
-            (!same).then(|| ("transport".to_owned(), word(expected).to_owned(), word(seen).to_owned()))
-        }
-    }
-}
-
 /// What tunnels over UDP carry.
 fn within(expected: &Inside, seen: &Inside) -> Option<Difference> {
     match (expected, seen) {
@@ -346,48 +322,6 @@ fn within(expected: &Inside, seen: &Inside) -> Option<Difference> {
             let word = |inside: &Inside| if matches!(inside, Inside::Bare(_)) { "bare IP" } else { "VXLAN" };
             differ("tunnel", word(expected), word(seen))
         }
-    }
-}
-
-fn word(transport: &Transport) -> &'static str {
-    match transport {
-        Transport::Icmp(_) => "ICMP",
-        Transport::Udp { .. } => "UDP",
-        Transport::Tunnel { .. } => "a tunnel over UDP",
-        Transport::Tcp { .. } => "TCP",
-        Transport::Fragment => "a later fragment",
-        Transport::Other => "another protocol",
-        Transport::Truncated => "a cut header",
-    }
-}
-
-fn icmp(expected: &Icmp, seen: &Icmp, is_v6: bool) -> Option<Difference> {
-    use Icmp::{Advertisement, EchoReply, EchoRequest, Solicitation, TooBig, Unreachable};
-    let quoted = |expected: &Icmp, seen: &Icmp| {
-        let outer = |icmp: &Icmp| icmp.about().and_then(|packet| packet.outer().copied());
-        outer(expected).zip(outer(seen)).and_then(|(expected, seen)| header("quoted ", &expected, &seen))
-    };
-    match (expected, seen) {
-        (EchoRequest { id: a, seq: b }, EchoRequest { id, seq })
-        | (EchoReply { id: a, seq: b }, EchoReply { id, seq }) => {
-            differ_known("ICMP id", *a, *id).or_else(|| differ("ICMP seq", *b, *seq))
-        }
-        (Unreachable { code: a, mtu: b, .. }, Unreachable { code, mtu, .. }) => differ("ICMP code", *a, *code)
-            .or_else(|| differ("next-hop MTU", *b, *mtu))
-            .or_else(|| quoted(expected, seen)),
-        (TooBig { mtu: a, .. }, TooBig { mtu, .. }) => {
-            differ("next-hop MTU", *a, *mtu).or_else(|| quoted(expected, seen))
-        }
-        (Solicitation { target: a, source_mac: b }, Solicitation { target, source_mac })
-        | (
-            Advertisement { target: a, target_mac: b, solicited: true },
-            Advertisement { target, target_mac: source_mac, solicited: true },
-        ) => {
-            let none = Mac([0; 6]);
-            differ("target", *a, *target).or_else(|| differ("told MAC", b.unwrap_or(none), source_mac.unwrap_or(none)))
-        }
-        (expected, seen) => differ("ICMP message", expected.words(is_v6).to_string(), seen.words(is_v6).to_string())
-            .filter(|_| std::mem::discriminant(expected) != std::mem::discriminant(seen)),
     }
 }
 

@@ -83,7 +83,7 @@ impl Endpoints {
     fn ports(&mut self, from: &Namespace, to: &Namespace, probe: &Probe) -> Result<()> {
         let v6 = probe.is_v6();
         match probe.message {
-            Message::Echo { .. } => Ok(()),
+            Message::Echo { .. } | Message::Init { .. } => Ok(()),
             Message::Udp { src, dst } => {
                 if let Entry::Vacant(free) = self.echoes.entry((to.name.clone(), (v6, dst))) {
                     free.insert(inside(to, dst, || udp((v6, dst)))?);

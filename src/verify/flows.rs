@@ -178,7 +178,7 @@ pub(super) fn flow(from: &Namespace, origin: Origin, probe: Probe, fragments: Op
     }
     let port = match probe.message {
         Message::Udp { .. } => Port::Echo,
-        Message::Echo { .. } | Message::Syn { .. } => Port::Closed,
+        Message::Echo { .. } | Message::Syn { .. } | Message::Init { .. } => Port::Closed,
     };
     Ok(Flow { from: from.name.clone(), origin, packet, fragments, port })
 }

@@ -43,7 +43,7 @@ impl Identify {
 
     fn learn(&mut self, mark: Mark, probe: &Probe) {
         match probe.message {
-            Message::Echo { .. } => {}
+            Message::Echo { .. } | Message::Init { .. } => {}
             Message::Udp { dst, .. } => {
                 self.ports.insert(mark, dst);
             }

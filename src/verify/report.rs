@@ -45,7 +45,7 @@ pub struct CheckReport {
     pub from: String,
     /// The receiver.
     pub to: String,
-    /// `arp`, `icmp`, `udp` or `tcp`; in IPv6 `nd`, `icmp6`, `udp6` or `tcp6`.
+    /// `arp`, `icmp`, `udp`, `tcp` or `sctp`; in IPv6 `nd`, `icmp6`, `udp6`, `tcp6` or `sctp6`.
     pub protocol: String,
     /// What the plan predicts.
     pub expected: Observation,

@@ -29,6 +29,8 @@ pub(super) enum Probe {
     Netfilter(Netfilter),
     /// A virtual server of IPVS with an address of this family.
     Ipvs(Ip),
+    /// A socket of SCTP.
+    Sctp,
     /// The setting of br_netfilter is looked for. It is not loaded: that would change how the host's own bridges
     /// filter.
     BrNetfilter,
@@ -196,6 +198,7 @@ pub const FEATURES: &[Feature] = &[
     row("br_netfilter", Probe::BrNetfilter, "br_netfilter", "BRIDGE_NETFILTER", ""),
     row("ip_vs", Probe::Ipvs(Ip::V4), "ip_vs", "IP_VS", ""),
     row("ip6 ip_vs", Probe::Ipvs(Ip::V6), "ip_vs", "IP_VS_IPV6", ""),
+    row("sctp", Probe::Sctp, "sctp", "IP_SCTP", ""),
     row("ebtables rules", Probe::Ebtables(&["-A", "OUTPUT", "-p", "IPv4", "--ip-src", "192.0.2.1", "-j", "DROP"]),
         "ebt_ip", "BRIDGE_EBT_IP", ""),
     row("iptables by nf_tables", Probe::Rule("iptables-nft-restore", Ip::V4, "filter", "-A FORWARD -m conntrack --ctstate NEW"),

@@ -13,6 +13,7 @@ mod devices;
 mod ipvs;
 mod nfnetlink;
 mod rights;
+mod sctp;
 mod tools;
 mod tun_cure;
 
@@ -152,7 +153,7 @@ fn lanes() -> Vec<Lane> {
     let lane = |wanted, work| Lane { features: of(wanted), work, scratch: true };
     vec![
         Lane { features: of(|p| matches!(p, Probe::Tool(_))), work: try_tools, scratch: false },
-        lane(|p| matches!(p, Probe::Device(_) | Probe::Ipvs(_) | Probe::BrNetfilter), try_kernel),
+        lane(|p| matches!(p, Probe::Device(_) | Probe::Ipvs(_) | Probe::Sctp | Probe::BrNetfilter), try_kernel),
         lane(|p| matches!(p, Probe::Netfilter(_)), try_netfilter),
         lane(|p| matches!(p, Probe::Rule(IPTABLES, ..)), tools::rules),
         lane(|p| matches!(p, Probe::Rule(IP6TABLES, ..)), tools::rules),
@@ -185,6 +186,7 @@ fn try_kernel(features: &[&'static Feature]) -> Vec<Finding> {
                 Err(error) => Err(error.to_string()),
             },
             Probe::Ipvs(ip) => ipvs::attempt(ip),
+            Probe::Sctp => sctp::attempt(),
             _ if has_br_netfilter() => Ok(String::new()),
             _ => Err("is not loaded".to_owned()),
         };

@@ -11,19 +11,22 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, sockopt};
 
+use super::association::{self, Begun};
 use super::{Protocol, ServicePath};
 use crate::error::{Error, Result};
-use crate::packet::{Ip, Mark, PROTOCOL_TCP, PROTOCOL_UDP, Packet, TcpFlags, Transport};
+use crate::packet::{
+    INIT_CHUNK, Init, Ip, Mark, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, SCTP_HEADER, TcpFlags, Transport,
+};
 
 /// With which packets leave Linux (`net.ipv4.ip_default_ttl`).
-const TTL: u8 = 64;
+pub(super) const TTL: u8 = 64;
 
 /// What came of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// A connection, or a datagram in return.
+    /// A connection or association, or a datagram in return.
     Yes,
-    /// A reset, or an ICMP error.
+    /// A reset, an abort, or an ICMP error.
     Refused,
     /// Nothing in time.
     Silent,
@@ -41,15 +44,23 @@ impl Answer {
     }
 }
 
+/// By what a first packet is known, whatever becomes of its addresses and ports.
+#[derive(Debug, Clone, Copy)]
+enum Token {
+    /// A SYN by its sequence number; none if it never left.
+    Sequence(Option<u32>),
+    /// A datagram by the mark in it.
+    Mark(Mark),
+    /// An INIT by what is known of it.
+    Init(Init),
+}
+
 /// One connection that was tried.
 #[derive(Debug)]
 pub(super) struct Try {
     /// Its own address and port, as its program has them.
     own: SocketAddr,
-    /// The sequence number of its SYN.
-    sequence: Option<u32>,
-    /// The mark of its datagram.
-    mark: Option<Mark>,
+    token: Token,
     /// What came of it.
     pub(super) answer: Answer,
     /// When it began.
@@ -62,11 +73,12 @@ impl Try {
     /// The first packet of this connection as its program sent it, if `packet` is that one, seen as it left the sender:
     /// a node translates addresses before that.
     pub(super) fn first(&self, path: &ServicePath, packet: &Packet) -> Option<Packet> {
-        let is_first = match packet.transport {
-            Transport::Tcp { seq, flags, .. } => {
-                flags.0 & super::sight::SYN_ACK == TcpFlags::SYN && seq.is_some() && seq == self.sequence
+        let is_first = match (&packet.transport, self.token) {
+            (Transport::Tcp { seq, flags, .. }, Token::Sequence(own)) => {
+                flags.0 & super::sight::SYN_ACK == TcpFlags::SYN && seq.is_some() && *seq == own
             }
-            Transport::Udp { .. } => packet.mark.is_some() && packet.mark == self.mark,
+            (Transport::Udp { .. }, Token::Mark(own)) => packet.mark == Some(own),
+            (Transport::Sctp(seen), Token::Init(own)) => association::is_same(&own, seen),
             _ => false,
         };
         if !is_first || packet.layers.len() != 1 {
@@ -77,29 +89,27 @@ impl Try {
         (header.src, header.dst) = (self.own.ip(), path.address);
         // What a node sends by IPVS has passed it as a router before it is seen.
         header.ttl = TTL;
-        let (Transport::Tcp { src, dst, .. } | Transport::Udp { src, dst }) = &mut first.transport else { return None };
+        let (src, dst) = first.transport.ports_mut()?;
         (*src, *dst) = (Some(self.own.port()), Some(path.port));
         Some(first)
     }
 
     /// The first packet of this connection as its program sent it, where it was not seen: refused before it left.
     pub(super) fn unseen(&self, path: &ServicePath) -> Packet {
+        let (src, dst) = (Some(self.own.port()), Some(path.port));
         // A SYN of Linux has 20 bytes of options; a datagram of ours is a mark.
-        let (protocol, carried) = match path.protocol {
-            Protocol::Udp => (PROTOCOL_UDP, 8 + Mark::LENGTH as u16),
-            Protocol::Tcp | Protocol::Sctp => (PROTOCOL_TCP, 40),
+        let (protocol, carried, transport) = match self.token {
+            Token::Mark(_) => (PROTOCOL_UDP, 8 + Mark::LENGTH as u16, Transport::Udp { src, dst }),
+            Token::Sequence(seq) => {
+                (PROTOCOL_TCP, 40, Transport::Tcp { src, dst, flags: TcpFlags(TcpFlags::SYN), seq, ack: 0 })
+            }
+            Token::Init(init) => (PROTOCOL_SCTP, SCTP_HEADER + INIT_CHUNK, association::unseen(self.own, path, init)),
         };
         let length = Ip::header_of(&path.address) + carried;
-        let (src, dst) = (self.own.ip(), path.address);
-        let header = Ip { dont_fragment: path.address.is_ipv4(), ..Ip::new(src, dst, protocol, TTL, length) };
-        let (src, dst) = (Some(self.own.port()), Some(path.port));
-        let transport = match path.protocol {
-            Protocol::Udp => Transport::Udp { src, dst },
-            Protocol::Tcp | Protocol::Sctp => {
-                Transport::Tcp { src, dst, flags: TcpFlags(TcpFlags::SYN), seq: self.sequence, ack: 0 }
-            }
-        };
-        Packet { layers: vec![header], transport, mark: self.mark }
+        let header = Ip::new(self.own.ip(), path.address, protocol, TTL, length);
+        let header = Ip { dont_fragment: path.address.is_ipv4(), ..header };
+        let mark = if let Token::Mark(mark) = self.token { Some(mark) } else { None };
+        Packet { layers: vec![header], transport, mark }
     }
 
     pub(super) fn words(&self) -> &'static str {
@@ -118,20 +128,37 @@ static DATAGRAMS: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub(super) struct Pending {
     socket: OwnedFd,
-    mark: Option<Mark>,
+    sort: Sort,
     answer: Option<Answer>,
     begun: Instant,
 }
 
-/// Asks once, without waiting for an answer.
+/// How one is waited for.
+#[derive(Debug)]
+enum Sort {
+    Connection,
+    Datagram(Mark),
+    /// Its own end and its INIT; whether a socket of its own hears of the answer.
+    Association(SocketAddr, Init, bool),
+}
+
+/// Asks once, without waiting for an answer; by SCTP through the kernel's sockets if it `speaks` that.
 ///
 /// # Errors
 /// If no socket can be made. No answer is no error.
-pub(super) fn begin(path: &ServicePath) -> Result<Pending> {
+pub(super) fn begin(path: &ServicePath, speaks: bool) -> Result<Pending> {
     let begun = match path.protocol {
         Protocol::Udp => datagram(path),
-        // SCTP is not asked by sockets (`super::run`).
-        Protocol::Tcp | Protocol::Sctp => connection(path),
+        Protocol::Tcp => connection(path),
+        Protocol::Sctp => {
+            let begun = Instant::now();
+            association::begin(path, speaks).map(|Begun { socket, own, init, answer }| Pending {
+                socket,
+                sort: Sort::Association(own, init, speaks),
+                answer,
+                begun,
+            })
+        }
     };
     begun.map_err(|e| cannot(path, e))
 }
@@ -159,7 +186,7 @@ fn connection(path: &ServicePath) -> io::Result<Pending> {
         Err(Errno::EINPROGRESS) => None,
         Err(_) => Some(Answer::Refused),
     };
-    Ok(Pending { socket, mark: None, answer, begun })
+    Ok(Pending { socket, sort: Sort::Connection, answer, begun })
 }
 
 fn datagram(path: &ServicePath) -> io::Result<Pending> {
@@ -169,13 +196,22 @@ fn datagram(path: &ServicePath) -> io::Result<Pending> {
     let sent = socket::connect(socket.as_raw_fd(), &to)
         .and_then(|()| socket::send(socket.as_raw_fd(), &mark.bytes(), MsgFlags::empty()));
     let answer = sent.err().map(|_| Answer::Refused);
-    Ok(Pending { socket, mark: Some(mark), answer, begun })
+    Ok(Pending { socket, sort: Sort::Datagram(mark), answer, begun })
 }
 
 impl Pending {
-    /// What to wait for; none if it has its answer.
+    /// Whether it has no answer yet.
+    pub(super) fn is_open(&self) -> bool {
+        self.answer.is_none()
+    }
+
+    /// What to wait for; none if it has its answer, or no socket of its own hears of it.
     pub(super) fn polled(&self) -> Option<PollFd<'_>> {
-        let events = if self.mark.is_some() { PollFlags::POLLIN } else { PollFlags::POLLOUT };
+        let events = match self.sort {
+            Sort::Datagram(_) => PollFlags::POLLIN,
+            Sort::Connection | Sort::Association(_, _, true) => PollFlags::POLLOUT,
+            Sort::Association(_, _, false) => return None,
+        };
         self.answer.is_none().then(|| PollFd::new(self.socket.as_fd(), events))
     }
 
@@ -184,18 +220,32 @@ impl Pending {
     /// # Errors
     /// If the socket does not say.
     pub(super) fn look(&mut self, path: &ServicePath) -> Result<()> {
-        self.answer = match self.mark {
-            Some(_) => match socket::recv(self.socket.as_raw_fd(), &mut [0; 2048], MsgFlags::empty()) {
+        self.answer = match self.sort {
+            Sort::Datagram(_) => match socket::recv(self.socket.as_raw_fd(), &mut [0; 2048], MsgFlags::empty()) {
                 Ok(_) => Some(Answer::Yes),
                 Err(Errno::EAGAIN) => None,
                 Err(_) => Some(Answer::Refused),
             },
-            None => match socket::getsockopt(&self.socket, sockopt::SocketError).map_err(|e| cannot(path, e.into()))? {
-                0 => Some(Answer::Yes),
-                _ => Some(Answer::Refused),
-            },
+            Sort::Connection | Sort::Association(..) => {
+                let error = socket::getsockopt(&self.socket, sockopt::SocketError);
+                match error.map_err(|e| cannot(path, e.into()))? {
+                    0 => Some(Answer::Yes),
+                    _ => Some(Answer::Refused),
+                }
+            }
         };
         Ok(())
+    }
+
+    /// Takes in what has come back to where it was asked. Of an association that is told by a packet alone, and a
+    /// socket of SCTP hears of no ICMP error until it has asked again and again (`sctp_err_lookup`: `sk_err_soft`).
+    pub(super) fn hear(&mut self, packet: &Packet) {
+        if let Sort::Association(_, init, _) = &self.sort
+            && self.answer.is_none()
+            && association::refuses(init, packet)
+        {
+            self.answer = Some(Answer::Refused);
+        }
     }
 
     /// What came of it; `otherwise` if nothing did.
@@ -203,20 +253,23 @@ impl Pending {
     /// # Errors
     /// If the socket does not say.
     pub(super) fn end(self, path: &ServicePath, otherwise: Answer) -> Result<Try> {
-        let own = socket::getsockname::<SockaddrStorage>(self.socket.as_raw_fd()).map_err(io::Error::from);
-        let own =
-            own.and_then(|own| plain(&own).ok_or(io::ErrorKind::InvalidData.into())).map_err(|e| cannot(path, e))?;
         let answer = self.answer.unwrap_or(otherwise);
-        let Pending { socket, mark, begun, .. } = self;
-        if mark.is_some() {
-            return Ok(Try { own, sequence: None, mark, answer, begun, _open: Some(socket) });
-        }
-        let sequence = sequence(&socket).map_err(|e| cannot(path, e))?;
-        Ok(Try { own, sequence, mark, answer, begun, _open: None })
+        let Pending { socket, sort, begun, .. } = self;
+        let own = || {
+            let own = socket::getsockname::<SockaddrStorage>(socket.as_raw_fd()).map_err(io::Error::from);
+            own.and_then(|own| plain(&own).ok_or(io::ErrorKind::InvalidData.into())).map_err(|e| cannot(path, e))
+        };
+        let (own, token) = match sort {
+            Sort::Association(own, init, _) => (own, Token::Init(init)),
+            Sort::Datagram(mark) => (own()?, Token::Mark(mark)),
+            Sort::Connection => (own()?, Token::Sequence(sequence(&socket).map_err(|e| cannot(path, e))?)),
+        };
+        let _open = matches!(token, Token::Mark(_)).then_some(socket);
+        Ok(Try { own, token, answer, begun, _open })
     }
 }
 
-fn plain(address: &SockaddrStorage) -> Option<SocketAddr> {
+pub(super) fn plain(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|own| SocketAddr::V4((*own).into()));
     v4.or_else(|| address.as_sockaddr_in6().map(|own| SocketAddr::V6((*own).into())))
 }

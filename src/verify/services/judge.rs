@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use super::connect::{Answer, Try};
 use super::lab::Trace;
 use super::sight::{Target, is_at, target};
-use super::{ServicePath, chance};
-use crate::packet::{TcpFlags, Transport};
+use super::{Protocol, ServicePath, chance};
+use crate::packet::{Chunk, Sctp, TcpFlags, Transport};
 use crate::predict::{End, Journey, Leg, Purpose};
 use crate::verify::compare::{Seen, compare};
 use crate::verify::report::{CheckReport, Verdict};
@@ -27,6 +27,10 @@ pub(super) fn fault(path: &ServicePath, one: &Try, trace: &Trace) -> Option<Stri
         Answer::Silent if must_be_refused(trace) => Some(format!("{asked}: no refusal, although the plan has one")),
         Answer::Silent if answers_are_seen(way) => {
             Some(format!("{asked}: no answer, although all its frames were seen"))
+        }
+        // A kernel that speaks SCTP says yes or no.
+        Answer::Silent if path.protocol == Protocol::Sctp && way.answered() => {
+            Some(format!("{asked}: no answer, although its first packet arrived"))
         }
         // What a program sees is the last word, whatever was seen of frames.
         Answer::Yes if !way.answered() => Some(format!("{asked}: it was answered, although by the plan it cannot be")),
@@ -67,7 +71,8 @@ pub(super) fn report(path: &ServicePath, trace: &Trace, fault: Option<String>) -
     report
 }
 
-/// Who answers with a reset, because nobody listens there: a packet's way is whole then, and yet it serves nobody.
+/// Who answers with a reset or an abort, because nobody listens there: a packet's way is whole then, and yet it serves
+/// nobody.
 fn reset(way: &Journey) -> Option<String> {
     let answer = way.legs.iter().find(|leg| leg.purpose == Purpose::Answer)?;
     let (Some(End::Delivered { namespace }), Some((_, _, Some(port)))) =
@@ -75,10 +80,12 @@ fn reset(way: &Journey) -> Option<String> {
     else {
         return None;
     };
-    let is_reset =
-        |transport: &Transport| matches!(transport, Transport::Tcp { flags, .. } if flags.0 & TcpFlags::RST != 0);
-    let packet = answer.hops.last()?.frame.packet()?;
-    is_reset(&packet.innermost().transport).then(|| format!("TCP reset: nobody listens on port {port} of {namespace}"))
+    let words = match &answer.hops.last()?.frame.packet()?.innermost().transport {
+        Transport::Tcp { flags, .. } if flags.0 & TcpFlags::RST != 0 => "TCP reset",
+        Transport::Sctp(Sctp { chunk: Some(Chunk::Abort), .. }) => "SCTP abort",
+        _ => return None,
+    };
+    Some(format!("{words}: nobody listens on port {port} of {namespace}"))
 }
 
 /// The way that fits best: what was seen is on it, or on it for longest.

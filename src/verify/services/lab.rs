@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags};
 
 use super::connect::{self, Answer, Pending, Try};
-use super::sight::{Target, first, of, reached_by};
+use super::sight::{Target, first, of, quoted, reached_by};
 use super::{Protocol, ServicePath};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::netns;
-use crate::packet::Packet;
+use crate::packet::{Direction, Packet};
 use crate::plan::Plan;
 use crate::predict::{self, Flow, Journey, Origin, Port, Purpose};
 use crate::probe::capture::{self, Capture};
@@ -29,6 +29,8 @@ pub(super) struct Lab<'a> {
     pub(super) plan: &'a Plan,
     capture: Capture,
     patience: Duration,
+    /// Whether this kernel speaks SCTP.
+    speaks_sctp: bool,
 }
 
 /// What was seen of one connection, and what the plan lets it be.
@@ -43,8 +45,8 @@ impl Trace {
 }
 
 impl Lab<'_> {
-    pub(super) fn open(plan: &Plan, patience: Duration) -> Result<Lab<'_>> {
-        Ok(Lab { plan, capture: Capture::open(&plan.namespaces)?, patience })
+    pub(super) fn open(plan: &Plan, patience: Duration, speaks_sctp: bool) -> Result<Lab<'_>> {
+        Ok(Lab { plan, capture: Capture::open(&plan.namespaces)?, patience, speaks_sctp })
     }
 
     /// Fails if the capture lost frames.
@@ -60,7 +62,7 @@ impl Lab<'_> {
     }
 
     /// Asks `count` times more on a path whose first try went `like` this. Datagrams are not waited for: what is behind
-    /// a port need not understand ours.
+    /// a port need not understand ours. Nor is what only begins an association.
     pub(super) fn ask_more(
         &mut self,
         path: &ServicePath,
@@ -69,14 +71,18 @@ impl Lab<'_> {
         pool: &mut Vec<Seen>,
     ) -> Result<Vec<Try>> {
         let mut tries = Vec::with_capacity(count);
+        let waits = match path.protocol {
+            Protocol::Tcp => true,
+            Protocol::Udp => false,
+            Protocol::Sctp => self.speaks_sctp,
+        };
+        let otherwise = if waits { Answer::Silent } else { Answer::Unknown { closed: like.is_closed() } };
         while tries.len() < count {
             let paths = vec![path; BATCH.min(count - tries.len())];
             let mut pending = self.begin(&paths)?;
-            if path.protocol != Protocol::Udp {
+            if waits {
                 self.wait(&paths, &mut pending, pool)?;
             }
-            let is_open = path.protocol == Protocol::Udp;
-            let otherwise = if is_open { Answer::Unknown { closed: like.is_closed() } } else { Answer::Silent };
             let ended = pending.into_iter().map(|one| one.end(path, otherwise));
             tries.extend(ended.collect::<Result<Vec<Try>>>()?);
             self.take(pool);
@@ -96,7 +102,8 @@ impl Lab<'_> {
         // One visit for all that begin at the same place one after the other.
         for same in stops.chunk_by(|a, b| a.0 == b.0) {
             let ns = netns::open(same[0].0)?;
-            let work = || same.iter().map(|(_, path)| connect::begin(path)).collect::<Result<Vec<Pending>>>();
+            let speaks = self.speaks_sctp;
+            let work = || same.iter().map(|(_, path)| connect::begin(path, speaks)).collect::<Result<Vec<Pending>>>();
             begun.extend(netns::inside(ns.file(), work)??);
         }
         Ok(begun)
@@ -107,11 +114,13 @@ impl Lab<'_> {
         let begun = Instant::now();
         loop {
             self.take(pool);
-            let waiting: Vec<usize> = (0..pending.len()).filter(|&at| pending[at].polled().is_some()).collect();
-            if waiting.is_empty() {
-                return Ok(());
+            for (one, path) in pending.iter_mut().zip(paths).filter(|(_, path)| path.protocol == Protocol::Sctp) {
+                let back = |seen: &&Seen| seen.namespace == path.from && seen.direction == Direction::In;
+                pool.iter().filter(back).filter_map(|seen| seen.frame.packet()).for_each(|packet| one.hear(packet));
             }
-            let longest = waiting.iter().map(|&at| silence(paths[at])).max().unwrap_or(SILENCE);
+            let open = pending.iter().zip(paths).filter(|(one, _)| one.is_open());
+            let Some(longest) = open.map(|(_, path)| silence(path)).max() else { return Ok(()) };
+            let waiting: Vec<usize> = (0..pending.len()).filter(|&at| pending[at].polled().is_some()).collect();
             let deadline = begun + longest.min(2 * self.patience);
             let mut polled: Vec<PollFd> = waiting.iter().filter_map(|&at| pending[at].polled()).collect();
             polled.extend(self.capture.sockets().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
@@ -198,17 +207,27 @@ impl Lab<'_> {
     fn sent(&self, path: &ServicePath, one: &Try, pool: &[Seen]) -> Option<Packet> {
         let in_vain = matches!(one.answer, Answer::Refused | Answer::Silent);
         let inside = in_vain && self.plan.nodes().any(|node| node.name == path.from);
-        first(path, one, pool).or_else(|| inside.then(|| one.unseen(path)))
+        let unseen = || match path.protocol {
+            // How long its INIT is, the kernel alone knows.
+            Protocol::Sctp => quoted(path, one, pool).unwrap_or_else(|| one.unseen(path)),
+            _ => one.unseen(path),
+        };
+        first(path, one, pool).or_else(|| inside.then(unseen))
     }
 
     /// The ways that the plan leaves open to a connection with this first packet.
     fn ways(&self, path: &ServicePath, one: &Try, first: Packet) -> Result<(Packet, Trace)> {
-        let port = if one.answer.is_closed() { Port::Closed } else { Port::Echo };
+        let port = match one.answer.is_closed() {
+            _ if path.protocol == Protocol::Sctp && !self.speaks_sctp => Port::Unspoken,
+            true => Port::Closed,
+            false => Port::Echo,
+        };
         let (from, origin) = (path.from.clone(), Origin::Stack);
         let flow = Flow { from, origin, packet: first.clone(), fragments: None, port };
         let mut ways = predict::outcomes(self.plan, &flow)?;
-        if path.protocol == Protocol::Udp {
-            // The app's answer has words of its own: only where it ends is foretold, not how it looks on the way.
+        if path.protocol == Protocol::Udp || path.protocol == Protocol::Sctp && port == Port::Echo {
+            // The app's answer has words of its own, and a kernel's INIT ACK a cookie of its own: only where it ends is
+            // foretold, not how it looks on the way.
             let answers = ways.iter_mut().flat_map(|way| &mut way.legs).filter(|leg| leg.purpose == Purpose::Answer);
             answers.for_each(|leg| leg.hops.clear());
         }

@@ -2,7 +2,7 @@
 //! leaves open.
 //!
 //! A packet to a Service is known by what address translation leaves alone: a SYN by its sequence number, a datagram by
-//! the mark in it. What a node asks itself is translated before it is seen; there the packet is put back to what its
+//! the mark in it, an INIT of SCTP by the streams that it offers. What a node asks itself is translated before it is seen; there the packet is put back to what its
 //! program sent. The first of the connections that reached an endpoint is compared frame by frame (new destination, new
 //! source, lengths, tunnels); all of them are counted, and how often each endpoint was chosen is tested against equal
 //! chances ([`chance`]).
@@ -10,6 +10,7 @@
 //! Nobody waits alone: the first packets of many paths are under way together, so that those that must not be answered
 //! are silent together; and the ends of affinities are waited for together at the end.
 
+mod association;
 mod chance;
 mod connect;
 mod judge;
@@ -58,7 +59,7 @@ pub enum Protocol {
     Tcp,
     /// A datagram.
     Udp,
-    /// An association: skipped, as nobody in a pod speaks it.
+    /// An association; where the kernel has no sockets for it, its first packet alone.
     Sctp,
 }
 
@@ -94,7 +95,8 @@ pub fn run(plan: &Plan, paths: &[ServicePath], options: &Options) -> Result<Vec<
         return Ok(Vec::new());
     }
     let made = predict::as_made(plan, features::kernel());
-    let mut lab = Lab::open(made.as_ref(), options.patience)?;
+    let speaks_sctp = paths.iter().any(|path| path.protocol == Protocol::Sctp) && features::has_sctp()?;
+    let mut lab = Lab::open(made.as_ref(), options.patience, speaks_sctp)?;
     let reports = trial::all(&mut lab, paths)?;
     lab.complete()?;
     Ok(reports)

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::ServicePath;
+use super::association::is_same;
 use super::connect::Try;
-use crate::packet::{Direction, Frame, PROTOCOL_TCP, Packet, TcpFlags, Transport};
+use crate::packet::{Chunk, Direction, Frame, PROTOCOL_TCP, Packet, Sctp, TcpFlags, Transport};
 use crate::predict::{End, Journey, Purpose};
 use crate::verify::compare::Seen;
 
@@ -16,6 +17,14 @@ pub(super) fn first(path: &ServicePath, one: &Try, pool: &[Seen]) -> Option<Pack
     pool.iter().find_map(|seen| {
         let left = seen.namespace == path.from && seen.direction == Direction::Out;
         one.first(path, seen.frame.packet().filter(|_| left)?)
+    })
+}
+
+/// The same from what an ICMP error quotes that came back to where it was asked.
+pub(super) fn quoted(path: &ServicePath, one: &Try, pool: &[Seen]) -> Option<Packet> {
+    pool.iter().filter(|seen| seen.namespace == path.from).find_map(|seen| match &seen.frame.packet()?.transport {
+        Transport::Icmp(icmp) => one.first(path, icmp.about()?),
+        _ => None,
     })
 }
 
@@ -47,10 +56,7 @@ pub(super) fn target(way: &Journey) -> Option<Target> {
 }
 
 fn destination_port(packet: &Packet) -> Option<u16> {
-    match packet.transport {
-        Transport::Udp { dst, .. } | Transport::Tcp { dst, .. } => dst,
-        _ => None,
-    }
+    packet.transport.ports()?.1
 }
 
 pub(super) fn is_at(seen: &Seen, (namespace, address, port): &Target) -> bool {
@@ -64,7 +70,7 @@ pub(super) fn is_at(seen: &Seen, (namespace, address, port): &Target) -> bool {
 fn purpose(first: &Packet, frame: &Frame) -> Option<Purpose> {
     let packet = frame.packet()?.innermost();
     match (&first.transport, &packet.transport) {
-        (Transport::Tcp { .. } | Transport::Udp { .. }, Transport::Icmp(icmp)) => {
+        (Transport::Tcp { .. } | Transport::Udp { .. } | Transport::Sctp(_), Transport::Icmp(icmp)) => {
             same_request(first, icmp.about()?.innermost()).then_some(Purpose::Error)
         }
         (Transport::Tcp { seq: Some(seq), .. }, Transport::Tcp { flags, ack, .. }) => {
@@ -75,6 +81,12 @@ fn purpose(first: &Packet, frame: &Frame) -> Option<Purpose> {
                 true => Some(Purpose::Answer),
                 false => same_request(first, packet).then_some(Purpose::Request),
             }
+        }
+        // Of what else comes back none is foretold: how long it is, the other kernel alone knows.
+        (Transport::Sctp(Sctp { chunk: Some(Chunk::Init(init)), .. }), Transport::Sctp(answer))
+            if answer.chunk == Some(Chunk::Abort) =>
+        {
+            (answer.tag.is_some() && answer.tag == init.tag).then_some(Purpose::Answer)
         }
         _ => same_request(first, packet).then_some(Purpose::Request),
     }
@@ -89,6 +101,7 @@ fn same_request(first: &Packet, packet: &Packet) -> bool {
         (Transport::Tcp { seq: own, .. }, Transport::Tcp { seq, flags, .. }) => {
             own.is_some() && own == seq && flags.0 & SYN_ACK == TcpFlags::SYN
         }
+        (Transport::Sctp(Sctp { chunk: Some(Chunk::Init(own)), .. }), Transport::Sctp(seen)) => is_same(own, seen),
         (Transport::Udp { .. }, Transport::Udp { .. }) => first.mark.is_some() && first.mark == packet.mark,
         _ => false,
     }

@@ -8,7 +8,7 @@ use super::connect::{Answer, Try};
 use super::judge::{fault, must_be_refused, name, report, shares};
 use super::lab::{BATCH, Lab, Trace};
 use super::sight::{Target, reached_by, target};
-use super::{Protocol, ServicePath, chance};
+use super::{ServicePath, chance};
 use crate::error::Result;
 use crate::verify::report::CheckReport;
 
@@ -43,8 +43,7 @@ pub(super) fn all(lab: &mut Lab, paths: &[ServicePath]) -> Result<Vec<CheckRepor
     let mut reports: Vec<Option<CheckReport>> = paths.iter().map(|_| None).collect();
     let mut ends = Vec::new();
     let of_sort = |wanted: fn(&ServicePath) -> bool| -> Vec<usize> {
-        let all = paths.iter().enumerate().filter(|(_, path)| path.protocol != Protocol::Sctp);
-        all.filter(|(_, path)| wanted(path)).map(|(at, _)| at).collect()
+        paths.iter().enumerate().filter(|(_, path)| wanted(path)).map(|(at, _)| at).collect()
     };
     // Who keeps its endpoint for a time must be asked in one go, and first: so the time passes with other work.
     for at in of_sort(|path| path.keeps.is_some() && !path.hairpin) {
@@ -74,12 +73,7 @@ pub(super) fn all(lab: &mut Lab, paths: &[ServicePath]) -> Result<Vec<CheckRepor
         reports[at] = Some(returns(lab, &paths[at])?);
     }
     expire(lab, ends, last, &mut reports)?;
-    Ok(paths.iter().zip(reports).map(|(path, report)| report.unwrap_or_else(|| skipped(path))).collect())
-}
-
-fn skipped(path: &ServicePath) -> CheckReport {
-    let why = "nobody in a pod speaks SCTP: its rules are loaded, and no packet has tried them";
-    CheckReport::skipped(path.words(), why.to_owned())
+    Ok(reports.into_iter().flatten().collect())
 }
 
 /// Why it is not told whether an affinity was kept.
