@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use axum::serve::IncomingStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::association::{self, Answering};
 use super::leased::Leased;
 use super::names::{self, Server};
 use super::orders::{App, Port, Transport};
@@ -27,7 +29,7 @@ const DATAGRAM_MAX: usize = 2048;
 const ARRIVALS_MAX: usize = 256;
 
 /// For how long nothing is accepted after the process ran out of descriptors or memory.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 
 /// Who answers: the pod, as its apps present it.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub(super) enum Socket {
     Tcp(TcpListener),
     /// Receives datagrams.
     Udp(UdpSocket),
+    /// Accepts associations; none where the kernel knows no SCTP.
+    Sctp(Option<OwnedFd>),
 }
 
 /// The address that stands for all of the calling thread's namespace: a socket of IPv6 takes IPv4's too; in a namespace
@@ -72,6 +76,7 @@ pub(super) fn open(port: Port) -> io::Result<Socket> {
             socket.set_nonblocking(true)?;
             Ok(Socket::Udp(socket))
         }
+        Transport::Sctp => association::open(address).map(Socket::Sctp),
     }
 }
 
@@ -82,7 +87,7 @@ fn has_ipv6() -> bool {
 }
 
 /// Who asks, without the disguise that IPv4's addresses have at a socket of IPv6 (`::ffff:10.0.0.7`).
-fn plain(peer: SocketAddr) -> SocketAddr {
+pub(super) fn plain(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
@@ -126,6 +131,15 @@ pub(super) fn serve(
                 App::Dns => tokio::spawn(names::answer_datagrams(socket, identity.server.clone())),
                 _ => tokio::spawn(answer_datagrams(socket, app.clone(), identity.clone())),
             });
+        }
+        Socket::Sctp(Some(socket)) => {
+            let listener = association::watched(socket).map_err(cannot)?;
+            let who = Answering { app: app.clone(), identity: identity.clone() };
+            lease.keep(tokio::spawn(association::answer(listener, who, lease.end.subscribe())));
+        }
+        Socket::Sctp(None) => {
+            let Identity { namespace, pod, .. } = &**identity;
+            log::line(format_args!("{namespace}/{pod}: this kernel knows no SCTP, so nobody listens by it"));
         }
     }
     Ok(())

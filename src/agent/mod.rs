@@ -16,6 +16,7 @@
 
 mod account;
 mod apps;
+mod association;
 mod control;
 mod daemons;
 mod heal;

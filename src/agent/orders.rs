@@ -180,6 +180,8 @@ pub enum Transport {
     Tcp,
     /// UDP.
     Udp,
+    /// SCTP; nobody listens where the kernel knows none.
+    Sctp,
 }
 
 impl Port {
@@ -192,6 +194,11 @@ impl Port {
     pub const fn udp(number: u16) -> Port {
         Port { protocol: Transport::Udp, number }
     }
+
+    /// An SCTP port.
+    pub const fn sctp(number: u16) -> Port {
+        Port { protocol: Transport::Sctp, number }
+    }
 }
 
 /// As kubectl writes ports: `80/TCP`.
@@ -200,6 +207,7 @@ impl std::fmt::Display for Port {
         let protocol = match self.protocol {
             Transport::Tcp => "TCP",
             Transport::Udp => "UDP",
+            Transport::Sctp => "SCTP",
         };
         write!(f, "{}/{protocol}", self.number)
     }

@@ -24,8 +24,8 @@ Exit codes:
   0  as expected
   1  a check or an operation failed
   2  the command line or an input file is wrong, or nothing has that name
-  3  what was checked passed, and something was skipped: a mode that cannot run here, a Service by SCTP,
-     fragments on a way that is narrower than its ends
+  3  what was checked passed, and something was skipped: a mode that cannot run here, fragments on a way
+     that is narrower than its ends
   4  this machine or this user cannot run it
   exec and shell end with the exit code of the program that they ran.";
 

@@ -28,7 +28,7 @@ pub struct ProbeArgs {
     #[arg(value_name = "TO")]
     pub to: Option<String>,
     /// Ask every pair of pods by ICMP, and compare with what the plan predicts.
-    #[arg(long, conflicts_with_all = ["from", "to", "icmp", "tcp", "udp"])]
+    #[arg(long, conflicts_with_all = ["from", "to", "icmp", "tcp", "udp", "sctp"])]
     pub matrix: bool,
     /// Ask at IPv4 addresses alone; without it, and without -6, a matrix asks at both.
     #[arg(short = '4', long, conflicts_with = "ipv6")]
@@ -37,14 +37,17 @@ pub struct ProbeArgs {
     #[arg(short = '6', long)]
     pub ipv6: bool,
     /// Ask by ICMP echo; this is the default.
-    #[arg(long, conflicts_with_all = ["tcp", "udp"])]
+    #[arg(long, conflicts_with_all = ["tcp", "udp", "sctp"])]
     pub icmp: bool,
     /// Ask for a TCP connection to a port.
-    #[arg(long, value_name = "PORT", conflicts_with = "udp", env = "MINIK_TCP", value_parser = port())]
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["udp", "sctp"], env = "MINIK_TCP", value_parser = port())]
     pub tcp: Option<u16>,
     /// Ask for an answer to a UDP datagram to a port.
-    #[arg(long, value_name = "PORT", env = "MINIK_UDP", value_parser = port())]
+    #[arg(long, value_name = "PORT", conflicts_with = "sctp", env = "MINIK_UDP", value_parser = port())]
     pub udp: Option<u16>,
+    /// Ask for an SCTP association with a port, where the kernel has SCTP.
+    #[arg(long, value_name = "PORT", env = "MINIK_SCTP", value_parser = port())]
+    pub sctp: Option<u16>,
     /// How long to wait for an answer, in milliseconds.
     #[arg(long, value_name = "MS", env = "MINIK_TIMEOUT", default_value_t = 1000,
           value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX))]

@@ -13,6 +13,7 @@ use super::check_args::port;
 use super::{input, print, target};
 use crate::compose;
 use crate::error::{Error, Kind, Result};
+use crate::packet::Init;
 use crate::packet::build::Message;
 use crate::plan::{Datapath, Family, Namespace, Plan, Role};
 use crate::predict::account::{self, Account, Question};
@@ -44,11 +45,14 @@ pub struct DiffArgs {
     #[arg(long, value_name = "TOPOLOGY", env = "MINIK_TOPOLOGY")]
     pub topology: Option<String>,
     /// The first packet of a TCP connection to this port, instead of an ICMP echo request.
-    #[arg(long, value_name = "PORT", conflicts_with = "udp", env = "MINIK_TCP", value_parser = port())]
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["udp", "sctp"], env = "MINIK_TCP", value_parser = port())]
     pub tcp: Option<u16>,
     /// A UDP datagram to this port, instead of an ICMP echo request.
-    #[arg(long, value_name = "PORT", env = "MINIK_UDP", value_parser = port())]
+    #[arg(long, value_name = "PORT", conflicts_with = "sctp", env = "MINIK_UDP", value_parser = port())]
     pub udp: Option<u16>,
+    /// The first packet of an SCTP association with this port, instead of an ICMP echo request.
+    #[arg(long, value_name = "PORT", env = "MINIK_SCTP", value_parser = port())]
+    pub sctp: Option<u16>,
 }
 
 /// Source port of the packet in question.
@@ -161,10 +165,14 @@ fn destinations(args: &DiffArgs, globals: &Globals, sides: &[Side; 2], to: &str)
 
 fn message(args: &DiffArgs) -> (Message, String) {
     let src = SOURCE_PORT;
-    match (args.tcp, args.udp) {
-        (Some(dst), _) => (Message::Syn { src, dst, seq: 0 }, format!("TCP SYN to port {dst}")),
-        (None, Some(dst)) => (Message::Udp { src, dst }, format!("UDP to port {dst}")),
-        (None, None) => (Message::Echo { id: 1, seq: 1 }, "ICMP echo request".to_owned()),
+    match (args.tcp, args.udp, args.sctp) {
+        (Some(dst), ..) => (Message::Syn { src, dst, seq: 0 }, format!("TCP SYN to port {dst}")),
+        (None, Some(dst), _) => (Message::Udp { src, dst }, format!("UDP to port {dst}")),
+        (None, None, Some(dst)) => {
+            let init = Init { inbound: Some(1), outbound: Some(1), ..Init::default() };
+            (Message::Init { src, dst, init }, format!("SCTP INIT to port {dst}"))
+        }
+        (None, None, None) => (Message::Echo { id: 1, seq: 1 }, "ICMP echo request".to_owned()),
     }
 }
 

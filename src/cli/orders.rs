@@ -50,7 +50,7 @@ fn pod_orders(pod: &Pod, cluster: &str, ns: &Namespace) -> PodOrders {
         node: pod.node.clone(),
         address: ns.address(),
         // Whoever the namespace belongs to answers there already.
-        answers: if ns.name == pod.key() { answers(&containers) } else { Vec::new() },
+        answers: if ns.name == pod.key() { answers(pod, &containers) } else { Vec::new() },
         containers,
     }
 }
@@ -60,9 +60,9 @@ pub fn log_path(cluster: &str, pod: &Pod, container: &str) -> std::path::PathBuf
     state::dir(cluster).join("logs").join(format!("{}_{}_{container}.log", pod.namespace, pod.name))
 }
 
-/// minik answers by TCP if no app in the pod listens by TCP, and so for UDP. A program may listen anywhere, so minik
-/// keeps out of its pod.
-fn answers(containers: &[ContainerOrders]) -> Vec<Port> {
+/// minik answers by TCP if no app in the pod listens by TCP, and so for UDP; and by SCTP, which no app speaks, on the ports
+/// that the pod declares. A program may listen anywhere, so minik keeps out of its pod.
+fn answers(pod: &Pod, containers: &[ContainerOrders]) -> Vec<Port> {
     let has_program = containers.iter().any(|container| matches!(container.work, Work::Program { .. }));
     let listens = |transport: Transport| {
         containers.iter().any(|container| match &container.work {
@@ -70,7 +70,13 @@ fn answers(containers: &[ContainerOrders]) -> Vec<Port> {
             _ => false,
         })
     };
-    ANSWERS.into_iter().filter(|port| !has_program && !listens(port.protocol)).collect()
+    let declared = pod.containers.iter().flat_map(|container| &container.ports);
+    let declared = declared.filter(|port| port.protocol == "SCTP").map(|port| Port::sctp(port.port));
+    let mut ports: Vec<Port> = ANSWERS.into_iter().filter(|port| !listens(port.protocol)).chain(declared).collect();
+    ports.sort();
+    ports.dedup();
+    ports.retain(|_| !has_program);
+    ports
 }
 
 /// One of a node's BIRDs, in the foreground; `-R` keeps the routes of the one before it until its sessions are up again.

@@ -67,11 +67,16 @@ fn one(
 ) -> Result<bool> {
     let source = target::resolve(&session.cluster, &session.plan, &globals.namespace, from)?;
     let to_address = destination(session, globals, args, to)?;
-    let (question, words) = match (args.tcp, args.udp) {
-        (Some(port), _) => (Question::Tcp(port), format!("TCP port {port}")),
-        (None, Some(port)) => (Question::Udp(port), format!("UDP port {port}")),
-        (None, None) => (Question::Icmp, "ICMP echo".to_owned()),
+    let (question, words) = match (args.tcp, args.udp, args.sctp) {
+        (Some(port), ..) => (Question::Tcp(port), format!("TCP port {port}")),
+        (None, Some(port), _) => (Question::Udp(port), format!("UDP port {port}")),
+        (None, None, Some(port)) => (Question::Sctp(port), format!("SCTP port {port}")),
+        (None, None, None) => (Question::Icmp, "ICMP echo".to_owned()),
     };
+    if args.sctp.is_some() && !features::has_sctp()? {
+        let cure = "load the module sctp, or use a kernel that has it";
+        return Err(Error::new(Kind::Unsupported, "this kernel has no SCTP to ask by").hint(cure));
+    }
     let answer = pair::pair(source, to_address, question, patience)?;
     let object = json!({ "from": source.name, "to": to, "address": to_address, "question": words, "outcome": answer });
     let text = match print::as_data(&object, globals.output)? {

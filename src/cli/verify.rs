@@ -13,11 +13,16 @@ use crate::error::{Error, Kind, Result};
 use crate::kernel::{features, process, state};
 use crate::plan::{Datapath, Plan};
 use crate::topology::{self, Cluster, Mode, Overrides, Source, builtin, examples, nearest};
-use crate::verify::{self, Options, Report, Summary};
+use crate::verify::{self, Options, Protocol, Report, Summary};
 
 /// The exit codes of a run with failed, and of one with skipped checks.
 const FAILED: u8 = 1;
 const SKIPPED: u8 = 3;
+
+/// What is said where Services by SCTP are tried on a kernel without it.
+const UNSPOKEN: &str = "note: this kernel has no SCTP: a Service by it is tried by the first packet of an association, as \
+                        far as the pod, whose host answers `protocol unreachable`; on a real node a program in the pod \
+                        answers. Cure: load the module sctp, or use a kernel that has it";
 
 /// Runs every check and prints the report.
 ///
@@ -63,6 +68,9 @@ fn of_cluster(name: &str) -> Result<Report> {
 /// Tries every way to a Service as well, and looks names up.
 fn with_services(report: Report, cluster: &Cluster, plan: &Plan) -> Result<Report> {
     let paths = service_paths::of(cluster, plan);
+    if paths.iter().any(|path| path.protocol == Protocol::Sctp) && !features::has_sctp()? {
+        print::note(UNSPOKEN)?;
+    }
     let report = report.and(verify::run_services(plan, &paths, &Options::default())?);
     let names = name_checks::of(cluster, plan);
     Ok(report.and(verify::run_names(plan, &names, &Options::default())?))
