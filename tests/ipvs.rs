@@ -46,6 +46,8 @@ fn nodes_have_what_the_files_say() {
     let mut wrong = Vec::new();
     let mut cases: Vec<_> =
         fs::read_dir(directory().join("cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    // Those with objects of every sort by the hundred are held against what real ones made of them, elsewhere.
+    cases.retain(|path| !path.file_stem().unwrap().to_str().unwrap().contains("-mixed"));
     cases.sort();
     assert!(!cases.is_empty());
     for path in cases {
@@ -202,6 +204,9 @@ fn servers_are_where_upstream_has_them() {
     }
     assert!(!newest.contains("127.0.0.1") && !newest.contains("fe80"), "{newest}");
     assert!(lines(21, "rr", SERVICES).contains("-A -t 127.0.0.1:3001 -s rr\n"), "up to 1.21");
+    // Where an address of the node is a Service's too, these forget its node ports.
+    let forgotten = |minor| !lines(minor, "rr", SERVICES).contains("-A -t 192.168.0.2:3001 -s rr\n");
+    assert_eq!([22, 23, 26, 27].map(forgotten), [false, true, true, false]);
     assert!(lines(30, "mh", SERVICES).contains("-A -t 1.2.3.4:80 -s mh -b mh-port\n"));
     // Without an endpoint here: none up to 1.23, those elsewhere from 1.24 on.
     let elsewhere = SERVICES.replace(

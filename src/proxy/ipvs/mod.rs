@@ -11,9 +11,10 @@
 //! What differs between versions is asked for where it differs, as `minor`. Read were the sources of 1.20.2, those of 1.23
 //! and of 1.26's development in part, and those of a version after 1.30. Known from changes to it: 1.22
 //! no servers on 127.0.0.1 any more (kubernetes PR 101023), 1.26 the access filter (108460) and the early way out for
-//! loopback (112950), 1.27 addresses of the node's own devices kept off the dummy (issue 117613). By the nearest source
-//! and not certain to the minor version: 1.21 the set of health checks, 1.24 the fall back to endpoints elsewhere (97081),
-//! 1.25 the firewall in `filter`, 1.27 the scheduler's flags, 1.29 the filter at OUTPUT (issue 119656).
+//! loopback (112950), 1.27 addresses of the node's own devices kept off the dummy (issue 117613); by the dates of changes
+//! 1.21 the set of health checks (97824), 1.25 the firewall in `filter` (110628), 1.29 the filter at OUTPUT (119791). By
+//! the nearest source and not certain to the minor version: 1.24 the fall back to endpoints elsewhere (97081), 1.27 the
+//! scheduler's flags.
 //!
 //! Source: kubernetes pkg/proxy/ipvs/{proxier,ipset,netlink_linux,graceful_termination}.go.
 

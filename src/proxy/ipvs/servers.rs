@@ -90,10 +90,12 @@ pub fn addresses(view: &View) -> Vec<IpAddr> {
 }
 
 /// The node's addresses that have servers for node ports: those of the chosen prefixes, or all of them. From 1.22 on
-/// loopback is none, which never worked.
+/// loopback is none, which never worked. 1.23 to 1.26 leave out of all those what they find on the dummy device, also where
+/// another device has it too (kubernetes issue 114815).
 pub(super) fn node_addresses(view: &View) -> Vec<IpAddr> {
     let minor = view.config.minor;
-    let own = || view.host.addresses.iter().copied().filter(|ip| view.family.has(ip));
+    let bound = if (23..=26).contains(&minor) { addresses(view) } else { Vec::new() };
+    let own = || view.host.addresses.iter().copied().filter(|ip| view.family.has(ip) && !bound.contains(ip));
     let chosen = iptables::node_port_addresses(view).unwrap_or_else(|| own().collect());
     let of_link = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     let mut seen = BTreeSet::new();
