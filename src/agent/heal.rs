@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -73,9 +72,6 @@ impl Healer {
     }
 }
 
-/// A file's identity and age: a record that is written is another file.
-type Stamp = (u64, i64, i64);
-
 /// What there is to do, as long as the record is the same.
 struct Rounds {
     speed: u32,
@@ -97,7 +93,7 @@ struct Timers {
     recall: Recall,
     started: Instant,
     /// The record that was read last.
-    followed: Option<Stamp>,
+    followed: Option<state::Stamp>,
     /// None if nobody heals.
     rounds: Option<Rounds>,
     /// When each period ends next, by its length in milliseconds.
@@ -158,8 +154,12 @@ impl Timers {
 
     /// Lets all timers run off that are due; says how long the next one takes.
     fn turn(&mut self) -> Result<Duration> {
-        let Some(_right) = state::try_lock_healing(&self.cluster)? else { return Ok(BUSY) };
+        // A large plan takes its time, for which no command has to wait.
         self.follow_record()?;
+        let Some(_right) = state::try_lock_healing(&self.cluster)? else { return Ok(BUSY) };
+        if state::stamp(&self.cluster)? != self.followed {
+            return Ok(BUSY);
+        }
         let Some(rounds) = &mut self.rounds else { return Ok(IDLE) };
         let (now, started, speed) = (Instant::now(), self.started, rounds.speed);
         let periods = rounds.periods();
@@ -181,9 +181,7 @@ impl Timers {
 
     /// Begins anew if the record has changed.
     fn follow_record(&mut self) -> Result<()> {
-        let path = state::record_path(&self.cluster);
-        let file = path.metadata().map_err(|e| Error::io(format!("cannot look at {}", path.display()), e))?;
-        let stamp = Some((file.ino(), file.mtime(), file.mtime_nsec()));
+        let stamp = state::stamp(&self.cluster)?;
         if self.followed != stamp {
             self.rounds = None;
             self.heard.clear();

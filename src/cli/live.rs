@@ -30,6 +30,7 @@ pub(super) struct Live {
 pub(super) fn open(cluster: &str) -> Result<Live> {
     features::require_root()?;
     process::raise_file_limit()?;
+    let stamp = state::stamp(cluster)?;
     let Some(record) = state::load(cluster)? else { return Err(session::missing(cluster)?) };
     if record.phase != Phase::Ready {
         let error = Error::new(Kind::Conflict, format!("cluster `{cluster}` is not whole, so it cannot be changed"));
@@ -37,12 +38,15 @@ pub(super) fn open(cluster: &str) -> Result<Live> {
     }
     let lock = state::lock(cluster)?;
     // Only now is it worth computing its plan: it may have been changed while we waited.
-    let mut session = session::open(cluster)?;
-    if let Some(attempt) = session.record.attempt.take() {
+    let session = match state::stamp(cluster)? == stamp {
+        true => session::compute(record)?,
+        false => session::open(cluster)?,
+    };
+    if let Some(attempt) = state::attempt(cluster)? {
         print::note(&format!("note: a change of cluster {cluster} did not come to its end; it is taken back first"))?;
-        change::recover(&session::compute(*attempt)?.plan, &session.plan)?;
+        change::recover(&session::compute(attempt)?.plan, &session.plan)?;
         agent::follow(&orders::orders(&session.cluster, &session.plan))?;
-        state::store(&session.record)?;
+        written_again(&session.record)?;
     }
     Ok(Live { session: ManuallyDrop::new(session), _lock: lock })
 }
@@ -82,8 +86,7 @@ impl Live {
         features::require_parts(&next.plan)?;
         let before = &self.session;
         let stages = ManuallyDrop::new(stages::between(before, &next)?);
-        let attempt = Some(Box::new(next.record.clone()));
-        state::store(&Record { attempt, ..before.record.clone() })?;
+        state::try_out(&next.record)?;
         if let Err(error) = pass(&stages, before, &next) {
             // It was taken back, if it could be; only then is nothing left to do for the next change.
             let mut passed =
@@ -94,8 +97,7 @@ impl Live {
         if let Err(error) = agent::follow(&orders::orders(&next.cluster, &next.plan)) {
             return Err(self.change_back(&next, error));
         }
-        let kept = state::keep(&before.record).and_then(|()| state::store(&next.record));
-        if let Err(error) = kept {
+        if let Err(error) = state::succeed(&next.record.name) {
             return Err(self.change_back(&next, error));
         }
         Ok(std::mem::replace(&mut self.session, ManuallyDrop::new(next)))
@@ -119,8 +121,13 @@ impl Live {
     fn as_before(&self) -> Result<()> {
         let before = &self.session;
         agent::follow(&orders::orders(&before.cluster, &before.plan))?;
-        state::store(&before.record)
+        written_again(&before.record)
     }
+}
+
+/// Keeps the record of a cluster that is as it says again. It is another file now: its namespaces may be others.
+fn written_again(record: &Record) -> Result<()> {
+    state::store(record).and_then(|()| state::give_up(&record.name))
 }
 
 /// Why a change failed. Where the way back failed too, that is what its reader must know: the step that failed may have

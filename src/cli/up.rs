@@ -198,7 +198,6 @@ fn record(plan: &Plan, args: &UpArgs, source: Source, netem: Option<bool>) -> Re
         heal_speed: args.heal_speed,
         edits: Vec::new(),
         memory: Memory::default(),
-        attempt: None,
     };
     state::store(&record)?;
     Ok(record)

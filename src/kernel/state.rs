@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -22,9 +22,11 @@ use crate::topology::{Edit, Memory};
 /// The directory of all records.
 pub const ROOT: &str = "/run/minik";
 
-/// The files of a record: as the cluster is, and as it was before its last change.
+/// The files of a record: as the cluster is, as it was before its last change, and what it is being made, while a change
+/// is under way; a change that was killed is found by that.
 const RECORD: &str = "state.json";
 const BEFORE: &str = "before.json";
+const ATTEMPT: &str = "attempt.json";
 
 /// An input file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,9 +90,6 @@ pub struct Record {
     /// What it had handed out before the last change.
     #[serde(default)]
     pub memory: Memory,
-    /// What it is being made, while a change is under way; one that was killed is found by it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<Box<Record>>,
 }
 
 fn yes() -> bool {
@@ -148,6 +147,14 @@ pub fn before(cluster: &str) -> Result<Option<Record>> {
     read(cluster, BEFORE)
 }
 
+/// The record that a cluster was being given by a change which did not come to its end; none if there is no such change.
+///
+/// # Errors
+/// If the record cannot be read or is not one.
+pub fn attempt(cluster: &str) -> Result<Option<Record>> {
+    read(cluster, ATTEMPT)
+}
+
 fn read(cluster: &str, file: &str) -> Result<Option<Record>> {
     let path = dir(cluster).join(file);
     let text = match fs::read(&path) {
@@ -163,9 +170,20 @@ fn read(cluster: &str, file: &str) -> Result<Option<Record>> {
     })
 }
 
-/// The file that holds a cluster's record; each record that is written is another file of this name.
-pub fn record_path(cluster: &str) -> PathBuf {
-    dir(cluster).join(RECORD)
+/// A file's identity and age.
+pub type Stamp = (u64, i64, i64);
+
+/// That of a cluster's record, which is another one for each record that is written; none if there is no record.
+///
+/// # Errors
+/// If the file cannot be looked at.
+pub fn stamp(cluster: &str) -> Result<Option<Stamp>> {
+    let path = dir(cluster).join(RECORD);
+    match path.metadata() {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(format!("cannot look at {}", path.display()), e)),
+        Ok(file) => Ok(Some((file.ino(), file.mtime(), file.mtime_nsec()))),
+    }
 }
 
 /// Writes a cluster's record, whole or not at all.
@@ -176,12 +194,41 @@ pub fn store(record: &Record) -> Result<()> {
     write(record, RECORD)
 }
 
-/// Keeps the record of a cluster that is about to change, for [`before`].
+/// Writes what a cluster is about to be made, for [`attempt`], until one of [`succeed`] and [`give_up`].
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn keep(record: &Record) -> Result<()> {
-    write(record, BEFORE)
+pub fn try_out(record: &Record) -> Result<()> {
+    write(record, ATTEMPT)
+}
+
+/// What a change was to make of a cluster has become its record; the one before is kept for [`before`].
+///
+/// # Errors
+/// If a file cannot be renamed; the record is then the one before, and the attempt is still there.
+pub fn succeed(cluster: &str) -> Result<()> {
+    let dir = dir(cluster);
+    let (record, kept) = (dir.join(RECORD), dir.join("before.new"));
+    // One that was killed here has left it.
+    gone(&kept)?;
+    let cannot = |e| Error::io(format!("cannot keep the record of cluster {cluster}"), e);
+    fs::hard_link(&record, &kept).and_then(|()| fs::rename(&kept, dir.join(BEFORE))).map_err(cannot)?;
+    fs::rename(dir.join(ATTEMPT), &record).map_err(cannot)
+}
+
+/// A change was taken back, or there was none.
+///
+/// # Errors
+/// If a file cannot be removed.
+pub fn give_up(cluster: &str) -> Result<()> {
+    gone(&dir(cluster).join(ATTEMPT))
+}
+
+fn gone(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(format!("cannot remove {}", path.display()), e)),
+        _ => Ok(()),
+    }
 }
 
 fn write(record: &Record, file: &str) -> Result<()> {
@@ -195,7 +242,7 @@ fn write(record: &Record, file: &str) -> Result<()> {
 ///
 /// # Errors
 /// If the directory cannot be written.
-pub fn write_whole(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let fresh = path.with_extension("new");
     let written = OpenOptions::new()
         .write(true)

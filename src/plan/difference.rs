@@ -1,7 +1,8 @@
 //! What leads from one namespace's sets and rules to another's: only the chains that differ, only the members that differ.
 //! PURE.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::cell::OnceCell;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Write};
 
 use super::netfilter::{Chain, IpSet, Member, Rule, Table};
@@ -63,15 +64,13 @@ pub fn reload(table: &Table, names: &BTreeSet<&str>) -> String {
 }
 
 fn chains(table: &str, before: &[Chain], after: &[Chain], way: Way, text: &mut String) {
-    // Five thousand Services make twenty thousand chains, most of which are the same, and in the same order.
-    let by_name: HashMap<&str, &Chain> = before.iter().map(|chain| (chain.name.as_str(), chain)).collect();
-    let stay: HashSet<&str> = after.iter().map(|chain| chain.name.as_str()).collect();
+    let mut known = Known::new(before);
     let changed: Vec<(Option<&Chain>, &Chain)> = after
         .iter()
-        .map(|chain| (by_name.get(chain.name.as_str()).copied(), chain))
+        .map(|chain| (known.take(&chain.name), chain))
         .filter(|(known, chain)| known.is_none_or(|known| known != *chain))
         .collect();
-    let gone: Vec<&Chain> = before.iter().filter(|chain| !stay.contains(chain.name.as_str())).collect();
+    let gone = known.rest();
     if changed.is_empty() && gone.is_empty() {
         return;
     }
@@ -84,6 +83,40 @@ fn chains(table: &str, before: &[Chain], after: &[Chain], way: Way, text: &mut S
     }
     // Writing to a string cannot fail.
     let _ = write(table, &whole, &singles, &gone, way, text);
+}
+
+/// Chains that are asked for by name. Five thousand Services make twenty thousand, most of which are there before and
+/// after a change, and in the same order: so it is the next one, or else they are searched.
+struct Known<'c> {
+    chains: &'c [Chain],
+    taken: Vec<bool>,
+    next: usize,
+    places: OnceCell<HashMap<&'c str, usize>>,
+}
+
+impl<'c> Known<'c> {
+    fn new(chains: &'c [Chain]) -> Self {
+        Known { chains, taken: vec![false; chains.len()], next: 0, places: OnceCell::new() }
+    }
+
+    fn take(&mut self, name: &str) -> Option<&'c Chain> {
+        let at = match self.chains.get(self.next) {
+            Some(chain) if chain.name == name => self.next,
+            _ => *self.places.get_or_init(|| named(self.chains)).get(name)?,
+        };
+        self.taken[at] = true;
+        self.next = at + 1;
+        Some(&self.chains[at])
+    }
+
+    /// Those that nobody asked for.
+    fn rest(self) -> Vec<&'c Chain> {
+        self.chains.iter().zip(&self.taken).filter(|(_, taken)| !**taken).map(|(chain, _)| chain).collect()
+    }
+}
+
+fn named(chains: &[Chain]) -> HashMap<&str, usize> {
+    chains.iter().enumerate().map(|(at, chain)| (chain.name.as_str(), at)).collect()
 }
 
 fn write(

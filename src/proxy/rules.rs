@@ -1,39 +1,74 @@
 //! Rules as kube-proxy writes them: small builders for matches and comments.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::plan::netfilter::{Chain, CtState, Match, Rule, Side, Target};
 
-/// The chains of a table. There may be tens of thousands of them, with names that begin alike.
+/// The chains of a table under construction. There may be tens of thousands of them, and those of a Service's port get
+/// all their rules together: so a chain is looked for among them and among those of all Services, and not elsewhere.
 #[derive(Debug, Default)]
-pub(super) struct Chains(HashMap<String, Vec<Rule>>);
+pub(super) struct Chains {
+    all: Vec<Chain>,
+    /// How many of the first ones are of all Services.
+    common: usize,
+    /// Where those of the Service's port at hand begin.
+    open: usize,
+}
 
 impl Chains {
     /// Makes a chain without rules, if it is not there.
     pub(super) fn declare(&mut self, chain: &str) {
-        if !self.0.contains_key(chain) {
-            self.0.insert(chain.to_owned(), Vec::new());
-        }
+        self.chain(chain);
     }
 
     /// Appends a rule.
     pub(super) fn add(&mut self, chain: &str, rule: Rule) {
-        match self.0.get_mut(chain) {
-            Some(rules) => rules.push(rule),
-            None => {
-                self.0.insert(chain.to_owned(), vec![rule]);
-            }
+        self.chain(chain).rules.push(rule);
+    }
+
+    /// The chains that are there are those of all Services.
+    pub(super) fn share(&mut self) {
+        self.common = self.all.len();
+        self.open = self.common;
+    }
+
+    /// A Service's port begins: to chains of the one before nothing is added any more.
+    pub(super) fn next(&mut self) {
+        self.open = self.all.len();
+    }
+
+    /// The same chains of all Services, without their rules: what is added to it can be joined.
+    pub(super) fn part(&self) -> Chains {
+        let empty = |chain: &Chain| Chain { rules: Vec::new(), ..chain.clone() };
+        let all = self.all[..self.common].iter().map(empty).collect();
+        Chains { all, common: self.common, open: self.common }
+    }
+
+    /// Adds what was added to such a part.
+    pub(super) fn join(&mut self, part: Chains) {
+        let mut chains = part.all.into_iter();
+        for (own, other) in self.all[..self.common].iter_mut().zip(chains.by_ref()) {
+            own.rules.extend(other.rules);
         }
+        self.all.extend(chains);
+    }
+
+    fn chain(&mut self, name: &str) -> &mut Chain {
+        let is_it = |chain: &Chain| chain.name == name;
+        let own = self.all[self.open..].iter().rposition(is_it).map(|at| self.open + at);
+        let at = own.or_else(|| self.all[..self.common].iter().position(is_it)).unwrap_or_else(|| {
+            self.all.push(Chain { name: name.to_owned(), policy: None, rules: Vec::new() });
+            self.all.len() - 1
+        });
+        &mut self.all[at]
     }
 
     /// All of them by name, the order in which iptables-save prints them.
     pub(super) fn into_chains(self) -> Vec<Chain> {
-        let chains = self.0.into_iter().map(|(name, rules)| Chain { name, policy: None, rules });
-        let mut chains: Vec<Chain> = chains.collect();
-        chains.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let mut chains = self.all;
+        chains.sort_by(|one, other| one.name.cmp(&other.name));
         chains
     }
 }

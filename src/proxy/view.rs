@@ -1,14 +1,15 @@
 //! What kube-proxy of one node knows, for one family of addresses.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
 use super::endpoints::Target;
 use crate::plan::Family;
-use crate::topology::{EndpointSlice, ProxyConfig, Service, ServiceKind, ServicePort, ServiceProtocol, TrafficPolicy};
+use crate::topology::{
+    Endpoint, EndpointSlice, ProxyConfig, Service, ServiceKind, ServicePort, ServiceProtocol, TrafficPolicy,
+};
 
 /// The node that a kube-proxy runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +82,8 @@ impl<'a> View<'a> {
             let Some(cluster_ip) = service.cluster_ips.iter().copied().find(|ip| family.has(ip)) else { continue };
             let of_family = |ips: &[IpAddr]| ips.iter().copied().filter(|ip| family.has(ip)).collect::<Vec<_>>();
             for port in &service.ports {
-                let key = (service.key(), port.name.clone(), port.protocol);
-                let mut targets: Vec<Target> = endpoints.remove(&key).unwrap_or_default().into_values().collect();
+                let key = (service.namespace.as_str(), service.name.as_str(), port.name.as_str(), port.protocol);
+                let mut targets: Vec<Target> = endpoints.remove(&key).unwrap_or_default();
                 let counted = targets.len();
                 match config.minor {
                     // These came by address alone, which sorts otherwise.
@@ -191,43 +192,47 @@ fn port_name(service: &Service, port: &ServicePort) -> String {
     format!("{}{colon}{}", service.key(), port.name)
 }
 
-/// A Service's port: `namespace/service`, the port's name, its protocol.
-type PortKey = (String, String, ServiceProtocol);
+/// A Service's port: namespace and name of the Service, the port's name, its protocol.
+type PortKey<'a> = (&'a str, &'a str, &'a str, ServiceProtocol);
 
-/// The endpoints of every Service's port, by `address:port`; 1.20 knows the ready ones only, and tells them
-/// apart by address alone. One that is in several
-/// slices is one: as the first says, or as the last of those that say that it is on this node
-/// (pkg/proxy/endpointslicecache.go, `addEndpoints`; up to 1.20 `addEndpointsByIP`, which asks the slices in random order).
-fn collect(
+/// The endpoints of every Service's port, in the order of `address:port` as text; 1.20 knows the ready ones only, and tells
+/// them apart by address alone, whose order it is then. One that is in several slices is one: as the first says, or as the
+/// last of those that say that it is on this node (pkg/proxy/endpointslicecache.go, `addEndpoints`; up to 1.20
+/// `addEndpointsByIP`, which asks the slices in random order).
+fn collect<'a>(
     host: &Host,
     family: Family,
     minor: u8,
-    slices: &[EndpointSlice],
-) -> BTreeMap<PortKey, BTreeMap<String, Target>> {
-    let mut all: BTreeMap<PortKey, BTreeMap<String, Target>> = BTreeMap::new();
+    slices: &'a [EndpointSlice],
+) -> HashMap<PortKey<'a>, Vec<Target>> {
+    let mut all: HashMap<PortKey<'a>, Vec<Target>> = HashMap::with_capacity(slices.len());
     for slice in slices.iter().filter(|slice| slice.v6 == (family == Family::Inet6) && !slice.headless) {
-        let service = format!("{}/{}", slice.namespace, slice.service);
         for port in &slice.ports {
-            let targets = all.entry((service.clone(), port.name.clone(), port.protocol)).or_default();
-            for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready || minor >= 21) {
-                let to = SocketAddr::new(endpoint.address, port.port);
-                let local = endpoint.node.as_deref() == Some(host.name.as_str());
-                let target = Target {
-                    to,
-                    local,
-                    ready: endpoint.ready,
-                    serving: endpoint.serving,
-                    terminating: endpoint.terminating,
-                    zones: endpoint.zones.clone(),
-                };
-                let key = if minor < 21 { endpoint.address.to_string() } else { to.to_string() };
-                match targets.entry(key) {
-                    Entry::Vacant(place) => drop(place.insert(target)),
-                    Entry::Occupied(mut known) if local => drop(known.insert(target)),
-                    Entry::Occupied(_) => {}
-                }
-            }
+            let target = |endpoint: &Endpoint| Target {
+                to: SocketAddr::new(endpoint.address, port.port),
+                local: endpoint.node.as_deref() == Some(host.name.as_str()),
+                ready: endpoint.ready,
+                serving: endpoint.serving,
+                terminating: endpoint.terminating,
+                zones: endpoint.zones.clone(),
+            };
+            let known = slice.endpoints.iter().filter(|endpoint| endpoint.ready || minor >= 21);
+            let key = (slice.namespace.as_str(), slice.service.as_str(), port.name.as_str(), port.protocol);
+            all.entry(key).or_default().extend(known.map(target));
         }
+    }
+    for targets in all.values_mut() {
+        match minor {
+            ..=20 => targets.sort_by_cached_key(|target| target.to.ip().to_string()),
+            _ => targets.sort_by_cached_key(|target| target.to.to_string()),
+        }
+        targets.dedup_by(|later, first| {
+            let same = later.to.ip() == first.to.ip() && (minor < 21 || later.to == first.to);
+            if same && later.local {
+                std::mem::swap(later, first);
+            }
+            same
+        });
     }
     all
 }

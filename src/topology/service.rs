@@ -85,7 +85,7 @@ pub enum TrafficPolicy {
 }
 
 /// A transport protocol that services know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum ServiceProtocol {
     /// TCP.
     #[serde(rename = "TCP")]

@@ -120,19 +120,19 @@ fn reach(from: &Plan, to: &Plan, care: Care) -> Result<()> {
 /// that only `from` has come last.
 fn touched<'p>(from: &'p Plan, to: &'p Plan) -> Vec<Touched<'p>> {
     let mut before: BTreeMap<&str, &Namespace> = from.namespaces.iter().map(|ns| (ns.name.as_str(), ns)).collect();
-    let mut lower: BTreeSet<&str> = BTreeSet::new();
-    for ns in &to.namespaces {
-        if before.get(ns.name.as_str()).is_none_or(|old| **old != *ns) {
-            lower.extend(ns.links.iter().filter_map(|link| match &link.kind {
-                LinkKind::Macvlan { parent_namespace, .. } => Some(parent_namespace.as_str()),
-                _ => None,
-            }));
-        }
-    }
+    let differs = |ns: &Namespace| before.get(ns.name.as_str()).is_none_or(|old| **old != *ns);
+    let differing: Vec<bool> = to.namespaces.iter().map(differs).collect();
+    let all = || to.namespaces.iter().zip(&differing);
+    let links = all().filter(|(_, differs)| **differs).flat_map(|(ns, _)| &ns.links);
+    let lower = links.filter_map(|link| match &link.kind {
+        LinkKind::Macvlan { parent_namespace, .. } => Some(parent_namespace.as_str()),
+        _ => None,
+    });
+    let lower: BTreeSet<&str> = lower.collect();
     let mut touched = Vec::new();
-    for after in &to.namespaces {
+    for (after, differs) in all() {
         let before = before.remove(after.name.as_str());
-        if before.is_none_or(|before| before != after) || lower.contains(after.name.as_str()) {
+        if *differs || lower.contains(after.name.as_str()) {
             touched.push(Touched { before, after: Some(after) });
         }
     }

@@ -27,6 +27,7 @@ mod modern;
 
 use super::names;
 use super::overlay::{Jump, Overlay, Place};
+use super::parts::in_parts;
 use super::rules::{Chains, jump, local, rule, share, source, state, to};
 use super::view::{PortView, View};
 use super::{Target, rules};
@@ -69,11 +70,11 @@ pub fn keepers(minor: u8) -> [Keeper; 2] {
 pub fn overlay(view: &View) -> Overlay {
     let mut tables = Tables::new(view);
     fixed(view, &mut tables);
-    for port in &view.ports {
-        match view.config.minor {
-            ..=23 => classic::service(view, port, &mut tables),
-            _ => modern::service(view, port, &mut tables),
-        }
+    tables.nat.share();
+    tables.filter.share();
+    for part in in_parts(&view.ports, |ports| services(view, ports, tables.part())) {
+        tables.nat.join(part.nat);
+        tables.filter.join(part.filter);
     }
     last_rule(view, &mut tables);
     let canary = (CANARY, [TableName::Mangle, TableName::Nat, TableName::Filter]);
@@ -84,6 +85,19 @@ pub fn overlay(view: &View) -> Overlay {
     chains.extend(tables.nat.into_chains().into_iter().map(|chain| (TableName::Nat, chain)));
     chains.extend(tables.filter.into_chains().into_iter().map(|chain| (TableName::Filter, chain)));
     Overlay { chains, jumps: jumps(view) }
+}
+
+/// The rules of some ports of Services.
+fn services(view: &View, ports: &[PortView], mut tables: Tables) -> Tables {
+    for port in ports {
+        tables.nat.next();
+        tables.filter.next();
+        match view.config.minor {
+            ..=23 => classic::service(view, port, &mut tables),
+            _ => modern::service(view, port, &mut tables),
+        }
+    }
+    tables
 }
 
 /// The chains under construction, and what is the same for all Services.
@@ -102,6 +116,10 @@ impl Tables {
             nat: Chains::default(),
             large: endpoints > view.config.large_cluster_endpoints,
         }
+    }
+
+    fn part(&self) -> Self {
+        Tables { filter: self.filter.part(), nat: self.nat.part(), large: self.large }
     }
 
     /// A comment of a Service's own chains, which large clusters do without.

@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use ruleset::{Ruleset, rule, to};
 
 use super::names;
+use super::parts::in_parts;
 use super::view::{PortView, View};
 use super::{Reachable, Target};
 use crate::plan::netfilter::Side;
@@ -61,9 +62,12 @@ pub fn table(view: &View) -> NftTable {
     frame::jumps(&mut rules);
     frame::objects(view, &mut rules.table);
     frame::fixed(view, &mut rules);
-    for port in &view.ports {
-        rules.close();
-        service(view, port, &mut rules);
+    for part in in_parts(&view.ports, |ports| services(view, ports, rules.part())) {
+        rules.join(part);
+    }
+    // Every port of a Service has put its address there, one after the other.
+    for set in rules.table.sets.iter_mut().filter(|set| set.name == CLUSTER_IPS) {
+        set.elements.dedup();
     }
     // The same address may be a Service's in two ways.
     for map in &mut rules.table.maps {
@@ -71,6 +75,15 @@ pub fn table(view: &View) -> NftTable {
         map.elements.retain(|element| known.insert((element.key, element.verdict.clone())));
     }
     rules.table
+}
+
+/// What some ports of Services add.
+fn services(view: &View, ports: &[PortView], mut rules: Ruleset) -> Ruleset {
+    for port in ports {
+        rules.close();
+        service(view, port, &mut rules);
+    }
+    rules
 }
 
 fn jump(chain: &str) -> Statement {
@@ -169,10 +182,7 @@ fn service(view: &View, port: &PortView, rules: &mut Ruleset) {
 fn addresses(ways: &Ways, rules: &mut Ruleset) {
     let (port, name) = (ways.port, Some(ways.port.name.as_str()));
     let ip = port.cluster_ip;
-    if let Some(set) = rules.table.sets.iter_mut().find(|set| set.name == CLUSTER_IPS)
-        // The ports of a Service come one after the other.
-        && set.elements.last() != Some(&ip)
-    {
+    if let Some(set) = rules.table.sets.iter_mut().find(|set| set.name == CLUSTER_IPS) {
         set.elements.push(ip);
     }
     let key = ways.key(&ip);

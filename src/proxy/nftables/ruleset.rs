@@ -1,6 +1,6 @@
 //! kube-proxy's table under construction.
 
-use crate::plan::nft::{NftChain, NftElement, NftKey, NftRule, NftTable, Statement, Verdict};
+use crate::plan::nft::{NftChain, NftElement, NftKey, NftMap, NftRule, NftSet, NftTable, Statement, Verdict};
 
 /// A table that grows Service by Service.
 pub(super) struct Ruleset {
@@ -8,11 +8,14 @@ pub(super) struct Ruleset {
     pub table: NftTable,
     /// The first chain that may still get rules: there are tens of thousands, and those of a Service stand together.
     open: usize,
+    /// How many of the first sets are of all Services.
+    shared: usize,
 }
 
 impl Ruleset {
     pub fn new(table: NftTable) -> Ruleset {
-        Ruleset { table, open: 0 }
+        let shared = table.sets.len();
+        Ruleset { table, open: 0, shared }
     }
 
     /// The chain of this name among those that are open, made if it is not there.
@@ -31,6 +34,26 @@ impl Ruleset {
     /// Nothing is added to the chains so far any more.
     pub fn close(&mut self) {
         self.open = self.table.chains.len();
+    }
+
+    /// The same sets and maps, empty, and no chains: what is added to it can be joined.
+    pub fn part(&self) -> Ruleset {
+        let NftTable { family, name, comment, sets, maps, .. } = &self.table;
+        let sets = sets.iter().map(|set| NftSet { elements: Vec::new(), ..set.clone() }).collect();
+        let maps = maps.iter().map(|map| NftMap { elements: Vec::new(), ..map.clone() }).collect();
+        let (name, comment) = (name.clone(), comment.clone());
+        Ruleset::new(NftTable { family: *family, name, comment, sets, maps, chains: Vec::new() })
+    }
+
+    /// Adds what was added to such a part.
+    pub fn join(&mut self, part: Ruleset) {
+        let NftTable { sets, maps, chains, .. } = part.table;
+        let mut sets = sets.into_iter();
+        let shared = self.table.sets[..part.shared].iter_mut();
+        shared.zip(sets.by_ref()).for_each(|(own, other)| own.elements.extend(other.elements));
+        self.table.sets.extend(sets);
+        self.table.maps.iter_mut().zip(maps).for_each(|(own, other)| own.elements.extend(other.elements));
+        self.table.chains.extend(chains);
     }
 
     /// Puts an element into a map. One that is there already stands in it twice: [`table`](super::table) leaves the first.
