@@ -323,12 +323,12 @@ fn lists() -> Result<(), Failed> {
     let words: Vec<Vec<&str>> = services.lines().map(|line| line.split_whitespace().collect()).collect();
     let expected: [&[&str]; 7] = [
         &["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE", "SELECTOR"],
-        &["web", "NodePort", "10.96.7.1", "10.1.10.77", "80:30080/TCP,90:30090/UDP", "", "app=web"],
+        &["brief", "ClusterIP", "10.96.7.4", "<none>", "80/TCP", "", "app=web"],
+        &["elsewhere", "ExternalName", "<none>", "example.net", "<none>", "", "<none>"],
+        &["headless", "ClusterIP", "None", "<none>", "9376/TCP", "", "app=web"],
         &["kept", "LoadBalancer", "10.96.7.2", "10.1.10.200", "80:30081/TCP", "", "app=web"],
         &["nobody", "ClusterIP", "10.96.7.3", "<none>", "80/TCP", "", "app=nothing"],
-        &["brief", "ClusterIP", "10.96.7.4", "<none>", "80/TCP", "", "app=web"],
-        &["headless", "ClusterIP", "None", "<none>", "9376/TCP", "", "app=web"],
-        &["elsewhere", "ExternalName", "<none>", "example.net", "<none>", "", "<none>"],
+        &["web", "NodePort", "10.96.7.1", "10.1.10.77", "80:30080/TCP,90:30090/UDP", "", "app=web"],
     ];
     let same = words.len() == expected.len()
         && words.iter().zip(expected).all(|(own, want)| {

@@ -13,7 +13,7 @@ use minik::plan::{Datapath, Plan};
 use minik::topology::{self, Overrides, Source};
 
 use crate::floor::kernel_kilobytes;
-use crate::measure::{milliseconds, output};
+use crate::measure::{milliseconds, output, told};
 
 /// The cluster that the benchmark builds; not the default one, which may be in use.
 pub const CLUSTER: &str = "bench";
@@ -114,6 +114,18 @@ impl Standing {
         let mut standing = Standing { took: 0.0, removed: false };
         standing.took = milliseconds(minik().arg("up").arg(file))?;
         Ok(standing)
+    }
+
+    /// The same, and the milliseconds of its steps by their names, in order.
+    pub fn up_by_steps(file: &Path) -> Result<(Standing, Vec<(String, f64)>)> {
+        let mut standing = Standing { took: 0.0, removed: false };
+        let (took, said) = told(minik().args(["up", "-v"]).arg(file))?;
+        standing.took = took;
+        let step = |line: &str| {
+            let (name, took) = line.strip_suffix(" ms")?.rsplit_once(": ")?;
+            Some((name.to_owned(), took.parse().ok()?))
+        };
+        Ok((standing, said.lines().filter_map(step).collect()))
     }
 
     /// Milliseconds of another command of minik's on this cluster.

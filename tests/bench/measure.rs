@@ -109,15 +109,21 @@ pub fn output(command: &mut Command) -> Result<String> {
 /// How long a command takes from being started to its end, in milliseconds. Its output goes to files, so that nothing
 /// waits for a reader, and a background process that keeps them open holds nobody up.
 pub fn milliseconds(command: &mut Command) -> Result<f64> {
+    told(command).map(|(taken, _)| taken)
+}
+
+/// The same, and what it said on its standard error.
+pub fn told(command: &mut Command) -> Result<(f64, String)> {
     let said = tempfile::tempfile()?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said.try_clone()?);
     let start = Instant::now();
     let status = command.status()?;
     let taken = start.elapsed();
+    let said = text_of(said)?;
     if status.success() {
-        return Ok(taken.as_secs_f64() * 1e3);
+        return Ok((taken.as_secs_f64() * 1e3, said));
     }
-    Err(Error::other(format!("{command:?}: {status}: {}", text_of(said)?.trim_end())))
+    Err(Error::other(format!("{command:?}: {status}: {}", said.trim_end())))
 }
 
 fn text_of(mut file: std::fs::File) -> Result<String> {

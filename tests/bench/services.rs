@@ -21,6 +21,10 @@ const ENDPOINTS: usize = 3;
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 const TIMES: usize = 3;
+/// How often very many Services are loaded, which takes seconds each time.
+const TIMES_OF_MANY: usize = 2;
+/// How many those are.
+const MANY: usize = 5000;
 const CONNECTIONS: usize = 20;
 
 /// Who translates addresses, and what loads its rules.
@@ -59,7 +63,7 @@ const MODES: &[Mode] = &[
 
 /// Measures all sizes in all modes, or with `quick` the first size.
 pub fn measure(dir: &Path, quick: bool) -> Result<()> {
-    let sizes: &[usize] = if quick { &[100] } else { &[100, 1000, 5000] };
+    let sizes: &[usize] = if quick { &[100] } else { &[100, 1000, MANY] };
     sizes.iter().try_for_each(|services| MODES.iter().try_for_each(|mode| one_size(mode, *services, dir)))
 }
 
@@ -76,12 +80,17 @@ fn one_size(mode: &Mode, services: usize, dir: &Path) -> Result<()> {
     let mut first = Measure::new(format!("{title}: first load"));
     let reads = |words: &[&str], input: &Path| format!("exec {} < {}", words.join(" "), input.display());
     let alone = || milliseconds(Command::new("unshare").args(["-n", "sh", "-c", &reads(mode.load, &rules)]));
-    first.row(format!("{} alone, empty namespace", mode.load[0]), Figures::of(TIMES, "ms", alone)?);
+    let times = if services < MANY { TIMES } else { TIMES_OF_MANY };
+    first.row(format!("{} alone, empty namespace", mode.load[0]), Figures::of(times, "ms", alone)?);
+    let (mut planning, mut loading) = (Vec::new(), Vec::new());
     let (mut up, mut floor, mut edit, mut scale) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let [mut near, mut far] = [const { Vec::new() }; 2];
-    for _ in 0..TIMES {
-        let standing = Standing::up(&file)?;
+    for _ in 0..times {
+        let (standing, steps) = Standing::up_by_steps(&file)?;
         up.push(standing.took);
+        let Some(((_, plan), rest)) = steps.split_first() else { return Err(Error::other("up told no steps")) };
+        planning.push(*plan);
+        loading.push(rest.iter().map(|(_, took)| took).sum());
         let pods = plan_of_pods()?;
         // One that was never asked, as long as nothing is cached, then the same way again and again.
         let ends = [cluster.services.first(), cluster.services.last()]
@@ -105,6 +114,8 @@ fn one_size(mode: &Mode, services: usize, dir: &Path) -> Result<()> {
         standing.down()?;
     }
     first.row("minik up, whole process", Figures::from(up, "ms"));
+    first.row("of it, until the plan is there", Figures::from(planning, "ms"));
+    first.row("of it, from then until the last rule is loaded", Figures::from(loading, "ms"));
     first.print();
     let mut changes = Measure::new(format!("{title}: a change"));
     changes.row(format!("{} alone, one chain", mode.change.join(" ")), Figures::from(floor, "ms"));
