@@ -57,6 +57,9 @@ pub(super) struct Composer<'t> {
     source: u32,
     /// What the document's anchors name, by the parser's numbers.
     anchors: BTreeMap<usize, Anchored<'t>>,
+    /// What is in the collections that are not at their end yet, so that each is as large as it needs to be.
+    items: Vec<Node>,
+    entries: Vec<(Key, Node)>,
     count: Count,
 }
 
@@ -94,7 +97,9 @@ impl<'t> Composer<'t> {
     pub(super) fn new(text: &'t str, base: usize, source: u32) -> Composer<'t> {
         let options = granit_parser::options! { flow_nesting_limit: DEPTH_MAX };
         let events = Parser::new_from_str_with_options(text, options);
-        Composer { events, text, base, source, anchors: BTreeMap::new(), count: Count::default() }
+        let anchors = BTreeMap::new();
+        let (items, entries, count) = (Vec::new(), Vec::new(), Count::default());
+        Composer { events, text, base, source, anchors, items, entries, count }
     }
 
     /// The documents, empty ones left out.
@@ -173,17 +178,20 @@ impl<'t> Composer<'t> {
     }
 
     fn list(&mut self, depth: usize) -> Checked<Vec<Node>> {
-        let mut items = Vec::new();
+        let first = self.items.len();
         loop {
             match self.next()? {
-                (Event::SequenceEnd, _) => return Ok(items),
-                (event, at) => items.push(self.node(event, at, depth)?),
+                (Event::SequenceEnd, _) => return Ok(self.items.drain(first..).collect()),
+                (event, at) => {
+                    let node = self.node(event, at, depth)?;
+                    self.items.push(node);
+                }
             }
         }
     }
 
     fn mapping(&mut self, depth: usize) -> Checked<Vec<(Key, Node)>> {
-        let mut entries = Vec::new();
+        let first = self.entries.len();
         let mut merged = Vec::new();
         let mut names = Names::default();
         loop {
@@ -199,20 +207,21 @@ impl<'t> Composer<'t> {
                 continue;
             }
             let name = scalar.name().map_err(|what| self.wrong(at, &what))?;
-            if !names.is_new(&name, &entries) {
+            if !names.is_new(&name, &self.entries[first..]) {
                 let message = format!("{} is given twice in one mapping", quote(&name));
                 return Err(Complaint::at(at, message).hint("keep one of them"));
             }
             let (event, place) = self.next()?;
-            entries.push((Key::new(name, at), self.node(event, place, depth)?));
+            let node = self.node(event, place, depth)?;
+            self.entries.push((Key::new(name, at), node));
         }
         // What the mapping itself says counts; of what is merged, what comes first.
         for (key, node) in merged {
-            if names.is_new(&key.name, &entries) {
-                entries.push((key, node));
+            if names.is_new(&key.name, &self.entries[first..]) {
+                self.entries.push((key, node));
             }
         }
-        Ok(entries)
+        Ok(self.entries.drain(first..).collect())
     }
 
     /// A key, and where it is written.

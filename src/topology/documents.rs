@@ -2,6 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use super::by_two::by_two;
 use super::cluster_file::ClusterDocument;
 use super::complaint::{Checked, Complaint, nearest, quote};
 use super::decode::decode;
@@ -179,30 +180,44 @@ fn untype_list(node: &mut Node) {
 
 /// The documents of every source, lists (`kind: List`) opened.
 pub(super) fn decode_all<'t>(trees: impl Iterator<Item = &'t (u32, Node)>) -> Checked<Vec<Document>> {
-    let mut documents = Vec::new();
-    for (source, node) in trees {
-        decode_into(node, *source, &mut documents)?;
-    }
-    Ok(documents)
+    let mut objects = Vec::new();
+    let opened = trees.into_iter().try_for_each(|(source, node)| open(node, *source, &mut objects));
+    let documents = by_two(&objects, |part| part.iter().map(Object::decode).collect())?;
+    opened.map(|()| documents)
 }
 
-fn decode_into(node: &Node, source: u32, documents: &mut Vec<Document>) -> Checked<()> {
+/// A document before it is decoded.
+struct Object<'t> {
+    source: u32,
+    node: &'t Node,
+    kind: &'t str,
+    span: Span,
+}
+
+/// Finds the objects of a document: itself, or those of a list.
+fn open<'t>(node: &'t Node, source: u32, objects: &mut Vec<Object<'t>>) -> Checked<()> {
     let (kind, span) = text_field(node, source, "kind")?;
-    if kind == "List" {
-        check_version(node, source, kind, &["v1"])?;
-        return match node.get("items").map(|items| (items, &items.value)) {
-            Some((_, Value::List(items))) => items.iter().try_for_each(|item| decode_into(item, source, documents)),
-            Some((_, Value::Null)) | None => Ok(()),
-            Some((items, _)) => {
-                Err(Complaint::at(items.span(source), "the items of a List are a list")
-                    .hint("begin every item with `- `"))
-            }
-        };
+    if kind != "List" {
+        objects.push(Object { source, node, kind, span });
+        return Ok(());
     }
-    let known = KINDS.iter().find(|known| known.name == kind).ok_or_else(|| unknown_kind(kind, span))?;
-    check_version(node, source, kind, known.versions)?;
-    documents.push((known.decode)(node, source)?);
-    Ok(())
+    check_version(node, source, kind, &["v1"])?;
+    match node.get("items").map(|items| (items, &items.value)) {
+        Some((_, Value::List(items))) => items.iter().try_for_each(|item| open(item, source, objects)),
+        Some((_, Value::Null)) | None => Ok(()),
+        Some((items, _)) => {
+            Err(Complaint::at(items.span(source), "the items of a List are a list").hint("begin every item with `- `"))
+        }
+    }
+}
+
+impl Object<'_> {
+    fn decode(&self) -> Checked<Document> {
+        let Object { source, node, kind, span } = *self;
+        let known = KINDS.iter().find(|known| known.name == kind).ok_or_else(|| unknown_kind(kind, span))?;
+        check_version(node, source, kind, known.versions)?;
+        (known.decode)(node, source)
+    }
 }
 
 fn check_version(node: &Node, source: u32, kind: &str, accepted: &[&str]) -> Checked<()> {

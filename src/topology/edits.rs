@@ -3,7 +3,7 @@
 //! A cluster's record holds its files as they were read and these edits in the order in which they were made; the
 //! objects that count are what comes out when all of them are read again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ pub enum Edit {
 }
 
 /// Names an object.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Reference {
     /// Its kind as manifests spell it: `Deployment`; `Node` is an entry of the Cluster document.
     pub kind: String,
@@ -122,7 +122,7 @@ pub(super) fn make(trees: &[(u32, Node)], files: usize, edits: &[Edit]) -> Check
         match edit {
             Edit::Apply { namespace, .. } => {
                 let own = trees.iter().filter(|(of, _)| *of as usize == source);
-                documents::decode_all(own)?.into_iter().try_for_each(|document| edited.apply(document, namespace))?;
+                edited.apply(documents::decode_all(own)?, namespace)?;
                 source += 1;
             }
             Edit::Delete { object } => edited.delete(object)?,
@@ -137,22 +137,23 @@ pub(super) fn make(trees: &[(u32, Node)], files: usize, edits: &[Edit]) -> Check
 
 /// The objects of the cluster's DNS, and then those of the files, which stand instead of those of the same name.
 fn with_dns(cluster: &ClusterDocument, given: Vec<Document>) -> Checked<Vec<Document>> {
-    let known: BTreeSet<Reference> = given.iter().filter_map(reference).collect();
-    let own_kubernetes = known.iter().any(|object| object.kind == "Service" && object.is("default", "kubernetes"));
+    let own = dns::objects(&cluster.spec)?;
+    if own.is_empty() {
+        return Ok(given);
+    }
+    let known = |object: &Reference| given.iter().any(|document| object.names(document));
+    let api = Reference { kind: "Service".to_owned(), namespace: DEFAULT.to_owned(), name: "kubernetes".to_owned() };
+    let own_kubernetes = known(&api);
     let is_new = |object: &Document| {
         let endpoints = own_kubernetes && matches!(object, Document::Endpoints(_));
-        !endpoints && reference(object).is_none_or(|own| !known.contains(&own))
+        !endpoints && reference(object).is_none_or(|own| !known(&own))
     };
-    let mut objects: Vec<Document> = dns::objects(&cluster.spec)?.into_iter().filter(is_new).collect();
+    let mut objects: Vec<Document> = own.into_iter().filter(is_new).collect();
     objects.extend(given);
     Ok(objects)
 }
 
 impl Reference {
-    fn is(&self, namespace: &str, name: &str) -> bool {
-        self.namespace == namespace && self.name == name
-    }
-
     /// Whether this is the [`reference`] of a document, of which there may be very many.
     fn names(&self, document: &Document) -> bool {
         let Some((kind, metadata)) = named(document) else { return false };
@@ -169,22 +170,29 @@ impl Reference {
 }
 
 impl Edited {
-    fn apply(&mut self, mut document: Document, namespace: &str) -> Checked<()> {
-        if let Document::Cluster(cluster) = &document {
-            let place = cluster.metadata.name.as_ref().map_or(cluster.spec.nodes.span, |name| name.span);
-            return Err(Complaint::at(place, "a document of kind `Cluster` cannot be applied to a live cluster")
-                .hint("build it anew with `minik up FILE --replace`; `minik switch` changes its mode"));
+    /// Makes the objects of a manifest, or replaces those of their names.
+    fn apply(&mut self, documents: Vec<Document>, namespace: &str) -> Checked<()> {
+        // Many are found by an index, which costs as much as looking for a few.
+        let many = documents.len() > 8;
+        let mut index = HashMap::new();
+        for (at, object) in self.objects.iter().enumerate().filter(|_| many) {
+            reference(object).map(|object| index.entry(object).or_insert(at));
         }
-        let placed = reference(&document).is_some_and(|object| object.namespace == "default");
-        if let Some(metadata) = metadata_mut(&mut document).filter(|own| placed && own.namespace.is_none()) {
-            let span = metadata.name.as_ref().map_or_else(Span::default, |name| name.span);
-            metadata.namespace = Some(Spanned { value: namespace.to_owned(), span });
-        }
-        let new = reference(&document);
-        let same = |other: &Document| new.as_ref().is_some_and(|new| new.names(other));
-        match self.objects.iter().position(same) {
-            Some(at) => self.objects[at] = document,
-            None => self.objects.push(document),
+        for mut document in documents {
+            place(&mut document, namespace)?;
+            let new = reference(&document);
+            let known = match (&new, many) {
+                (None, _) => None,
+                (Some(new), true) => index.get(new).copied(),
+                (Some(new), false) => self.objects.iter().position(|other| new.names(other)),
+            };
+            match known {
+                Some(at) => self.objects[at] = document,
+                None => {
+                    new.filter(|_| many).map(|new| index.insert(new, self.objects.len()));
+                    self.objects.push(document);
+                }
+            }
         }
         Ok(())
     }
@@ -276,6 +284,21 @@ impl Edited {
             }
         }
     }
+}
+
+/// Puts an applied object that names no namespace into one.
+fn place(document: &mut Document, namespace: &str) -> Checked<()> {
+    if let Document::Cluster(cluster) = document {
+        let place = cluster.metadata.name.as_ref().map_or(cluster.spec.nodes.span, |name| name.span);
+        return Err(Complaint::at(place, "a document of kind `Cluster` cannot be applied to a live cluster")
+            .hint("build it anew with `minik up FILE --replace`; `minik switch` changes its mode"));
+    }
+    let placed = reference(document).is_some_and(|object| object.namespace == DEFAULT);
+    if let Some(metadata) = metadata_mut(document).filter(|own| placed && own.namespace.is_none()) {
+        let span = metadata.name.as_ref().map_or_else(Span::default, |name| name.span);
+        metadata.namespace = Some(Spanned { value: namespace.to_owned(), span });
+    }
+    Ok(())
 }
 
 fn not_found(object: &Reference) -> Box<Complaint> {

@@ -4,6 +4,7 @@
 //! turned into pods with a node each. Nothing here knows how a network is programmed.
 
 pub mod builtin;
+mod by_two;
 mod cluster_file;
 mod complaint;
 mod composer;

@@ -120,6 +120,11 @@ pub(super) fn labels(written: &Labels) -> Checked<BTreeMap<String, String>> {
     written.iter().map(checked).collect()
 }
 
+/// Whether they can be labels.
+pub(super) fn check_labels(written: &Labels) -> Checked<()> {
+    written.iter().try_for_each(|(key, value)| rules::label(key, value))
+}
+
 /// Annotations by which Calico's CNI plugin gives a pod another address than IPAM would; what the plugin
 /// itself writes (`podIP`, `podIPs`, `containerID`) says nothing.
 pub(super) fn refuse_address_annotations(annotations: &Labels) -> Checked<()> {

@@ -27,9 +27,14 @@ pub(super) fn dns_label<'a>(what: &str, name: &'a str, span: Option<Span>) -> Ch
     }
 }
 
+/// Whether a name is a DNS-1123 subdomain.
+pub(super) fn is_dns_subdomain(name: &str) -> bool {
+    name.len() <= SUBDOMAIN_MAX && name.split('.').all(is_dns_label)
+}
+
 /// A name that must be a DNS-1123 subdomain: labels with dots between them.
 pub(super) fn dns_subdomain(what: &str, name: &Spanned<String>) -> Checked<String> {
-    match name.len() <= SUBDOMAIN_MAX && name.split('.').all(is_dns_label) {
+    match is_dns_subdomain(name) {
         true => Ok(name.value.clone()),
         false => Err(Complaint::at(name.span, format!("{} is no name for {what}", quote(name)))
             .hint(format!("a name has {LABEL_CURE} between dots, and 253 in all"))),

@@ -1,7 +1,8 @@
 //! Services, Endpoints and EndpointSlices of the input, each name given once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
+use super::by_two::by_two;
 use super::complaint::{Checked, Complaint};
 use super::documents::Document;
 use super::endpoint_slices;
@@ -10,6 +11,7 @@ use super::manifests::Metadata;
 use super::memory::KeptService;
 use super::service::{EndpointSlice, Service};
 use super::service_ports;
+use super::service_spec::ServiceObject;
 use super::services;
 use super::source::Span;
 use super::workloads::identity;
@@ -25,7 +27,7 @@ pub struct ServiceObjects {
 }
 
 /// Names that are taken, by kind and namespace.
-type Seen = BTreeMap<(&'static str, String, String), Span>;
+type Seen<'d> = BTreeMap<(&'static str, &'d str, &'d str), Span>;
 
 /// Resolves them; with `given`, the Services' prefix and what they had before, they get the
 /// addresses and node ports that they lack. Without known `namespaces`
@@ -36,29 +38,40 @@ pub(super) fn resolve(
     given: Option<(service_ports::Ranges, &BTreeMap<String, KeptService>)>,
 ) -> Checked<ServiceObjects> {
     let mut seen = Seen::new();
-    let mut drafts = Vec::new();
+    let mut objects = Vec::new();
     for document in documents {
         let Document::Service(object) = document else { continue };
         let place = object.spec.ports.first().map(|port| port.span).unwrap_or_default();
         let (name, namespace) = named("Service", &object.metadata, place, namespaces, &mut seen)?;
-        drafts.push(services::service(object, &name, &namespace)?);
+        objects.push((&**object, name, namespace));
     }
+    let draft = |(object, name, namespace): &(&ServiceObject, &Spanned<String>, &str)| {
+        services::service(object, name, namespace)
+    };
+    let mut drafts = by_two(&objects, |part| part.iter().map(draft).collect())?;
     if let Some((ranges, before)) = given {
         service_ports::allocate(&mut drafts, ranges, before)?;
     }
     let services: Vec<Service> = drafts.into_iter().map(|draft| draft.service).collect();
+    let selected: HashSet<(&str, &str)> = services
+        .iter()
+        .filter(|service| !service.selector.is_empty())
+        .map(|service| (service.namespace.as_str(), service.name.as_str()))
+        .collect();
     let mut slices = Vec::new();
     for document in documents {
         match document {
             Document::Endpoints(object) => {
                 let (name, namespace) = named("Endpoints", &object.metadata, Span::default(), namespaces, &mut seen)?;
-                refuse_selected(&services, &name, &namespace)?;
-                slices.extend(endpoint_slices::mirrored(object, &name, &namespace)?);
+                pods::check_labels(&object.metadata.labels)?;
+                refuse_selected(selected.contains(&(namespace, name.as_str())), name)?;
+                slices.extend(endpoint_slices::mirrored(object, name, namespace)?);
             }
             Document::EndpointSlice(object) => {
                 let place = object.address_type.span;
                 let (name, namespace) = named("EndpointSlice", &object.metadata, place, namespaces, &mut seen)?;
-                slices.extend(endpoint_slices::slice(object, &name, &namespace)?);
+                pods::check_labels(&object.metadata.labels)?;
+                slices.extend(endpoint_slices::slice(object, name, namespace)?);
             }
             _ => {}
         }
@@ -66,16 +79,15 @@ pub(super) fn resolve(
     Ok(ServiceObjects { services, slices })
 }
 
-fn named(
+fn named<'d>(
     kind: &'static str,
-    metadata: &Metadata,
+    metadata: &'d Metadata,
     place: Span,
     namespaces: &[KubeNamespace],
-    seen: &mut Seen,
-) -> Checked<(Spanned<String>, String)> {
+    seen: &mut Seen<'d>,
+) -> Checked<(&'d Spanned<String>, &'d str)> {
     let (name, namespace) = identity(kind, metadata, place, namespaces)?;
-    pods::labels(&metadata.labels)?;
-    if let Some(first) = seen.insert((kind, namespace.clone(), name.value.clone()), name.span) {
+    if let Some(first) = seen.insert((kind, namespace, name), name.span) {
         let message = format!("the {kind} `{}` is given twice in namespace `{namespace}`", name.value);
         return Err(Complaint::at(name.span, message)
             .and(Some(first), "first given here")
@@ -85,10 +97,7 @@ fn named(
 }
 
 /// Endpoints of a Service with a selector: its controller would write others over them at once.
-fn refuse_selected(services: &[Service], name: &Spanned<String>, namespace: &str) -> Checked<()> {
-    let selected = services
-        .iter()
-        .any(|service| service.name == name.value && service.namespace == namespace && !service.selector.is_empty());
+fn refuse_selected(selected: bool, name: &Spanned<String>) -> Checked<()> {
     match selected {
         true => Err(Complaint::at(
             name.span,

@@ -4,7 +4,7 @@
 //! so that numbers written by hand stay free (pkg/registry/core/service/ipallocator, portallocator). Here the first try
 //! is a hash of the Service's name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -27,39 +27,42 @@ const NODE_PORTS_STATIC: u16 = 86;
 /// `serviceCIDR` with its second half.
 pub(super) type Ranges = (Ipv4Net, Option<Ipv6Net>);
 
-/// Who has what, with the place where it is written.
+/// A Service's key, and the place where it asks for something.
+type Owner<'k> = (&'k str, Option<Span>);
+
+/// Who has what.
 #[derive(Default)]
-struct Taken {
-    addresses: BTreeMap<IpAddr, (String, Option<Span>)>,
-    ports: BTreeMap<(ServiceProtocol, u16), (String, Option<Span>)>,
+struct Taken<'k> {
+    addresses: HashMap<IpAddr, Owner<'k>>,
+    ports: HashMap<(ServiceProtocol, u16), Owner<'k>>,
 }
 
 /// Gives every Service the address and node ports that it lacks: those that it had before, if they are still free.
 pub(super) fn allocate(drafts: &mut [Draft], ranges: Ranges, before: &BTreeMap<String, KeptService>) -> Checked<()> {
     let mut taken = Taken::default();
-    let held = held(drafts, before);
-    for draft in drafts.iter_mut() {
+    let keys: Vec<String> = drafts.iter().map(|draft| draft.service.key()).collect();
+    let held = held(drafts, &keys, before);
+    for (draft, key) in drafts.iter_mut().zip(&keys) {
         let place = draft.ip_span.unwrap_or(draft.name_span);
         (draft.service.families, draft.service.family_policy) =
             ip_families::resolve(&draft.families, &draft.service, ranges.1.is_some(), place)?;
-        check_unchanged(draft, before)?;
-        held.check(draft)?;
-        written_addresses(draft, ranges, &mut taken)?;
-        written_ports(draft, &mut taken)?;
+        check_unchanged(draft, key, before)?;
+        held.check(draft, key)?;
+        written_addresses(draft, key, ranges, &mut taken)?;
+        written_ports(draft, key, &mut taken)?;
     }
-    for draft in drafts.iter_mut() {
-        if let Some(kept) = before.get(&draft.service.key()) {
-            keep(draft, kept, ranges, &mut taken);
+    for (draft, key) in drafts.iter_mut().zip(&keys) {
+        if let Some(kept) = before.get(key) {
+            keep(draft, key, kept, ranges, &mut taken);
         }
     }
-    for draft in drafts.iter_mut() {
-        let key = draft.service.key();
+    for (draft, key) in drafts.iter_mut().zip(&keys) {
         for range in lacking(draft, ranges) {
-            let ip = choose_address(&key, range, &taken).ok_or_else(|| full(draft, "address", &range.to_string()))?;
-            taken.addresses.insert(ip, (key.clone(), None));
+            let ip = choose_address(key, range, &taken).ok_or_else(|| full(draft, "address", &range.to_string()))?;
+            taken.addresses.insert(ip, (key, None));
             draft.service.cluster_ips.push(ip);
         }
-        choose_ports(draft, &key, &mut taken)?;
+        choose_ports(draft, key, &mut taken)?;
     }
     Ok(())
 }
@@ -71,10 +74,10 @@ struct Held<'b> {
     ports: BTreeMap<(ServiceProtocol, u16), &'b str>,
 }
 
-fn held<'b>(drafts: &[Draft], before: &'b BTreeMap<String, KeptService>) -> Held<'b> {
+fn held<'b>(drafts: &[Draft], keys: &[String], before: &'b BTreeMap<String, KeptService>) -> Held<'b> {
     let mut held = Held::default();
-    for draft in drafts {
-        let Some((key, kept)) = before.get_key_value(&draft.service.key()) else { continue };
+    for (draft, key) in drafts.iter().zip(keys) {
+        let Some((key, kept)) = before.get_key_value(key) else { continue };
         if draft.wants_ip {
             held.addresses.extend(kept.addresses.iter().map(|ip| (*ip, key.as_str())));
         }
@@ -90,18 +93,16 @@ fn held<'b>(drafts: &[Draft], before: &'b BTreeMap<String, KeptService>) -> Held
 
 impl Held<'_> {
     /// Refuses a Service that writes down what another one has.
-    fn check(&self, draft: &Draft) -> Checked<()> {
-        let key = draft.service.key();
-        let other =
-            |owner: Option<&&str>| owner.filter(|owner| ***owner != key).map(|owner| ((*owner).to_owned(), None));
+    fn check(&self, draft: &Draft, key: &str) -> Checked<()> {
+        let of_another = |owner: &&&str| **owner != key;
         for ip in &draft.service.cluster_ips {
-            if let Some(first) = other(self.addresses.get(ip)) {
-                return Err(clash(format!("the address {ip}"), &key, draft.ip_span, &first, draft.name_span));
+            if let Some(first) = self.addresses.get(ip).filter(of_another) {
+                return Err(clash(format!("the address {ip}"), key, draft.ip_span, (first, None), draft.name_span));
             }
         }
         for (protocol, number, span) in ports_written(draft) {
-            if let Some(first) = other(self.ports.get(&(protocol, number))) {
-                return Err(clash(format!("the node port {number}"), &key, span, &first, draft.name_span));
+            if let Some(first) = self.ports.get(&(protocol, number)).filter(of_another) {
+                return Err(clash(format!("the node port {number}"), key, span, (first, None), draft.name_span));
             }
         }
         Ok(())
@@ -110,8 +111,8 @@ impl Held<'_> {
 
 /// A Service keeps its first address as long as it is there (kubernetes pkg/apis/core/validation,
 /// `ValidateServiceClusterIPsRelatedFields` with an old object).
-fn check_unchanged(draft: &Draft, before: &BTreeMap<String, KeptService>) -> Checked<()> {
-    let Some(had) = before.get(&draft.service.key()).and_then(|kept| kept.addresses.first()) else { return Ok(()) };
+fn check_unchanged(draft: &Draft, key: &str, before: &BTreeMap<String, KeptService>) -> Checked<()> {
+    let Some(had) = before.get(key).and_then(|kept| kept.addresses.first()) else { return Ok(()) };
     let wanted = match draft.service.cluster_ips.first() {
         Some(ip) if ip == had => return Ok(()),
         Some(ip) => ip.to_string(),
@@ -119,7 +120,7 @@ fn check_unchanged(draft: &Draft, before: &BTreeMap<String, KeptService>) -> Che
         None => "None".to_owned(),
     };
     let place = draft.ip_span.unwrap_or(draft.name_span);
-    Err(Complaint::at(place, format!("the address of {} is {had} and cannot become {wanted}", draft.service.key()))
+    Err(Complaint::at(place, format!("the address of {key} is {had} and cannot become {wanted}"))
         .hint("the API server says: may not change once set; delete the Service first, or remove the line"))
 }
 
@@ -141,11 +142,10 @@ fn range_of(family: Family, ranges: Ranges) -> Option<IpNet> {
 }
 
 /// Gives a Service again what it had, as far as it still wants it and nobody wrote it down for another.
-fn keep(draft: &mut Draft, kept: &KeptService, ranges: Ranges, taken: &mut Taken) {
-    let key = draft.service.key();
+fn keep<'k>(draft: &mut Draft, key: &'k str, kept: &KeptService, ranges: Ranges, taken: &mut Taken<'k>) {
     let mut claim = |protocol, number: u16| {
         let free = NODE_PORTS.contains(&number) && !taken.ports.contains_key(&(protocol, number));
-        free.then(|| taken.ports.insert((protocol, number), (key.clone(), None)));
+        free.then(|| taken.ports.insert((protocol, number), (key, None)));
         free
     };
     for port in draft.service.ports.iter_mut().filter(|port| draft.wants_node_ports && port.node_port.is_none()) {
@@ -159,7 +159,7 @@ fn keep(draft: &mut Draft, kept: &KeptService, ranges: Ranges, taken: &mut Taken
     for range in lacking(draft, ranges) {
         let had = kept.addresses.iter().find(|ip| range.contains(*ip));
         if let Some(ip) = had.filter(|ip| !taken.addresses.contains_key(ip)) {
-            taken.addresses.insert(*ip, (key.clone(), None));
+            taken.addresses.insert(*ip, (key, None));
             draft.service.cluster_ips.push(*ip);
         }
     }
@@ -173,13 +173,13 @@ fn full(draft: &Draft, what: &str, range: &str) -> Box<Complaint> {
         .hint("remove Services, or choose a larger range")
 }
 
-fn clash(what: String, key: &str, span: Option<Span>, first: &(String, Option<Span>), place: Span) -> Box<Complaint> {
+fn clash(what: String, key: &str, span: Option<Span>, first: Owner, place: Span) -> Box<Complaint> {
     Complaint::at(span.unwrap_or(place), format!("{what} is already allocated to {}", first.0))
         .and(first.1, format!("{} has it here", first.0))
         .hint(format!("give {key} another, or remove the line and have one chosen"))
 }
 
-fn written_addresses(draft: &Draft, ranges: Ranges, taken: &mut Taken) -> Checked<()> {
+fn written_addresses<'k>(draft: &Draft, key: &'k str, ranges: Ranges, taken: &mut Taken<'k>) -> Checked<()> {
     for ip in &draft.service.cluster_ips {
         let span = draft.ip_span.unwrap_or(draft.name_span);
         let Some(range) = range_of(Family::of(ip), ranges) else { continue };
@@ -193,9 +193,8 @@ fn written_addresses(draft: &Draft, ranges: Ranges, taken: &mut Taken) -> Checke
             return Err(Complaint::at(span, format!("{ip} is not in the valid range, {range}"))
                 .hint("write an address of `serviceCIDR`, or remove the line and have one chosen"));
         }
-        let key = draft.service.key();
-        if let Some(first) = taken.addresses.insert(*ip, (key.clone(), draft.ip_span)) {
-            return Err(clash(format!("{ip}"), &key, draft.ip_span, &first, span));
+        if let Some(first) = taken.addresses.insert(*ip, (key, draft.ip_span)) {
+            return Err(clash(format!("{ip}"), key, draft.ip_span, first, span));
         }
     }
     Ok(())
@@ -209,8 +208,7 @@ fn ports_written(draft: &Draft) -> impl Iterator<Item = (ServiceProtocol, u16, O
     ports.chain(health)
 }
 
-fn written_ports(draft: &Draft, taken: &mut Taken) -> Checked<()> {
-    let key = draft.service.key();
+fn written_ports<'k>(draft: &Draft, key: &'k str, taken: &mut Taken<'k>) -> Checked<()> {
     let service = &draft.service;
     let checked = service.kind == ServiceKind::LoadBalancer && service.external_policy == TrafficPolicy::Local;
     if service.health_check_node_port.is_some() && !checked {
@@ -225,8 +223,8 @@ fn written_ports(draft: &Draft, taken: &mut Taken) -> Checked<()> {
             return Err(Complaint::at(place, format!("{number} is not in the range of node ports, {first}-{last}"))
                 .hint("write a number of that range, or remove the line and have one chosen"));
         }
-        if let Some(first) = taken.ports.insert((protocol, number), (key.clone(), span)) {
-            return Err(clash(format!("the node port {number}"), &key, span, &first, place));
+        if let Some(first) = taken.ports.insert((protocol, number), (key, span)) {
+            return Err(clash(format!("the node port {number}"), key, span, first, place));
         }
     }
     Ok(())
@@ -252,7 +250,7 @@ fn choose_address(key: &str, range: IpNet, taken: &Taken) -> Option<IpAddr> {
     high.chain(2..band).map(ip).find(|ip| !taken.addresses.contains_key(ip))
 }
 
-fn choose_ports(draft: &mut Draft, key: &str, taken: &mut Taken) -> Checked<()> {
+fn choose_ports<'k>(draft: &mut Draft, key: &'k str, taken: &mut Taken<'k>) -> Checked<()> {
     if draft.wants_node_ports {
         for index in 0..draft.service.ports.len() {
             let port = &draft.service.ports[index];
@@ -270,7 +268,7 @@ fn choose_ports(draft: &mut Draft, key: &str, taken: &mut Taken) -> Checked<()> 
                 Some(number) => number,
                 None => choose_port(&name, protocol, taken).ok_or_else(|| full(draft, "node port", "30000-32767"))?,
             };
-            taken.ports.insert((protocol, chosen), (key.to_owned(), None));
+            taken.ports.insert((protocol, chosen), (key, None));
             draft.service.ports[index].node_port = Some(chosen);
         }
     }
@@ -278,7 +276,7 @@ fn choose_ports(draft: &mut Draft, key: &str, taken: &mut Taken) -> Checked<()> 
         let name = format!("{key} health check");
         let chosen = choose_port(&name, ServiceProtocol::Tcp, taken);
         let chosen = chosen.ok_or_else(|| full(draft, "node port", "30000-32767"))?;
-        taken.ports.insert((ServiceProtocol::Tcp, chosen), (key.to_owned(), None));
+        taken.ports.insert((ServiceProtocol::Tcp, chosen), (key, None));
         draft.service.health_check_node_port = Some(chosen);
     }
     Ok(())

@@ -146,8 +146,8 @@ pub(super) fn choice<T: Copy>(
     words: &[(&str, T)],
 ) -> Checked<T> {
     let Some(written) = written.filter(|word| !word.is_empty()) else { return Ok(default) };
-    let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
     words.iter().find(|(name, _)| *name == written.value).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
         Complaint::at(written.span, format!("unknown {what} {}", quote(written))).hint(rules::one_of(written, &names))
     })
 }

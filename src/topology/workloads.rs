@@ -135,23 +135,25 @@ fn order(document: &Document, namespaces: &[KubeNamespace]) -> Checked<Option<Or
     let what = kind.map_or("Pod", WorkloadKind::name);
     let (name, namespace) = identity(what, metadata, template.span, namespaces)?;
     let labels = pods::labels(&metadata.labels)?;
-    let (name, name_span) = (name.value, name.span);
+    let (namespace, name, name_span) = (namespace.to_owned(), name.value.clone(), name.span);
     Ok(Some(Order { kind, namespace, name, name_span, replicas, labels, selector, template }))
 }
 
 /// An object's name and namespace, both checked; with no namespaces known, any will do.
-pub(super) fn identity(
+pub(super) fn identity<'m>(
     what: &str,
-    metadata: &Metadata,
+    metadata: &'m Metadata,
     place: Span,
     known: &[KubeNamespace],
-) -> Checked<(Spanned<String>, String)> {
+) -> Checked<(&'m Spanned<String>, &'m str)> {
     let Some(name) = &metadata.name else {
         return Err(Complaint::at(place, format!("this {what} has no name")).hint("add `metadata: {name: …}`"));
     };
-    rules::dns_subdomain(&format!("a {what}"), name)?;
+    if !rules::is_dns_subdomain(name) {
+        rules::dns_subdomain(&format!("a {what}"), name)?;
+    }
     let Some(namespace) = metadata.namespace.as_ref().filter(|namespace| !namespace.is_empty()) else {
-        return Ok((name.clone(), "default".to_owned()));
+        return Ok((name, "default"));
     };
     if !known.is_empty() && !known.iter().any(|existing| existing.name == namespace.value) {
         let names: Vec<&str> = known.iter().map(|existing| existing.name.as_str()).collect();
@@ -161,7 +163,7 @@ pub(super) fn identity(
             None => complaint.hint("add `{apiVersion: v1, kind: Namespace, metadata: {name: …}}` as a document"),
         });
     }
-    Ok((name.clone(), namespace.value.clone()))
+    Ok((name, &namespace.value))
 }
 
 fn controlled(kind: &str, selector: &Spanned<Selector>, template: &Template) -> Checked<(PodTemplate, Option<Chosen>)> {

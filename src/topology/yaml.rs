@@ -1,5 +1,6 @@
 //! A text of YAML as trees of nodes, a long one by two threads.
 
+use super::by_two::both;
 use super::complaint::{Checked, Complaint, boundary_before};
 use super::composer::Composer;
 use super::source::{SOURCE_BYTES_MAX, Source};
@@ -37,11 +38,7 @@ fn halves(text: &str) -> Option<usize> {
 /// its place.
 fn read_halves(text: &str, at: usize) -> Option<Vec<Node>> {
     let (first, second) = text.split_at(at);
-    let (first, second) = std::thread::scope(|scope| {
-        let second = scope.spawn(|| Composer::new(second, at, 0).documents());
-        let first = Composer::new(first, 0, 0).documents();
-        (first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    });
+    let (first, second) = both(|| Composer::new(first, 0, 0).documents(), || Composer::new(second, at, 0).documents());
     let (mut nodes, mut rest) = (first.ok()?, second.ok()?);
     nodes.append(&mut rest);
     Some(nodes)
