@@ -46,7 +46,7 @@ const OTHERS: &str = "---
 apiVersion: v1
 kind: Service
 metadata: {name: deaf}
-spec: {selector: {app: calls}, ports: [{port: 2905, protocol: SCTP, targetPort: 9999}]}
+spec: {ipFamilyPolicy: RequireDualStack, selector: {app: calls}, ports: [{port: 2905, protocol: SCTP, targetPort: 9999}]}
 ---
 apiVersion: v1
 kind: Service
@@ -94,14 +94,14 @@ fn sound(proxy: &'static str) -> Result<(), Failed> {
     }
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     checks.iter().for_each(|check| *counts.entry(of(check, "name")).or_default() += 1);
-    // Three Services from a pod of each of two nodes and from these; `calls` and `nobody` have IPv6 as well.
+    // Three Services in two families, from a pod of each of two nodes and from these.
     let expected = [
         ("service-cluster-ip/sctp", 6),
-        ("service-cluster-ip/sctp6", 4),
+        ("service-cluster-ip/sctp6", 6),
         ("service-from-node/sctp", 6),
-        ("service-from-node/sctp6", 4),
+        ("service-from-node/sctp6", 6),
         ("service-hairpin/sctp", 2),
-        ("service-hairpin/sctp6", 1),
+        ("service-hairpin/sctp6", 2),
         ("service-node-port-by-loopback/sctp", 1),
         ("service-node-port/sctp", 2),
         ("service-node-port/sctp6", 2),
@@ -116,15 +116,14 @@ fn sound(proxy: &'static str) -> Result<(), Failed> {
         return Err(format!("at {pod} tcpdump saw\n{seen}").into());
     }
     let unspoken = ("protocol 132 unreachable", "parameter problem, next header - octet 6");
-    let (calls, calls6, deaf) = match speaks {
-        true => ("", "", "SCTP abort: nobody listens on port 9999 of default/calls-"),
-        false => (unspoken.0, unspoken.1, unspoken.0),
-    };
+    let abort = "SCTP abort: nobody listens on port 9999 of default/calls-";
+    let (calls, deaf) = if speaks { (("", ""), (abort, abort)) } else { (unspoken, unspoken) };
     for (name, to, words) in [
-        ("service-cluster-ip/sctp", "default/calls:", calls),
-        ("service-node-port/sctp", "default/calls:30905", calls),
-        ("service-node-port/sctp6", "default/calls:30905", calls6),
-        ("service-cluster-ip/sctp", "default/deaf:", deaf),
+        ("service-cluster-ip/sctp", "default/calls:", calls.0),
+        ("service-node-port/sctp", "default/calls:30905", calls.0),
+        ("service-node-port/sctp6", "default/calls:30905", calls.1),
+        ("service-cluster-ip/sctp", "default/deaf:", deaf.0),
+        ("service-from-node/sctp6", "default/deaf:", deaf.1),
         ("service-cluster-ip/sctp", "default/nobody:", "port unreachable at once"),
         ("service-from-node/sctp6", "default/nobody:", "unreachable port"),
     ] {

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use super::control::{ContainerStatus, PodStatus, State};
 use super::listen::{self, Hall, Identity, Lease, Socket};
 use super::names::{Names, Server};
-use super::orders::{App, PodOrders, Port, Work};
+use super::orders::{App, PodOrders, Port, Transport, Work};
 use super::program::{self, Nursery, Program};
 use crate::dns::Records;
 use crate::error::{Error, Kind, Result};
@@ -113,6 +113,8 @@ impl Household {
             let server = Arc::new(Server::new(&self.names, pod.address.map(Into::into), key(pod)));
             let identity = Arc::new(Identity { namespace, pod: name, node: pod.node.clone(), server });
             let mut states = Vec::new();
+            // Where the kernel knows no SCTP.
+            let deaf = opened.iter().flatten().flatten().any(|socket| matches!(socket, Socket::Sctp(None)));
             for ((app, _), sockets) in wanted(pod).into_iter().zip(opened.drain(..)) {
                 states.push(match (app, sockets) {
                     (None, _) => State::Running,
@@ -124,7 +126,9 @@ impl Household {
                     (Some(_), Err(reason)) => State::Failed { reason },
                 });
             }
-            lock(&self.states).insert(key(pod), pod_status(pod, states)?);
+            let mut status = pod_status(pod, states)?;
+            status.answers.retain(|port| port.protocol != Transport::Sctp || !deaf);
+            lock(&self.states).insert(key(pod), status);
         }
         Ok(())
     }

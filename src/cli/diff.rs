@@ -169,7 +169,7 @@ fn message(args: &DiffArgs) -> (Message, String) {
         (Some(dst), ..) => (Message::Syn { src, dst, seq: 0 }, format!("TCP SYN to port {dst}")),
         (None, Some(dst), _) => (Message::Udp { src, dst }, format!("UDP to port {dst}")),
         (None, None, Some(dst)) => {
-            let init = Init { inbound: Some(1), outbound: Some(1), ..Init::default() };
+            let init = Init { tag: Some(1), outbound: Some(1), inbound: Some(1), ..Init::default() };
             (Message::Init { src, dst, init }, format!("SCTP INIT to port {dst}"))
         }
         (None, None, None) => (Message::Echo { id: 1, seq: 1 }, "ICMP echo request".to_owned()),

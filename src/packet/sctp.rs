@@ -1,5 +1,6 @@
 //! SCTP (RFC 9260), as far as an association's beginning goes: its first packet, and what is said to that.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
 use crc::{CRC_32_ISCSI, Crc};
@@ -148,25 +149,33 @@ impl Display for Sctp {
     }
 }
 
+impl Chunk {
+    /// What tcpdump calls it.
+    pub fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Chunk::Init(_) => "INIT",
+            Chunk::InitAck(_) => "INIT ACK",
+            Chunk::Abort => "ABORT",
+            Chunk::Other(0) => "DATA",
+            Chunk::Other(3) => "SACK",
+            Chunk::Other(4) => "HB REQ",
+            Chunk::Other(5) => "HB ACK",
+            Chunk::Other(7) => "SHUTDOWN",
+            Chunk::Other(8) => "SHUTDOWN ACK",
+            Chunk::Other(9) => "OP ERR",
+            Chunk::Other(10) => "COOKIE ECHO",
+            Chunk::Other(11) => "COOKIE ACK",
+            Chunk::Other(14) => "SHUTDOWN COMPLETE",
+            Chunk::Other(kind) => return Cow::Owned(format!("Unknown chunk type: 0x{kind:x}")),
+        })
+    }
+}
+
 impl Display for Chunk {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Chunk::Init(init) => write!(f, "[INIT] {init}"),
-            Chunk::InitAck(init) => write!(f, "[INIT ACK] {init}"),
-            Chunk::Abort => f.write_str("[ABORT]"),
-            Chunk::Other(kind) => match kind {
-                0 => f.write_str("[DATA]"),
-                3 => f.write_str("[SACK]"),
-                4 => f.write_str("[HB REQ]"),
-                5 => f.write_str("[HB ACK]"),
-                7 => f.write_str("[SHUTDOWN]"),
-                8 => f.write_str("[SHUTDOWN ACK]"),
-                9 => f.write_str("[OP ERR]"),
-                10 => f.write_str("[COOKIE ECHO]"),
-                11 => f.write_str("[COOKIE ACK]"),
-                14 => f.write_str("[SHUTDOWN COMPLETE]"),
-                kind => write!(f, "[Unknown chunk type: 0x{kind:x}]"),
-            },
+            Chunk::Init(init) | Chunk::InitAck(init) => write!(f, "[{}] {init}", self.name()),
+            Chunk::Abort | Chunk::Other(_) => write!(f, "[{}]", self.name()),
         }
     }
 }

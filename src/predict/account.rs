@@ -322,7 +322,7 @@ fn packet_headers(packet: &Packet) -> Vec<Header> {
             header(TCP_HEADER, "TCP", format!("{} > {}, flags [{flags}]", port(*src), port(*dst)))
         }
         Transport::Sctp(sctp) => {
-            let chunk = sctp.chunk.map_or("none".to_owned(), |chunk| chunk.to_string());
+            let chunk = sctp.chunk.map_or("no chunk".into(), |chunk| chunk.name());
             header(SCTP_HEADER, "SCTP", format!("{} > {}, {chunk}", port(sctp.src), port(sctp.dst)))
         }
         Transport::Fragment | Transport::Other | Transport::Truncated => header(0, "data", String::new()),

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
 
 use super::lab::Cluster;
 use super::words;
@@ -22,8 +23,9 @@ impl Dump {
         packets: u32,
         filter: &str,
     ) -> Result<Dump, String> {
+        let seconds = super::patience(Duration::from_secs(20)).as_secs().to_string();
         let mut child = Command::new("ip")
-            .args(["netns", "exec", &cluster.netns(ns), "timeout", "20", "tcpdump", options, "-i", device])
+            .args(["netns", "exec", &cluster.netns(ns), "timeout", &seconds, "tcpdump", options, "-i", device])
             .args(["-c", &packets.to_string()])
             .args(filter.split(' '))
             .stdout(Stdio::piped())
