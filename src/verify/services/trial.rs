@@ -124,7 +124,11 @@ fn finish<'a>(
         return Ok(Some(CheckReport::skipped(path.words(), BUSY.to_owned())));
     }
     let wrong = wrong.or(uneven);
-    let ending = path.keeps.is_some_and(|seconds| seconds <= EXPIRY_MAX) && path.spread && open && targets.len() > 1;
+    // IPVS keeps a client's endpoint for another minute as long as it remembers a connection of it (`ip_vs_conn_expire`,
+    // `n_control`): those that were just made outlive every affinity whose end is waited for.
+    let outlived = lab.plan.namespaces.iter().any(|ns| ns.ipvs.is_some());
+    let short = path.keeps.is_some_and(|seconds| seconds <= EXPIRY_MAX) && !outlived;
+    let ending = short && path.spread && open && targets.len() > 1;
     match (wrong, reached.keys().next()) {
         (None, Some(&kept)) if ending => {
             ends.push(Expiry { path, at, trace, targets, kept });
