@@ -16,7 +16,7 @@ use minik::compose;
 use minik::packet::build::Message;
 use minik::plan::Family;
 use minik::plan::netfilter::{TableName, Target};
-use minik::plan::{Datapath, Health, Kernel, nft, restore};
+use minik::plan::{Datapath, Health, Kernel, forwarding, nft, restore};
 use minik::predict::account;
 use minik::proxy::{Host, View, iptables, nftables};
 use minik::topology::{Overrides, ProxyConfig, ServiceObjects, Source, parse, parse_services};
@@ -47,6 +47,39 @@ fn rules_are_those_of_kube_proxy() {
 fn rules_of_ipv6_are_those_of_kube_proxy() {
     let compared = compare_dumps("ip6tables-save", Family::Inet6);
     assert!(compared > 0 || std::env::var_os("MINIK_KUBE_PROXY_CASES").is_some(), "no dump was found");
+}
+
+/// The options of a line of conntrack(8), in the order in which minik says them.
+fn options(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let value = |option: &&str| words.iter().position(|word| word == option).map(|at| words[at + 1]);
+    let known = ["-p", "--orig-dst", "--dport", "--dst-nat"];
+    let given = known.iter().filter_map(|option| Some(format!("{option} {}", value(option)?)));
+    given.collect::<Vec<_>>().join(" ")
+}
+
+/// `NAME-K.conntrack` is what kube-proxy called conntrack(8) with on the way from the case `NAME-(K-1)` to `NAME-K`.
+#[test]
+fn connection_tracking_forgets_what_kube_proxy_makes_it_forget() {
+    let dumps = dumps("conntrack");
+    for (minor, path, dump) in &dumps {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let (stem, step) = name.rsplit_once('-').expect("NAME-K");
+        let before = path.with_file_name(format!("{stem}-{}.yaml", step.parse::<u32>().unwrap() - 1));
+        let [before, after] = [case(&before), case(path)].map(|case| {
+            let config = config(&case, *minor);
+            let view = View::new(&config, &case.host, Family::Inet, &case.objects.services, &case.objects.slices);
+            minik::proxy::forwards(&view)
+        });
+        let mut found: Vec<String> = forwarding::stale(&before, &after).iter().map(ToString::to_string).collect();
+        let recorded = fs::read_to_string(dump).unwrap();
+        let mut expected: Vec<String> = recorded.lines().map(options).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(expected, found, "{}", dump.display());
+        assert!(!expected.is_empty(), "{}", dump.display());
+    }
+    assert!(!dumps.is_empty() || std::env::var_os("MINIK_KUBE_PROXY_CASES").is_some(), "no dump was found");
 }
 
 #[test]

@@ -19,10 +19,13 @@ const UDP: u8 = 17;
 pub struct Forwarding {
     /// What it is: `default/dns:udp`.
     pub name: String,
-    /// Number of its protocol: UDP's, or SCTP's with a kube-proxy of 1.20.
+    /// Number of its protocol.
     pub protocol: u8,
-    /// The addresses that lead to it: the cluster's first, then external ones and those of load balancers.
+    /// The addresses that lead to it: the cluster's first, then external ones.
     pub addresses: Vec<IpAddr>,
+    /// Addresses of load balancers that lead to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub balancers: Vec<IpAddr>,
     /// The node's port that leads to it.
     pub node_port: Option<u16>,
     /// Where it leads now.
@@ -36,7 +39,7 @@ pub struct Forwarding {
 pub struct Forgets {
     /// When the port is new: a kube-proxy that binds it (before 1.24), kubelet and the portmap plugin.
     pub new_port: bool,
-    /// When the first endpoint comes (since 1.21).
+    /// When the first endpoint comes, and with it the entries of load balancers' addresses (since 1.21).
     pub first_endpoint: bool,
 }
 
@@ -80,7 +83,8 @@ pub fn stale(before: &[Forwarding], after: &[Forwarding]) -> Vec<Entries> {
             Some(new) => {
                 for gone in old.endpoints.iter().filter(|endpoint| !new.endpoints.contains(endpoint)) {
                     let bare = Entries { translated: Some(gone.ip()), ..bare };
-                    stale.extend(new.addresses.iter().map(|to| Entries { destination: Some(*to), ..bare }));
+                    let all = new.addresses.iter().chain(&new.balancers);
+                    stale.extend(all.map(|to| Entries { destination: Some(*to), ..bare }));
                     stale.extend(new.node_port.map(|port| Entries { port: Some(port), ..bare }));
                 }
             }
@@ -91,7 +95,9 @@ pub fn stale(before: &[Forwarding], after: &[Forwarding]) -> Vec<Entries> {
         let bare = Entries { protocol: UDP, destination: None, port: None, translated: None };
         let serves = old.is_none_or(|old| old.endpoints.is_empty()) && !new.endpoints.is_empty();
         if serves {
-            stale.extend(new.addresses.iter().map(|to| Entries { destination: Some(*to), ..bare }));
+            let balancers = new.balancers.iter().filter(|_| new.forgets.first_endpoint);
+            let all = new.addresses.iter().chain(balancers);
+            stale.extend(all.map(|to| Entries { destination: Some(*to), ..bare }));
         }
         let opens = old.is_none_or(|old| old.node_port != new.node_port);
         if (serves && new.forgets.first_endpoint) || (opens && new.forgets.new_port) {
@@ -110,6 +116,7 @@ mod tests {
             name: "default/dns".into(),
             protocol: UDP,
             addresses: vec!["10.96.0.10".parse().unwrap(), "10.1.10.77".parse().unwrap()],
+            balancers: vec!["10.1.10.99".parse().unwrap()],
             node_port: Some(30053),
             endpoints: endpoints.iter().map(|endpoint| endpoint.parse().unwrap()).collect(),
             forgets,
@@ -131,6 +138,7 @@ mod tests {
             [
                 "-p udp --dport 30053 --dst-nat 10.0.0.1",
                 "-p udp --orig-dst 10.1.10.77 --dst-nat 10.0.0.1",
+                "-p udp --orig-dst 10.1.10.99 --dst-nat 10.0.0.1",
                 "-p udp --orig-dst 10.96.0.10 --dst-nat 10.0.0.1",
             ]
         );
@@ -143,7 +151,8 @@ mod tests {
         let (none, one) = (|forgets| dns(&[], forgets), |forgets| dns(&["10.0.0.2:53"], forgets));
         let addresses = ["-p udp --orig-dst 10.1.10.77", "-p udp --orig-dst 10.96.0.10"];
         assert_eq!(words([&none(OLD)], [&one(OLD)]), addresses);
-        assert_eq!(words([&none(NEW)], [&one(NEW)])[0], "-p udp --dport 30053");
+        let more = ["-p udp --dport 30053", addresses[0], "-p udp --orig-dst 10.1.10.99", addresses[1]];
+        assert_eq!(words([&none(NEW)], [&one(NEW)]), more);
         assert_eq!(words([], [&none(OLD)]), ["-p udp --dport 30053"], "the port is bound");
         assert_eq!(words([], [&none(NEW)]), Vec::<String>::new());
     }

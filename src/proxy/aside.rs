@@ -11,18 +11,16 @@ use crate::topology::ServiceProtocol;
 use super::hostport::Published;
 use super::view::{PortView, View};
 
-/// The ports of Services whose entries outlive their endpoints: those by UDP, and before 1.21 by SCTP.
+/// The ports of Services whose entries outlive their endpoints: those by UDP (`detectStaleConnections` leaves all others
+/// out, also in 1.20, where `deleteEndpointConnections` would take SCTP as well).
 pub fn forwards(view: &View) -> Vec<Forwarding> {
     let minor = view.config.minor;
-    let lasting = |port: &&PortView| match port.protocol() {
-        ServiceProtocol::Tcp => false,
-        ServiceProtocol::Udp => true,
-        ServiceProtocol::Sctp => minor < 21,
-    };
+    let lasting = |port: &&PortView| port.protocol() == ServiceProtocol::Udp;
     let forwarding = |port: &PortView| Forwarding {
         name: port.name.clone(),
         protocol: port.protocol().number(),
-        addresses: [&[port.cluster_ip][..], &port.external_ips, &port.ingress].concat(),
+        addresses: [&[port.cluster_ip][..], &port.external_ips].concat(),
+        balancers: port.ingress.clone(),
         node_port: port.port.node_port,
         endpoints: port.endpoints.iter().filter(|target| target.ready).map(|target| target.to).collect(),
         // Node ports are bound until 1.23.
@@ -39,6 +37,7 @@ pub fn published(pods: &[Published]) -> Vec<Forwarding> {
             name: format!("{}_{} hostport {}", pod.pod, pod.namespace, port.host_port),
             protocol: port.protocol.number(),
             addresses: Vec::new(),
+            balancers: Vec::new(),
             node_port: Some(port.host_port),
             // Neither of them forgets anything when a pod goes.
             endpoints: Vec::new(),
