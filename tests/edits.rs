@@ -325,3 +325,29 @@ fn what_is_written_and_not_deleted_is_there() {
     edits.push(Edit::Delete { object: web });
     assert_eq!(written(&edits), [test]);
 }
+
+#[test]
+fn a_controller_s_selector_is_what_it_was_made_with() {
+    let mut life = Life::of("calico-ipip");
+    life.change(apply(WEB)).unwrap();
+    let error = life.change(apply(&WEB.replace("app: web}", "app: other}"))).unwrap_err().to_string();
+    assert!(error.contains("the selector of Deployment default/web cannot change\n --> more.yaml:6:14"), "{error}");
+    life.change(apply(&WEB.replace("labels: {app: web}", "labels: {app: web, tier: front}"))).unwrap();
+    life.change(Edit::Delete { object: object("Deployment", "web") }).unwrap();
+    life.change(apply(&WEB.replace("app: web}", "app: other}"))).unwrap();
+}
+
+#[test]
+fn a_port_of_another_name_keeps_its_node_port_and_one_of_another_number_under_its_name() {
+    let mut life = Life::of("calico-ipip");
+    let given = |life: &mut Life, port: &str| {
+        let head = "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {type: NodePort, selector: {app: web}";
+        life.change(apply(&format!("{head}, ports: [{{{port}}}]}}}}"))).unwrap();
+        life.now().0.services.last().unwrap().ports[0].node_port
+    };
+    let first = given(&mut life, "port: 80");
+    assert!(first.is_some());
+    assert_eq!(given(&mut life, "port: 80, name: http"), first);
+    assert_eq!(given(&mut life, "port: 81, name: http"), first);
+    assert_ne!(given(&mut life, "port: 82, name: web"), first, "that is another port");
+}

@@ -17,6 +17,7 @@ const TESTS: &[Test] = &[
     ("a_killed_change_is_taken_back_by_the_next", &[], a_killed_change_is_taken_back_by_the_next),
     ("lines_change", &["ping"], lines_change),
     ("services_come_and_go", &["curl"], services_come_and_go),
+    ("what_kubectl_s_users_type", &[], what_users_type),
 ];
 
 fn main() {
@@ -71,6 +72,55 @@ const POD: &str = "{apiVersion: v1, kind: Pod, metadata: {name: extra, labels: {
 fn told(found: &str, expected: &str) -> Outcome {
     equal("what minik says", expected, found)
 }
+
+/// Directories, objects chosen by labels, several names at once, labels that take a pod away from its controller.
+fn what_users_type() -> Outcome {
+    let cluster = up("words", "calico-ipip")?;
+    let directory = std::env::temp_dir().join(format!("{}-manifests", cluster.name));
+    std::fs::create_dir_all(directory.join("more")).map_err(words)?;
+    let path = directory.display().to_string();
+    let (deployment, service) = WEB.split_once("---").ok_or("one object")?;
+    let written = [("1.yaml", deployment), ("2.yml", service), ("notes.txt", "no manifest"), ("more/3.json", POD)];
+    for (name, text) in written {
+        std::fs::write(directory.join(name), text).map_err(words)?;
+    }
+    let outcome = typed(&cluster, &path);
+    std::fs::remove_dir_all(&directory).map_err(words)?;
+    outcome
+}
+
+fn typed(cluster: &Cluster, path: &str) -> Outcome {
+    told(&cluster.minik(&["apply", "-f", path])?, "deployment.apps/web created\nservice/web created\n")?;
+    let three = "deployment.apps/web unchanged\nservice/web unchanged\npod/extra created\n";
+    told(&cluster.minik(&["apply", "-R", "-f", path])?, three)?;
+    contains(&cluster.refused(&["apply", "-f", "-"], 2)?, "no objects passed to apply")?;
+    told(&cluster.minik(&["label", "svc", "web", "tier=front"])?, "service/web labeled\n")?;
+    told(&cluster.minik(&["label", "svc", "web", "tier=front"])?, "service/web not labeled\n")?;
+    told(&cluster.minik(&["get", "svc,deploy", "-l", "tier=front", "-o", "name"])?, "service/web\n")?;
+    told(&cluster.minik(&["get", "svc/web", "deploy/test", "deploy/web", "-o", "name"])?, NAMED)?;
+    let pods = cluster.minik(&["get", "pods", "-l", "app=web", "-o", "name"])?;
+    let first = pods.lines().next().ok_or("no pods")?;
+    contains(&cluster.minik(&["label", first, "app=gone", "--overwrite"])?, "labeled")?;
+    let now = cluster.minik(&["get", "pods", "-l", "app=web", "-o", "name"])?;
+    if now.lines().count() != 2 || now.contains(first) {
+        return Err(format!("{first} is not replaced:\n{now}"));
+    }
+    let object = cluster.minik(&["get", now.lines().next().ok_or("no pods")?, "-o", "yaml"])?;
+    let refused = cluster.fed(&["apply", "-f", "-"], &object)?;
+    contains(&String::from_utf8_lossy(&refused.stderr), "is a pod of Deployment web")?;
+    told(
+        &cluster.minik(&["label", "pods", "-l", "app=gone", "app=web", "--overwrite"])?,
+        &format!("{first} labeled\n"),
+    )?;
+    told(&cluster.minik(&["get", "pods", "-l", "app=web", "-o", "name"])?, &pods)?;
+    contains(&cluster.refused(&["delete", "ep", "nobody"], 2)?, "endpoints \"nobody\" not found")?;
+    told(&cluster.minik(&["delete", "svc,pod", "nobody", "--ignore-not-found"])?, "")?;
+    told(&cluster.minik(&["delete", "svc", "--all"])?, "service \"web\" deleted\n")?;
+    told(&cluster.minik(&["delete", "deploy,svc", "web", "--ignore-not-found"])?, "deployment.apps \"web\" deleted\n")?;
+    cluster.minik(&["status"]).map(drop)
+}
+
+const NAMED: &str = "service/web\ndeployment.apps/test\ndeployment.apps/web\n";
 
 fn a_pod_comes_and_goes() -> Outcome {
     let cluster = up("pod", "calico-ipip")?;

@@ -469,7 +469,7 @@ fn services_keep_what_they_were_given() {
     let first = cluster(&format!("{HEAD}{}", service("a", "ports: [{port: 80}]")));
     let mut kept = KeptService::of(&first.services[0]);
     kept.addresses = vec!["10.96.7.7".parse().unwrap()];
-    kept.node_ports.insert("/TCP".to_owned(), 31_234);
+    kept.node_ports.values_mut().for_each(|port| *port = 31_234);
     let memory = Memory { services: [("default/a".to_owned(), kept)].into(), ..Memory::default() };
     let overrides = Overrides { memory, ..Overrides::default() };
     let with = |text: String| parse(&[Source::new("test.yaml", format!("{HEAD}{text}"))], &overrides);

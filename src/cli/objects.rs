@@ -25,6 +25,7 @@ pub(super) fn apply(args: &ApplyArgs, globals: &Globals) -> Result<ExitCode> {
         for (object, outcome) in
             topology::applied(&mut live.session.reading, &files, &edits, &manifest, &globals.namespace)?
         {
+            check_is_nobody_s(&live, &object, outcome)?;
             let word = match outcome {
                 Applied::Created => "created",
                 Applied::Configured => "configured",
@@ -39,6 +40,21 @@ pub(super) fn apply(args: &ApplyArgs, globals: &Globals) -> Result<ExitCode> {
         return Err(Error::new(Kind::Usage, "no objects passed to apply").hint("there is no object in what was read"));
     }
     change(&mut live, edits.split_off(before), args.dry_run, text)
+}
+
+/// A pod that a controller made has no manifest that could be changed: what is written would be another pod beside it.
+fn check_is_nobody_s(live: &Live, object: &Reference, outcome: Applied) -> Result<()> {
+    let is_pod = object.kind == "Pod" && outcome == Applied::Created;
+    let mut pods = live.session.cluster.pods.iter().filter(|_| is_pod);
+    let made = pods.find(|pod| pod.namespace == object.namespace && pod.name == object.name);
+    match made.and_then(|pod| pod.owner.as_ref()) {
+        Some((kind, name)) => {
+            let what = format!("{} is a pod of {} {name}", kinds::resource(object), kind.name());
+            Err(Error::new(Kind::Usage, what)
+                .hint("apply its controller; `label` and `ready` change a pod of a controller"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The manifests behind every `-f`.

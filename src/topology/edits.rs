@@ -14,6 +14,8 @@ use super::documents::{self, Document};
 use super::fields::Spanned;
 use super::line::LineChange;
 use super::manifests::Metadata;
+use super::pod_spec::Selector;
+use super::pods::Chosen;
 use super::routers;
 use super::source::Span;
 use super::tree::Node;
@@ -187,7 +189,10 @@ impl Edited {
                 (Some(new), false) => self.objects.iter().position(|other| new.names(other)),
             };
             match known {
-                Some(at) => self.objects[at] = document,
+                Some(at) => {
+                    check_selector(&self.objects[at], &document)?;
+                    self.objects[at] = document;
+                }
                 None => {
                     new.filter(|_| many).map(|new| index.insert(new, self.objects.len()));
                     self.objects.push(document);
@@ -299,6 +304,27 @@ fn place(document: &mut Document, namespace: &str) -> Checked<()> {
         metadata.namespace = Some(Spanned { value: namespace.to_owned(), span });
     }
     Ok(())
+}
+
+/// A controller's selector is what it was made with (kubernetes pkg/apis/apps/validation, `ValidateImmutableField`).
+fn check_selector(before: &Document, now: &Document) -> Checked<()> {
+    let (Some(old), Some(new)) = (selector(before), selector(now)) else { return Ok(()) };
+    if Chosen::of(old).is_same(&Chosen::of(new)) {
+        return Ok(());
+    }
+    let what = reference(now).map_or_else(String::new, |object| object.to_string());
+    Err(Complaint::at(new.span, format!("the selector of {what} cannot change"))
+        .hint("the API server says: field is immutable; delete the object first, or write the selector that it has"))
+}
+
+fn selector(document: &Document) -> Option<&Spanned<Selector>> {
+    match document {
+        Document::Deployment(it) => Some(&it.spec.selector),
+        Document::ReplicaSet(it) => Some(&it.spec.selector),
+        Document::DaemonSet(it) => Some(&it.spec.selector),
+        Document::StatefulSet(it) => Some(&it.spec.selector),
+        _ => None,
+    }
 }
 
 fn not_found(object: &Reference) -> Box<Complaint> {

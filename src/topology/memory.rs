@@ -38,7 +38,7 @@ pub struct Memory {
 pub struct KeptService {
     /// Its cluster addresses.
     pub addresses: Vec<IpAddr>,
-    /// Its node ports, by the port's name and protocol: `http/TCP`.
+    /// Its node ports, by the port's name and protocol (`http/TCP`) and by its number and protocol (`#80/TCP`).
     pub node_ports: BTreeMap<String, u16>,
     /// The node port of its health check.
     pub health_check: Option<u16>,
@@ -47,17 +47,29 @@ pub struct KeptService {
 impl KeptService {
     /// What this Service has.
     pub fn of(service: &Service) -> KeptService {
-        let ports = service.ports.iter().filter_map(|port| Some((KeptService::key(port), port.node_port?)));
+        let given = |key: fn(&ServicePort) -> String| {
+            service.ports.iter().filter_map(move |port| Some((key(port), port.node_port?)))
+        };
         KeptService {
             addresses: service.cluster_ips.clone(),
-            node_ports: ports.collect(),
+            node_ports: given(KeptService::by_name).chain(given(KeptService::by_number)).collect(),
             health_check: service.health_check_node_port,
         }
     }
 
-    /// By what a port is known.
-    pub(super) fn key(port: &ServicePort) -> String {
+    fn by_name(port: &ServicePort) -> String {
         format!("{}/{}", port.name, port.protocol.name())
+    }
+
+    fn by_number(port: &ServicePort) -> String {
+        format!("#{}/{}", port.port, port.protocol.name())
+    }
+
+    /// The node port that a port had. kubectl merges what is applied into the port of the same number, which keeps its node
+    /// port under another name; the API server gives it to the port of the same name.
+    pub(super) fn node_port(&self, port: &ServicePort) -> Option<u16> {
+        let of = |key: String| self.node_ports.get(&key).copied();
+        of(KeptService::by_number(port)).or_else(|| of(KeptService::by_name(port)))
     }
 }
 

@@ -42,6 +42,15 @@ impl Chosen {
         Chosen { labels: labels.collect(), expressions: selector.match_expressions.clone() }
     }
 
+    /// Whether another selector says the same.
+    pub(super) fn is_same(&self, other: &Chosen) -> bool {
+        let words = |chosen: &Chosen| -> Vec<(String, String, Vec<String>)> {
+            let all = chosen.expressions.iter();
+            all.map(|it| (it.key.value.clone(), it.operator.value.clone(), it.values.clone())).collect()
+        };
+        self.labels == other.labels && words(self) == words(other)
+    }
+
     /// Whether pods with these labels are its own.
     pub(super) fn has(&self, labels: &BTreeMap<String, String>) -> bool {
         self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))

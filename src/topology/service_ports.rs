@@ -82,8 +82,8 @@ fn held<'b>(drafts: &[Draft], keys: &[String], before: &'b BTreeMap<String, Kept
             held.addresses.extend(kept.addresses.iter().map(|ip| (*ip, key.as_str())));
         }
         for port in draft.service.ports.iter().filter(|port| draft.wants_node_ports && port.node_port.is_none()) {
-            let had = kept.node_ports.get(&KeptService::key(port));
-            held.ports.extend(had.map(|number| ((port.protocol, *number), key.as_str())));
+            let had = kept.node_port(port);
+            held.ports.extend(had.map(|number| ((port.protocol, number), key.as_str())));
         }
         let checked = kept.health_check.filter(|_| draft.wants_health);
         held.ports.extend(checked.map(|number| ((ServiceProtocol::Tcp, number), key.as_str())));
@@ -149,7 +149,7 @@ fn keep<'k>(draft: &mut Draft, key: &'k str, kept: &KeptService, ranges: Ranges,
         free
     };
     for port in draft.service.ports.iter_mut().filter(|port| draft.wants_node_ports && port.node_port.is_none()) {
-        let had = kept.node_ports.get(&KeptService::key(port)).copied();
+        let had = kept.node_port(port);
         port.node_port = had.filter(|number| claim(port.protocol, *number));
     }
     if draft.wants_health {

@@ -134,6 +134,10 @@ fn service_object(service: &Service) -> Value {
     put(&mut spec, "loadBalancerSourceRanges", json!(service.source_ranges));
     put(&mut spec, "healthCheckNodePort", json!(service.health_check_node_port));
     put(&mut spec, "ports", service.ports.iter().map(port).collect());
+    if service.kind == ServiceKind::LoadBalancer {
+        let has_node_port = service.ports.iter().any(|port| port.node_port.is_some());
+        put(&mut spec, "allocateLoadBalancerNodePorts", json!(has_node_port));
+    }
     put(&mut spec, "selector", json!(service.selector));
     if service.kind != ServiceKind::ExternalName {
         put(&mut spec, "internalTrafficPolicy", json!(policy(service.internal_policy)));
