@@ -63,7 +63,9 @@ pub fn log_path(cluster: &str, pod: &Pod, container: &str) -> std::path::PathBuf
 /// minik answers by TCP if no app in the pod listens by TCP, and so for UDP; and by SCTP, which no app speaks, on the ports
 /// that the pod declares. A program may listen anywhere, so minik keeps out of its pod.
 fn answers(pod: &Pod, containers: &[ContainerOrders]) -> Vec<Port> {
-    let has_program = containers.iter().any(|container| matches!(container.work, Work::Program { .. }));
+    if containers.iter().any(|container| matches!(container.work, Work::Program { .. })) {
+        return Vec::new();
+    }
     let listens = |transport: Transport| {
         containers.iter().any(|container| match &container.work {
             Work::App { ports, .. } => ports.iter().any(|port| port.protocol == transport),
@@ -75,7 +77,6 @@ fn answers(pod: &Pod, containers: &[ContainerOrders]) -> Vec<Port> {
     let mut ports: Vec<Port> = ANSWERS.into_iter().filter(|port| !listens(port.protocol)).chain(declared).collect();
     ports.sort();
     ports.dedup();
-    ports.retain(|_| !has_program);
     ports
 }
 

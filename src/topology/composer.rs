@@ -1,9 +1,10 @@
 //! Nodes of YAML's events: what YAML leaves to its reader, which is anchors, merge keys, keys that are given twice, and
 //! limits (YAML 1.2.2, chapter 3.1.2; merge keys are YAML 1.1's).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use granit_parser::{ErrorKind, Event, Parser, ScanError, StrInput, Tag};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
 
 use super::complaint::{Checked, Complaint, boundary_before, quote};
 use super::scalar::{self, Scalar};
@@ -137,11 +138,7 @@ impl<'t> Composer<'t> {
     fn node(&mut self, event: Event<'t>, at: Span, depth: usize) -> Checked<Node> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.count.nodes(1, at)?;
-                let scalar = Scalar::new(text, style, tag.as_deref()).map_err(|what| self.wrong(at, &what))?;
-                if anchor != 0 {
-                    self.anchors.insert(anchor, Anchored::Scalar(scalar.clone(), at));
-                }
+                let scalar = self.scalar(text, style, anchor, tag.as_deref(), at)?;
                 scalar.value().map(|value| Node::new(value, at)).map_err(|what| self.wrong(at, &what))
             }
             Event::SequenceStart(_, anchor, tag) => {
@@ -157,6 +154,23 @@ impl<'t> Composer<'t> {
             Event::Alias(anchor) => self.copy(anchor, at, depth),
             _ => Err(self.wrong(at, "expected a value")),
         }
+    }
+
+    /// A scalar as it is written, kept if an anchor names it.
+    fn scalar(
+        &mut self,
+        text: Cow<'t, str>,
+        style: ScalarStyle,
+        anchor: usize,
+        tag: Option<&Tag>,
+        at: Span,
+    ) -> Checked<Scalar<'t>> {
+        self.count.nodes(1, at)?;
+        let scalar = Scalar::new(text, style, tag).map_err(|what| self.wrong(at, &what))?;
+        if anchor != 0 {
+            self.anchors.insert(anchor, Anchored::Scalar(scalar.clone(), at));
+        }
+        Ok(scalar)
     }
 
     fn begin(&mut self, anchor: usize, tag: Option<&Tag>, own: &str, at: Span, depth: usize) -> Checked<()> {
@@ -228,12 +242,7 @@ impl<'t> Composer<'t> {
     fn key(&mut self, event: Event<'t>, at: Span, depth: usize) -> Checked<(Scalar<'t>, Span)> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.count.nodes(1, at)?;
-                let scalar = Scalar::new(text, style, tag.as_deref()).map_err(|what| self.wrong(at, &what))?;
-                if anchor != 0 {
-                    self.anchors.insert(anchor, Anchored::Scalar(scalar.clone(), at));
-                }
-                return Ok((scalar, at));
+                return Ok((self.scalar(text, style, anchor, tag.as_deref(), at)?, at));
             }
             Event::Alias(anchor) => {
                 if let Some(Anchored::Scalar(scalar, place)) = self.anchors.get(&anchor) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::services::{cluster_ip, family_word, few, list, or_none, pairs, policy, spelled, subsets};
+use super::services::{cluster_ip, few, list, or_none, pairs, policy, spelled, subsets};
 use crate::cli::session::Session;
 use crate::compose;
 use crate::topology::{Endpoint, Service, ServiceKind, ServicePort, TargetPort};
@@ -24,7 +24,7 @@ pub(in crate::cli) fn service(session: &Session, service: &Service) -> Vec<(&'st
         ("Type", format!("{:?}", service.kind)),
     ];
     lines.extend(service.family_policy.map(|policy| ("IP Family Policy", policy.to_owned())));
-    let families: Vec<&str> = service.families.iter().map(|family| family_word(*family)).collect();
+    let families: Vec<&str> = service.families.iter().map(|family| family.name()).collect();
     lines.extend((!families.is_empty()).then(|| ("IP Families", families.join(","))));
     lines.extend([
         ("IP", cluster_ip(service)),

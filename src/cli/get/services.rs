@@ -103,14 +103,6 @@ pub(super) fn policy(policy: TrafficPolicy) -> &'static str {
     }
 }
 
-/// A family in the words of `ipFamilies`.
-pub(super) fn family_word(family: Family) -> &'static str {
-    match family {
-        Family::Inet => "IPv4",
-        Family::Inet6 => "IPv6",
-    }
-}
-
 fn service_object(service: &Service) -> Value {
     let port = |port: &ServicePort| {
         let mut object = json!({ "port": port.port, "protocol": port.protocol, "targetPort": port.target });
@@ -127,7 +119,7 @@ fn service_object(service: &Service) -> Value {
     };
     put(&mut spec, "clusterIP", json!(ips.first()));
     put(&mut spec, "clusterIPs", json!(ips));
-    put(&mut spec, "ipFamilies", service.families.iter().map(|family| json!(family_word(*family))).collect());
+    put(&mut spec, "ipFamilies", service.families.iter().map(|family| json!(family.name())).collect());
     put(&mut spec, "ipFamilyPolicy", json!(service.family_policy));
     put(&mut spec, "externalIPs", json!(service.external_ips));
     put(&mut spec, "externalName", json!(service.external_name));
