@@ -157,6 +157,11 @@ impl CheckReport {
         let (expected, observed, reason) = (nothing(), nothing(), Some(reason));
         CheckReport { name, from, to, protocol, expected, observed, result: "skip", reason }
     }
+
+    /// Whether it was not carried out.
+    pub(super) fn is_skipped(&self) -> bool {
+        self.result == "skip"
+    }
 }
 
 /// Where and why the request, or the answer to it, is not sent on.

@@ -22,6 +22,8 @@ const KEPT: usize = 8;
 /// Longest affinity in seconds whose end is waited for, and how much longer than that.
 const EXPIRY_MAX: u32 = 5;
 const EXPIRY_MARGIN: Duration = Duration::from_millis(50);
+/// How often one client's connections are made anew when they came too late to tell whether it keeps its endpoint.
+const TOO_LATE_MAX: usize = 8;
 /// How often, and how long before each time, a refusal that did not come is asked for again.
 const HELD_BACK_MAX: usize = 2;
 const ICMP_RATE: Duration = Duration::from_secs(1);
@@ -47,12 +49,7 @@ pub(super) fn all(lab: &mut Lab, paths: &[ServicePath]) -> Result<Vec<CheckRepor
     };
     // Who keeps its endpoint for a time must be asked in one go, and first: so the time passes with other work.
     for at in of_sort(|path| path.keeps.is_some() && !path.hairpin) {
-        let mut pool = Vec::new();
-        lab.forget(&mut pool);
-        let (path, deadline) = (&paths[at], lab.deadline());
-        let one = lab.ask_each(&[path], &mut pool)?.swap_remove(0);
-        let trace = lab.settled(path, &one, deadline, &mut pool)?;
-        reports[at] = finish(lab, (at, path), one, trace, &mut ends)?;
+        reports[at] = keep(lab, (at, &paths[at]), &mut ends)?;
     }
     let last = Instant::now();
     for wave in of_sort(|path| path.keeps.is_none() && !path.hairpin).chunks(WAVE) {
@@ -74,6 +71,28 @@ pub(super) fn all(lab: &mut Lab, paths: &[ServicePath]) -> Result<Vec<CheckRepor
     }
     expire(lab, ends, last, &mut reports)?;
     Ok(reports.into_iter().flatten().collect())
+}
+
+/// Whether a client keeps its endpoint. On a busy machine an affinity of a second may be over before all connections were
+/// made, which says nothing about it: then they are made anew.
+fn keep<'a>(
+    lab: &mut Lab,
+    (at, path): (usize, &'a ServicePath),
+    ends: &mut Vec<Expiry<'a>>,
+) -> Result<Option<CheckReport>> {
+    let mut left = TOO_LATE_MAX;
+    loop {
+        let mut pool = Vec::new();
+        lab.forget(&mut pool);
+        let deadline = lab.deadline();
+        let one = lab.ask_each(&[path], &mut pool)?.swap_remove(0);
+        let trace = lab.settled(path, &one, deadline, &mut pool)?;
+        let report = finish(lab, (at, path), one, trace, ends)?;
+        if left == 0 || !report.as_ref().is_some_and(CheckReport::is_skipped) {
+            return Ok(report);
+        }
+        left -= 1;
+    }
 }
 
 /// Why it is not told whether an affinity was kept.
