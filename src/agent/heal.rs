@@ -17,8 +17,9 @@ use super::account::Account;
 use super::log;
 use crate::error::{Error, Result};
 use crate::kernel::glance::Glance;
+use crate::kernel::keep::{self, Saved};
 use crate::kernel::lookup::Watch;
-use crate::kernel::{keep, netns, process, state};
+use crate::kernel::{netns, process, state};
 use crate::plan::{Keeper, Namespace, Plan};
 
 /// What an agent that heals goes by.
@@ -154,12 +155,7 @@ impl Timers {
 
     /// Lets all timers run off that are due; says how long the next one takes.
     fn turn(&mut self) -> Result<Duration> {
-        // A large plan takes its time, for which no command has to wait.
         self.follow_record()?;
-        let Some(_right) = state::try_lock_healing(&self.cluster)? else { return Ok(BUSY) };
-        if state::stamp(&self.cluster)? != self.followed {
-            return Ok(BUSY);
-        }
         let Some(rounds) = &mut self.rounds else { return Ok(IDLE) };
         let (now, started, speed) = (Instant::now(), self.started, rounds.speed);
         let periods = rounds.periods();
@@ -168,12 +164,13 @@ impl Timers {
             self.due.entry(period).or_insert_with(|| after(started, real(period, speed), now));
         }
         let over: Vec<u32> = self.due.iter().filter(|(_, due)| **due <= now).map(|(period, _)| *period).collect();
-        let doubts = rounds.doubts(&over, &std::mem::take(&mut self.heard));
+        let doubts = rounds.doubts(&over, &self.heard);
+        if !doubts.is_empty() && !self.look(&doubts)? {
+            return Ok(BUSY);
+        }
+        self.heard.clear();
         for period in over {
             self.due.insert(period, after(started, real(period, speed), now));
-        }
-        if !doubts.is_empty() {
-            self.look(&doubts)?;
         }
         let next = self.due.values().min().map(|due| due.saturating_duration_since(Instant::now()));
         Ok(next.unwrap_or(IDLE).min(IDLE))
@@ -193,26 +190,41 @@ impl Timers {
         Ok(())
     }
 
-    /// Looks at these places, given by ward and keeper, and puts back what is lost.
-    fn look(&mut self, doubts: &[Doubt]) -> Result<()> {
-        let (Some(rounds), Some(charge)) = (&mut self.rounds, (self.recall)(&self.cluster)?) else { return Ok(()) };
+    /// Looks at these places, given by ward and keeper, and puts back what is lost; false if it had to leave that for
+    /// later. A large plan and large tables take their time, for which no command has to wait: only who puts something back
+    /// has the right to heal, and looks again first.
+    fn look(&mut self, doubts: &[Doubt]) -> Result<bool> {
+        let (Some(rounds), Some(charge)) = (&mut self.rounds, (self.recall)(&self.cluster)?) else { return Ok(true) };
         let mut complaints: BTreeMap<String, Vec<Error>> = BTreeMap::new();
+        let (mut right, mut saved) = (None, Saved::default());
         for doubt in doubts {
             let ward = &mut rounds.wards[doubt.ward];
             let (keeper, well) = &mut ward.keepers[doubt.keeper];
             let Some(ns) = charge.plan.namespace(&ward.name) else { continue };
+            let complained = complaints.entry(ns.name.clone()).or_default();
+            // Who cannot look is told of below.
+            if right.is_none() && keep::is_well(&charge.plan, ns, keeper, &mut saved).unwrap_or(false) {
+                *well = doubt.mark;
+                continue;
+            }
+            if right.is_none() {
+                right = state::try_lock_healing(&self.cluster)?;
+                if right.is_none() || state::stamp(&self.cluster)? != self.followed {
+                    return Ok(false);
+                }
+            }
             let (back, errors) = keep::keep(&charge.plan, ns, keeper);
             // What changed while we looked has another mark than the one from before.
             *well = if back.is_empty() && errors.is_empty() { doubt.mark } else { None };
             back.into_iter().for_each(|what| self.account.write(&keeper.daemon, &ns.name, what, None));
-            complaints.entry(ns.name.clone()).or_default().extend(errors);
+            complained.extend(errors);
         }
         drop(charge);
         process::give_back_memory();
         for (namespace, errors) in complaints {
             self.complain(&namespace, errors);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn complain(&mut self, namespace: &str, errors: Vec<Error>) {

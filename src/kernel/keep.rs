@@ -1,14 +1,49 @@
 //! One turn of a daemon's timer: looks at what it looks after, and makes again what is gone.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::drift::{dump, nft_facts, of_routing};
 use super::heal::heal;
 use super::{ipvs as balancer, netns, restore};
 use crate::error::{Error, Result};
 use crate::plan::facts::{self, Drift};
-use crate::plan::keeper::Rules;
+use crate::plan::keeper::{Repair, Rules};
+use crate::plan::netfilter::TableName;
 use crate::plan::{Datapath, Family, Keeper, Keeps, Namespace, Plan, Table, ipvs, restore as text};
+
+/// What the tools printed of tables of iptables in one look, by namespace: several daemons look at the same ones, and those
+/// of very many Services take seconds to print.
+#[derive(Default)]
+pub struct Saved(BTreeMap<(String, Family, TableName), String>);
+
+impl Saved {
+    /// A table as it is in the kernel, normalised.
+    fn table(&mut self, ns: &Namespace, family: Family, table: TableName) -> Result<&str> {
+        match self.0.entry((ns.netns.clone(), family, table)) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let saved = inside(ns, ns.backend.save(family), &["-t", table.as_str()])?;
+                Ok(unknown.insert(text::normalised(&saved)))
+            }
+        }
+    }
+}
+
+/// Whether all is there that one of a namespace's timers looks after. Nothing is changed.
+///
+/// # Errors
+/// If the kernel cannot be asked, or a tool fails.
+pub fn is_well(plan: &Plan, ns: &Namespace, keeper: &Keeper, saved: &mut Saved) -> Result<bool> {
+    match &keeper.keeps {
+        Keeps::Rules(rules) => Ok(repairs(ns, rules, saved)?.is_empty()),
+        Keeps::Sets { .. } => Ok(lost_sets(ns, keeper)?.is_empty()),
+        Keeps::Nftables { .. } => Ok(lost_nftables(ns, keeper)?.is_empty()),
+        // Who looks at these takes away what was to go.
+        Keeps::Servers => Ok(false),
+        _ => Ok(lost_routing(plan, ns, keeper)?.is_empty()),
+    }
+}
 
 /// Lets one of a namespace's timers run off: what was lost and is there again, in words, and what could not be put back,
 /// while the rest goes on: a route through a device that is down has to wait for another daemon.
@@ -99,18 +134,37 @@ fn inside(ns: &Namespace, tool: &str, arguments: &[&str]) -> Result<String> {
     netns::inside(netns::open(&ns.netns)?.file(), || dump(tool, arguments))?
 }
 
+/// What there is to repair of a daemon's rules, in both families.
+fn repairs(ns: &Namespace, rules: &Rules, saved: &mut Saved) -> Result<Vec<(Family, Repair)>> {
+    let families: [(&[Table], Family); 2] = [(&ns.tables, Family::Inet), (&ns.tables6, Family::Inet6)];
+    let mut found = Vec::new();
+    for (tables, family) in families.into_iter().filter(|(tables, ..)| !tables.is_empty()) {
+        let told = match rules.telltale() {
+            Some(telltale) => rules.repair(tables, saved.table(ns, family, telltale)?).input.is_empty(),
+            None => false,
+        };
+        if told {
+            continue;
+        }
+        let mut dump = String::new();
+        for table in tables {
+            dump.push_str(saved.table(ns, family, table.name)?);
+        }
+        let repair = rules.repair(tables, &dump);
+        if !repair.input.is_empty() {
+            found.push((family, repair));
+        }
+    }
+    Ok(found)
+}
+
 /// Puts back a daemon's rules, in both families.
 fn repair(ns: &Namespace, rules: &Rules) -> Result<Vec<String>> {
-    let families: [(&[Table], Family); 2] = [(&ns.tables, Family::Inet), (&ns.tables6, Family::Inet6)];
     let mut lost = Vec::new();
-    for (tables, family) in families.into_iter().filter(|(tables, ..)| !tables.is_empty()) {
-        let (save, change) = (ns.backend.save(family), ns.backend.change(family));
-        let repair = rules.repair(tables, &text::normalised(&inside(ns, save, &[])?));
-        if !repair.input.is_empty() {
-            let input = restore::Text::Whole(repair.input);
-            netns::inside(netns::open(&ns.netns)?.file(), || restore::feed(change, &input))??;
-            lost.extend(repair.lost);
-        }
+    for (family, repair) in repairs(ns, rules, &mut Saved::default())? {
+        let input = restore::Text::Whole(repair.input);
+        netns::inside(netns::open(&ns.netns)?.file(), || restore::feed(ns.backend.change(family), &input))??;
+        lost.extend(repair.lost);
     }
     Ok(lost)
 }

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::netfilter::{Chain, Rule, Table, Target};
+use super::netfilter::{Chain, Rule, Table, TableName, Target};
 use super::{Namespace, Protocol, facts, ipvs, nft, restore};
 
 /// One of a daemon's timers.
@@ -183,7 +183,13 @@ fn parse(dump: &str) -> Dump<'_> {
 }
 
 impl Rules {
+    /// The table that tells alone whether there is anything to repair, if one does: its canary's.
+    pub fn telltale(&self) -> Option<TableName> {
+        self.canary.as_ref().map(|_| TableName::Mangle)
+    }
+
     /// What leads from a dump of a kernel's rules ([`restore::normalised`]) back to what this daemon has made of the plan.
+    /// Of a daemon with a canary the dump of its [`telltale`](Self::telltale) is enough as long as the canary lives.
     pub fn repair(&self, planned: &[Table], dump: &str) -> Repair {
         let live = parse(dump);
         let canary_lives = |canary: &String| live.contains_key(&("mangle", canary.as_str()));
