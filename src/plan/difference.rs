@@ -1,11 +1,11 @@
 //! What leads from one namespace's sets and rules to another's: only the chains that differ, only the members that differ.
 //! PURE.
 
-use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 use super::netfilter::{Chain, IpSet, Member, Rule, Table};
+use super::pairs::Pairs;
 use super::restore;
 
 /// Most rules that are taken out of a chain or put into it one by one. A chain's rules are numbered, and the tool walks
@@ -64,13 +64,9 @@ pub fn reload(table: &Table, names: &BTreeSet<&str>) -> String {
 }
 
 fn chains(table: &str, before: &[Chain], after: &[Chain], way: Way, text: &mut String) {
-    let mut known = Known::new(before);
-    let changed: Vec<(Option<&Chain>, &Chain)> = after
-        .iter()
-        .map(|chain| (known.take(&chain.name), chain))
-        .filter(|(known, chain)| known.is_none_or(|known| known != *chain))
-        .collect();
-    let gone = known.rest();
+    let Pairs { mut now, gone } = Pairs::by_name(before, after, |chain| &chain.name);
+    now.retain(|(known, chain)| known.is_none_or(|known| known != *chain));
+    let changed = now;
     if changed.is_empty() && gone.is_empty() {
         return;
     }
@@ -83,40 +79,6 @@ fn chains(table: &str, before: &[Chain], after: &[Chain], way: Way, text: &mut S
     }
     // Writing to a string cannot fail.
     let _ = write(table, &whole, &singles, &gone, way, text);
-}
-
-/// Chains that are asked for by name. Five thousand Services make twenty thousand, most of which are there before and
-/// after a change, and in the same order: so it is the next one, or else they are searched.
-struct Known<'c> {
-    chains: &'c [Chain],
-    taken: Vec<bool>,
-    next: usize,
-    places: OnceCell<HashMap<&'c str, usize>>,
-}
-
-impl<'c> Known<'c> {
-    fn new(chains: &'c [Chain]) -> Self {
-        Known { chains, taken: vec![false; chains.len()], next: 0, places: OnceCell::new() }
-    }
-
-    fn take(&mut self, name: &str) -> Option<&'c Chain> {
-        let at = match self.chains.get(self.next) {
-            Some(chain) if chain.name == name => self.next,
-            _ => *self.places.get_or_init(|| named(self.chains)).get(name)?,
-        };
-        self.taken[at] = true;
-        self.next = at + 1;
-        Some(&self.chains[at])
-    }
-
-    /// Those that nobody asked for.
-    fn rest(self) -> Vec<&'c Chain> {
-        self.chains.iter().zip(&self.taken).filter(|(_, taken)| !**taken).map(|(chain, _)| chain).collect()
-    }
-}
-
-fn named(chains: &[Chain]) -> HashMap<&str, usize> {
-    chains.iter().enumerate().map(|(at, chain)| (chain.name.as_str(), at)).collect()
 }
 
 fn write(

@@ -25,6 +25,7 @@ pub mod line;
 mod link;
 pub mod netfilter;
 pub mod nft;
+mod pairs;
 pub mod render;
 pub mod restore;
 mod route;

@@ -1,10 +1,11 @@
 //! What leads from one namespace's tables of nftables to another's: only the chains and elements that differ. PURE.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 
 use super::text::{self, place};
 use super::{NftChain, NftMap, NftSet, NftTable};
+use crate::plan::pairs::Pairs;
 
 /// Inputs of `nft -f`, one transaction each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,10 +25,10 @@ pub fn tables(before: &[NftTable], after: &[NftTable]) -> Steps {
         let _ = writeln!(steps.change, "delete table {}", place(table));
     }
     for table in after {
-        match before.iter().find(|one| same(one, table)) {
-            Some(known) if known == table => {}
-            Some(known) if can_become(known, table) => change(known, table, &mut steps),
-            _ => steps.change.push_str(&text::script(std::slice::from_ref(table))),
+        let known = before.iter().find(|one| same(one, table)).filter(|known| known.comment == table.comment);
+        match known.map(|known| Objects::of(known, table)).filter(Objects::stay) {
+            Some(objects) => objects.change(table, &mut steps),
+            None => steps.change.push_str(&text::script(std::slice::from_ref(table))),
         }
     }
     steps
@@ -80,75 +81,67 @@ pub fn reload(table: &NftTable, objects: &BTreeSet<&str>) -> String {
     change.text
 }
 
-/// Whether all that is in both has the same type, hook and comment, which stay as they were made.
-fn can_become(before: &NftTable, after: &NftTable) -> bool {
-    let (sets, maps, chains) = (by_name(&before.sets), by_name(&before.maps), by_name(&before.chains));
-    before.comment == after.comment
-        && after.sets.iter().all(|set| {
-            sets.get(set.name.as_str()).is_none_or(|one| (one.timeout, &one.comment) == (set.timeout, &set.comment))
-        })
-        && after.maps.iter().all(|map| {
-            maps.get(map.name.as_str())
-                .is_none_or(|one| (one.by_address, &one.comment) == (map.by_address, &map.comment))
-        })
-        && after.chains.iter().all(|chain| {
-            chains.get(chain.name.as_str()).is_none_or(|one| (one.hook, &one.comment) == (chain.hook, &chain.comment))
-        })
+/// What two tables of one name hold.
+struct Objects<'t> {
+    sets: Pairs<'t, NftSet>,
+    maps: Pairs<'t, NftMap>,
+    chains: Pairs<'t, NftChain>,
 }
 
-fn change(before: &NftTable, after: &NftTable, steps: &mut Steps) {
-    let (sets, maps, chains) = (by_name(&before.sets), by_name(&before.maps), by_name(&before.chains));
-    let mut change = Change::new(after);
-    after.sets.iter().filter(|set| !sets.contains_key(set.name.as_str())).for_each(|set| change.add_set(set));
-    after.maps.iter().filter(|map| !maps.contains_key(map.name.as_str())).for_each(|map| change.add_map(map));
-    let is_new = |chain: &&NftChain| !chains.contains_key(chain.name.as_str());
-    after.chains.iter().filter(is_new).for_each(|chain| change.add_chain(chain));
-    let differs = |chain: &&NftChain| chains.get(chain.name.as_str()).is_none_or(|one| one.rules != chain.rules);
-    let gone = vanished(&before.chains, &after.chains);
-    let flushed = after.chains.iter().filter(|chain| differs(chain) && !is_new(chain)).map(|chain| chain.name.as_str());
-    flushed.chain(gone.iter().copied()).for_each(|name| change.verb("flush chain", name));
-    for set in &after.sets {
-        let known = sets.get(set.name.as_str()).map_or(&[][..], |one| &one.elements);
-        change.exchange(&set.name, known, &set.elements, |element| *element);
+impl<'t> Objects<'t> {
+    fn of(before: &'t NftTable, after: &'t NftTable) -> Objects<'t> {
+        Objects {
+            sets: Pairs::by_name(&before.sets, &after.sets, |set| &set.name),
+            maps: Pairs::by_name(&before.maps, &after.maps, |map| &map.name),
+            chains: Pairs::by_name(&before.chains, &after.chains, |chain| &chain.name),
+        }
     }
-    for map in &after.maps {
-        let known = maps.get(map.name.as_str()).map_or(&[][..], |one| &one.elements);
-        change.exchange(&map.name, known, &map.elements, |element| element.key);
+
+    /// Whether all that is in both has the same type, hook and comment, which stay as they were made.
+    fn stay(&self) -> bool {
+        let sets = &self.sets.now;
+        let maps = &self.maps.now;
+        let chains = &self.chains.now;
+        sets.iter().all(|(one, set)| one.is_none_or(|one| (one.timeout, &one.comment) == (set.timeout, &set.comment)))
+            && maps.iter().all(|(one, map)| {
+                one.is_none_or(|one| (one.by_address, &one.comment) == (map.by_address, &map.comment))
+            })
+            && chains
+                .iter()
+                .all(|(one, chain)| one.is_none_or(|one| (one.hook, &one.comment) == (chain.hook, &chain.comment)))
     }
-    after.chains.iter().filter(differs).for_each(|chain| change.rules(chain));
-    steps.change.push_str(&change.text);
-    let mut removal = Change::new(after);
-    gone.iter().for_each(|name| removal.verb("delete chain", name));
-    vanished(&before.sets, &after.sets).iter().for_each(|name| removal.verb("delete set", name));
-    vanished(&before.maps, &after.maps).iter().for_each(|name| removal.verb("delete map", name));
-    steps.removal.push_str(&removal.text);
+
+    /// The steps to the later table.
+    fn change(&self, after: &NftTable, steps: &mut Steps) {
+        let Objects { sets, maps, chains } = self;
+        let mut change = Change::new(after);
+        new(sets).for_each(|set| change.add_set(set));
+        new(maps).for_each(|map| change.add_map(map));
+        new(chains).for_each(|chain| change.add_chain(chain));
+        let other: Vec<(bool, &NftChain)> = (chains.now.iter())
+            .filter(|(one, chain)| one.is_none_or(|one| one.rules != chain.rules))
+            .map(|(one, chain)| (one.is_some(), *chain))
+            .collect();
+        let flushed = other.iter().filter(|(was_there, _)| *was_there).map(|(_, chain)| *chain);
+        flushed.chain(chains.gone.iter().copied()).for_each(|chain| change.verb("flush chain", &chain.name));
+        for (known, set) in &sets.now {
+            change.exchange(&set.name, known.map_or(&[], |one| &one.elements), &set.elements, |element| *element);
+        }
+        for (known, map) in &maps.now {
+            change.exchange(&map.name, known.map_or(&[], |one| &one.elements), &map.elements, |element| element.key);
+        }
+        other.iter().for_each(|(_, chain)| change.rules(chain));
+        steps.change.push_str(&change.text);
+        let mut removal = Change::new(after);
+        chains.gone.iter().for_each(|chain| removal.verb("delete chain", &chain.name));
+        sets.gone.iter().for_each(|set| removal.verb("delete set", &set.name));
+        maps.gone.iter().for_each(|map| removal.verb("delete map", &map.name));
+        steps.removal.push_str(&removal.text);
+    }
 }
 
-/// Something with a name.
-trait Named {
-    fn name(&self) -> &str;
-}
-
-macro_rules! named {
-    ($($kind:ty),*) => {
-        $(impl Named for $kind {
-            fn name(&self) -> &str {
-                &self.name
-            }
-        })*
-    };
-}
-
-named!(NftSet, NftMap, NftChain);
-
-fn by_name<T: Named>(all: &[T]) -> BTreeMap<&str, &T> {
-    all.iter().map(|one| (one.name(), one)).collect()
-}
-
-/// Names that only the former have.
-fn vanished<'b, T: Named>(before: &'b [T], after: &[T]) -> Vec<&'b str> {
-    let kept = by_name(after);
-    before.iter().map(Named::name).filter(|name| !kept.contains_key(name)).collect()
+fn new<'p, T>(pairs: &'p Pairs<'_, T>) -> impl Iterator<Item = &'p T> {
+    pairs.now.iter().filter(|(known, _)| known.is_none()).map(|(_, one)| *one)
 }
 
 /// Commands about one table.
@@ -210,6 +203,11 @@ impl Change {
 
     /// Deletes the elements that only `before` has, by what they are known by, and adds those that only `after` has.
     fn exchange<T: Ord + Display, K: Display>(&mut self, name: &str, before: &[T], after: &[T], key: impl Fn(&T) -> K) {
+        // There may be tens of thousands, most of which are the same in the same place.
+        let same = before.iter().zip(after).take_while(|(old, new)| old == new).count();
+        let (before, after) = (&before[same..], &after[same..]);
+        let same = before.iter().rev().zip(after.iter().rev()).take_while(|(old, new)| old == new).count();
+        let (before, after) = (&before[..before.len() - same], &after[..after.len() - same]);
         let (old, new): (BTreeSet<&T>, BTreeSet<&T>) = (before.iter().collect(), after.iter().collect());
         let gone: Vec<K> = old.difference(&new).map(|element| key(element)).collect();
         self.elements("delete", name, &gone);
