@@ -5,6 +5,7 @@
 mod kernel;
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ const TESTS: &[Test] = &[
     ("kube_proxy_s_nftables_come_back_at_its_hourly_sync", &["nft"], nftables),
     ("without_healing_nothing_comes_back", &[], no_heal),
     ("commands_and_healing_do_not_meet", &[], commands),
+    ("no_command_waits_for_a_daemon_that_looks", &["flock"], looking),
     ("watch_says_what_is_lost_and_who_put_it_back", &[], watch),
 ];
 
@@ -377,6 +379,35 @@ fn commands() -> Outcome {
     }
     lab.0.exec("node-1", "ip route del 10.100.247.0/26")?;
     lab.back("node-1", "ip route", "10.100.247.0/26 via 10.1.10.10", SECONDS(1)).map(drop)
+}
+
+fn looking() -> Outcome {
+    // Tables of very many Services take seconds to print: here as long as the file `hold` is there.
+    let dir = tempfile::tempdir().map_err(words)?;
+    let [hold, looks, tool] = ["hold", "looks", "iptables-save"].map(|name| dir.path().join(name));
+    let real = shell("command -v iptables-save")?;
+    let script = format!(
+        "#!/bin/sh\nturns=0\nwhile [ -e {} ] && [ $turns -lt 1000 ]; do : >{}; turns=$((turns + 1)); sleep 0.02; done\n\
+         exec {} \"$@\"\n",
+        hold.display(),
+        looks.display(),
+        real.trim()
+    );
+    std::fs::write(&tool, script).map_err(words)?;
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).map_err(words)?;
+    let lab = Lab(Cluster::named("l").healing());
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").map_err(words)?);
+    let up = lab.0.command(&["up", "flannel-vxlan", "--heal-speed", "10"]).env("PATH", path).output();
+    checked("minik up", &up.map_err(words)?)?;
+    let rule = "-A FLANNEL-FWD -s 10.244.0.0/16 -m comment --comment \"flanneld forward\" -j ACCEPT";
+    contains(&lab.0.exec("node-1", "iptables -S FLANNEL-FWD")?, rule)?;
+    std::fs::write(&hold, "").map_err(words)?;
+    lab.0.exec("node-1", &format!("iptables {}", rule.replacen("-A ", "-D ", 1)))?;
+    until("a daemon that looks at the rules", || looks.exists())?;
+    shell(&format!("flock --nonblock {} true", minik::kernel::state::dir(&lab.0.name).join("healing").display()))?;
+    lab.0.minik(&["label", "pod", "two-containers", "seen=yes"])?;
+    std::fs::remove_file(&hold).map_err(words)?;
+    lab.back("node-1", "iptables -S FLANNEL-FWD", rule, SECONDS(1)).map(drop)
 }
 
 /// `minik watch`, ended with the test.
