@@ -3,12 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use minik::compose;
 use minik::dns::{Kind, Question, Rcode, Records, Reply, Transport, Zone, respond};
 use minik::plan::{self, Datapath, Plan};
-use minik::topology::{Applied, Cluster, Edit, Overrides, Reading, Reference, Source, applied, parse};
+use minik::topology::{self, Applied, Cluster, Edit, Overrides, Reading, Reference, Source, applied, parse};
 use simple_dns::rdata::{OPT, OPTCode, RData};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, RCODE, TYPE};
 
@@ -369,6 +370,28 @@ fn the_clusters_own_objects_change_as_others_do() {
     let mut outcome = |edits: &[Edit]| applied(&mut reading, &files, edits, &manifest, "default").unwrap()[0].1;
     assert_eq!(outcome(&[]), Applied::Configured);
     assert_eq!(outcome(&overrides.edits), Applied::Created);
+}
+
+#[test]
+fn the_api_server_makes_its_service_again() {
+    let files = [Source::new("test.yaml", format!("{CLUSTER}  dns: true\n"))];
+    let object = |kind: &str| Reference { kind: kind.into(), namespace: "default".into(), name: "kubernetes".into() };
+    let of = |edits: &[Edit]| parse(&files, &Overrides { edits: edits.to_vec(), ..Overrides::default() }).unwrap();
+    let gone = |kind: &str| Edit::Delete { object: object(kind) };
+    let before = of(&[]);
+    for edits in [vec![gone("Service")], vec![gone("Endpoints")], vec![gone("Service"), gone("Service")]] {
+        assert_eq!(of(&edits), before);
+        let there = topology::written(&mut Reading::default(), &files, &edits, &[object("Service")]).unwrap();
+        assert_eq!(there.len(), 1, "it can be deleted again");
+    }
+    let own = "{apiVersion: v1, kind: Service, metadata: {name: kubernetes}, spec: {selector: {app: api}, \
+               clusterIP: 10.96.0.1, ports: [{port: 8443}]}}";
+    let own = Edit::Apply { name: "own.yaml".into(), text: own.into(), namespace: "default".into() };
+    assert_eq!(of(&[gone("Endpoints"), own.clone(), gone("Service")]), before, "as it makes it, not as it was");
+    let label = BTreeMap::from([("a".to_owned(), Some("b".to_owned()))]);
+    let label = Edit::Label { object: object("Service"), labels: label };
+    assert_ne!(of(std::slice::from_ref(&label)), before);
+    assert_eq!(of(&[label, gone("Service")]), before);
 }
 
 #[test]

@@ -204,6 +204,7 @@ fn nothing_changes_for_a_wrong_order() -> Outcome {
     contains(&cluster.refused(&["label", "pod", "two-containers", "app=other"], 2)?, "has the label app=")?;
     contains(&cluster.refused(&["link", "set", "node-3", "--mtu", "1400"], 2)?, "node-3")?;
     contains(&cluster.refused(&["delete", "deplyo", "test"], 2)?, "did you mean `deploy`?")?;
+    contains(&cluster.refused(&["delete", "ns", "default"], 2)?, "this namespace may not be deleted")?;
     let dry = fed(&cluster, &["apply", "--dry-run", "-f", "-"], POD)?;
     told(&dry, "pod/extra created (dry run)\n")?;
     if pods(&cluster)? != before {

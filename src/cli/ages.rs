@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::topology::Cluster;
+use crate::topology::{Cluster, Edit};
 
 /// Seconds since 1970.
 pub(super) fn now() -> u64 {
@@ -27,14 +27,21 @@ fn objects(cluster: &Cluster) -> BTreeSet<(&str, &str, &str)> {
 }
 
 /// When each object was made that came after the cluster: `born` as it was, without those that went, and with those that
-/// came with this change, which is at `time`, in seconds since 1970.
+/// came with this change, which is at `time`, in seconds since 1970. What `edits`, those of this change, delete and is there
+/// all the same was made again.
 pub(super) fn after(
     born: &BTreeMap<String, u64>,
     before: &Cluster,
     next: &Cluster,
+    edits: &[Edit],
     time: u64,
 ) -> BTreeMap<String, u64> {
-    let (old, new) = (objects(before), objects(next));
+    let (mut old, new) = (objects(before), objects(next));
+    for edit in edits {
+        if let Edit::Delete { object } = edit {
+            old.remove(&(&object.kind, &object.namespace, &object.name));
+        }
+    }
     let mut born = born.clone();
     for (kind, namespace, name) in old.difference(&new) {
         born.remove(&key(kind, namespace, name));
@@ -47,7 +54,7 @@ pub(super) fn after(
 mod tests {
     use super::*;
     use crate::error::Result;
-    use crate::topology::{self, Edit, Overrides, Reference, builtin};
+    use crate::topology::{self, Overrides, Reference, builtin};
 
     fn with(edits: &[Edit]) -> Result<Cluster> {
         let overrides = Overrides { edits: edits.to_vec(), ..Overrides::default() };
@@ -59,11 +66,14 @@ mod tests {
         let object = Reference { kind: "Deployment".into(), namespace: "default".into(), name: "test".into() };
         let more = Edit::Scale { object, replicas: 4 };
         let (first, second) = (with(&[])?, with(std::slice::from_ref(&more))?);
-        let born = after(&BTreeMap::new(), &first, &second, 7);
+        let born = after(&BTreeMap::new(), &first, &second, &[], 7);
         assert_eq!(born.len(), 1, "one pod more: {born:?}");
         assert!(born.iter().all(|(key, time)| key.starts_with("Pod default/test-") && *time == 7), "{born:?}");
-        assert_eq!(after(&born, &second, &second, 9), born, "who stays keeps its age");
-        assert_eq!(after(&born, &second, &first, 9), BTreeMap::new());
+        assert_eq!(after(&born, &second, &second, &[], 9), born, "who stays keeps its age");
+        assert_eq!(after(&born, &second, &first, &[], 9), BTreeMap::new());
+        let object = Reference { kind: "Pod".into(), namespace: "default".into(), name: "two-containers".into() };
+        let again = after(&born, &second, &second, &[Edit::Delete { object }], 9);
+        assert_eq!((again.len(), again["Pod default/two-containers"]), (2, 9), "deleted, and there all the same");
         Ok(())
     }
 }

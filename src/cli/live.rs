@@ -80,8 +80,9 @@ impl Live {
     /// before, unless the error says otherwise.
     pub(super) fn become_(&mut self, record: Record) -> Result<ManuallyDrop<Session>> {
         let mut next = self.next(record)?;
-        let (born, before) = (&self.session.record.born, &self.session.cluster);
-        next.record.born = ages::after(born, before, &next.cluster, ages::now());
+        let (known, before) = (&self.session.record, &self.session.cluster);
+        let edits = next.record.edits.get(known.edits.len()..).unwrap_or_default();
+        next.record.born = ages::after(&known.born, before, &next.cluster, edits, ages::now());
         restore::require_tools(&next.plan)?;
         features::require_parts(&next.plan)?;
         let before = &self.session;

@@ -88,6 +88,7 @@ pub(super) fn delete(args: &DeleteArgs, globals: &Globals) -> Result<ExitCode> {
     for manifest in &manifests {
         objects.extend(topology::objects(manifest, &globals.namespace)?);
     }
+    check_may_go(&objects)?;
     let present = present(&mut live, &objects)?;
     if let Some(absent) = objects.iter().find(|object| !present.contains(object)).filter(|_| !args.ignore_not_found) {
         return Err(not_found(absent));
@@ -99,6 +100,18 @@ pub(super) fn delete(args: &DeleteArgs, globals: &Globals) -> Result<ExitCode> {
     let text = objects.iter().map(|object| format!("{} deleted\n", kinds::resource_quoted(object))).collect();
     let edits = objects.into_iter().map(|object| Edit::Delete { object }).collect();
     change(&mut live, edits, args.dry_run, text)
+}
+
+/// Namespaces that the API server never deletes (apiserver pkg/admission/plugin/namespace/lifecycle).
+fn check_may_go(objects: &[Reference]) -> Result<()> {
+    let is_immortal = |name: &str| matches!(name, "default" | "kube-system" | "kube-public");
+    match objects.iter().find(|object| object.kind == "Namespace" && is_immortal(&object.name)) {
+        Some(object) => {
+            let what = format!("namespaces \"{}\" is forbidden: this namespace may not be deleted", object.name);
+            Err(Error::new(Kind::Usage, what).hint("delete what is in it instead"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Those of the objects that there are.

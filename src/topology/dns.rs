@@ -3,7 +3,7 @@
 //! The objects are those of kubeadm (cmd/kubeadm/app/phases/addons/dns/manifests.go): the Deployment `coredns` and the
 //! Service `kube-dns`; and the Service `kubernetes`, which every API server makes for itself. They are objects like those
 //! of the input: an object of the input with the same name stands instead of them, and they can be scaled, labelled and
-//! deleted.
+//! deleted; but what is the API server's own it makes again.
 
 use std::net::Ipv4Addr;
 
@@ -14,6 +14,7 @@ use super::cluster_file::{ClusterSpec, DnsEntry};
 use super::complaint::{Checked, Complaint};
 use super::documents::{self, Document};
 use super::dual_stack;
+use super::edits::Reference;
 use super::fields::Spanned;
 use super::source::Source;
 use super::tree::Node;
@@ -101,6 +102,16 @@ pub(super) fn trees(spec: &ClusterSpec) -> Checked<Vec<(u32, Node)>> {
     let text = manifest(dns.address, first(network::service_prefix(spec)?.0), api, replicas.unwrap_or(REPLICAS));
     let trees = yaml::read(&Source::new("dns", text), span.source)?;
     Ok(trees.into_iter().map(|tree| (span.source, tree.moved_to(*span))).collect())
+}
+
+/// The Service that the API server makes for itself.
+pub(super) const API_SERVER: &str = "kubernetes";
+
+/// Whether an object is the API server's own Service or the Endpoints of it, which it looks after every ten seconds and
+/// makes again where they are gone (kubernetes pkg/controlplane/controller/kubernetesservice).
+pub(super) fn is_api_server_s(object: &Reference) -> bool {
+    let is_kind = matches!(object.kind.as_str(), "Service" | "Endpoints");
+    is_kind && object.namespace == "default" && object.name == API_SERVER
 }
 
 /// The Service whose address the API server takes: the first of the prefix.

@@ -144,7 +144,8 @@ fn with_dns(cluster: &ClusterDocument, given: Vec<Document>) -> Checked<Vec<Docu
         return Ok(given);
     }
     let known = |object: &Reference| given.iter().any(|document| object.names(document));
-    let api = Reference { kind: "Service".to_owned(), namespace: DEFAULT.to_owned(), name: "kubernetes".to_owned() };
+    let (kind, namespace, name) = ("Service".to_owned(), DEFAULT.to_owned(), dns::API_SERVER.to_owned());
+    let api = Reference { kind, namespace, name };
     let own_kubernetes = known(&api);
     let is_new = |object: &Document| {
         let endpoints = own_kubernetes && matches!(object, Document::Endpoints(_));
@@ -237,6 +238,13 @@ impl Edited {
     }
 
     fn scale(&mut self, object: &Reference, replicas: u32) -> Checked<()> {
+        if dns::is_api_server_s(object) {
+            let own = dns::objects(&self.cluster.spec)?.into_iter();
+            let own = own.filter(|new| reference(new).is_some_and(|new| dns::is_api_server_s(&new)));
+            let absent = own.filter(|new| !reference(new).is_some_and(|new| self.objects.iter().any(|o| new.names(o))));
+            let absent: Vec<Document> = absent.collect();
+            self.objects.splice(0..0, absent);
+        }
         let found = self.objects.iter_mut().find(|other| object.names(other));
         let written = match found {
             Some(Document::Deployment(it)) => &mut it.spec.replicas,

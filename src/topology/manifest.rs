@@ -108,6 +108,10 @@ fn known<'t>(
                 if object.kind == "Namespace" {
                     known.retain(|other, _| other.namespace != object.name);
                 }
+                if dns::is_api_server_s(object) && asked.contains(object) {
+                    let again = BTreeSet::from([object]);
+                    own.iter().for_each(|(_, node)| learn(node, "default", &again, &mut known));
+                }
             }
             // It is there, and no more what was written.
             Edit::Scale { object, .. } | Edit::Label { object, .. } => {
