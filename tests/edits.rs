@@ -235,6 +235,64 @@ fn a_pod_whose_labels_leave_its_controller_is_replaced_and_comes_back() {
     assert_eq!(of_web(&life), with_orphan[1..], "nobody replaces it, and the others stay");
 }
 
+/// The pods of controllers called `web`: name, node, and whether they are their controller's.
+fn of_web(life: &Life) -> Vec<(String, String, bool)> {
+    let pods = life.now().0.pods.into_iter().filter(|pod| pod.name.starts_with("web-"));
+    pods.map(|pod| (pod.name, pod.node, pod.owner.is_some())).collect()
+}
+
+fn relabel(pod: &str, value: &str) -> Edit {
+    let labels = BTreeMap::from([("app".to_owned(), Some(value.to_owned()))]);
+    Edit::Label { object: object("Pod", pod), labels }
+}
+
+#[test]
+fn a_node_whose_pod_leaves_its_daemon_set_gets_another_one() {
+    let mut life = Life::of("calico-ipip");
+    life.change(apply(&WEB.replace("Deployment", "DaemonSet").replace("  replicas: 3\n", ""))).unwrap();
+    let before = of_web(&life);
+    assert_eq!(before.len(), 2);
+    let (first, node, _) = before[0].clone();
+    life.change(relabel(&first, "gone")).unwrap();
+    let with_orphan = of_web(&life);
+    assert_eq!(with_orphan.len(), 3, "{with_orphan:?}");
+    assert_eq!(with_orphan[0], (first.clone(), node.clone(), false), "it stays, nobody's any more");
+    assert_eq!((&with_orphan[1].1, with_orphan[1].2), (&node, true), "its node has another one");
+    assert_eq!(with_orphan[2], before[1], "the other node's stays");
+    assert_eq!(life.now().0.workloads.last().unwrap().replicas, 2);
+    let with = life.overrides.clone();
+    life.change(relabel(&first, "web")).unwrap();
+    assert_eq!(of_web(&life), before, "it is adopted again, and the younger one goes");
+    life.overrides = with;
+    life.change(Edit::Delete { object: object("Pod", &first) }).unwrap();
+    assert_eq!(of_web(&life), with_orphan[1..], "nobody replaces it");
+}
+
+#[test]
+fn a_stateful_set_waits_for_the_name_of_a_pod_that_left_it() {
+    let mut life = Life::of("calico-ipip");
+    life.change(apply(&WEB.replace("Deployment", "StatefulSet"))).unwrap();
+    let before = of_web(&life);
+    life.change(relabel("web-1", "gone")).unwrap();
+    let mut with_orphan = before.clone();
+    with_orphan[1].2 = false;
+    assert_eq!(of_web(&life), with_orphan, "its name is taken, so that there is nobody in its place");
+    assert_eq!(life.now().0.workloads.last().unwrap().replicas, 3, "which is asked for all the same");
+    for replicas in [5, 2] {
+        life.change(Edit::Scale { object: object("StatefulSet", "web"), replicas }).unwrap();
+        assert_eq!(of_web(&life), with_orphan, "to {replicas}: the controller does nothing before it has web-1");
+    }
+    let stuck = life.overrides.clone();
+    life.change(Edit::Delete { object: object("Pod", "web-1") }).unwrap();
+    assert_eq!(of_web(&life), before[..2], "now it makes web-1, and web-2 is one too many");
+    assert!(life.now().0.pods.iter().any(|pod| pod.name == "web-1" && pod.labels["app"] == "web"));
+    life.overrides = stuck;
+    life.change(Edit::Scale { object: object("StatefulSet", "web"), replicas: 1 }).unwrap();
+    assert_eq!(of_web(&life), with_orphan[..2], "nobody waits for web-1 any more, and it is nobody's to delete");
+    life.change(relabel("web-1", "web")).unwrap();
+    assert_eq!(of_web(&life), before[..1], "adopted again, it is one too many");
+}
+
 #[test]
 fn a_pod_goes_where_its_host_port_is_free() {
     let mut life = Life::of("calico-ipip");

@@ -102,8 +102,8 @@ pub(super) struct Edited {
 /// What the edits say of pods that no document names, by namespace and name: those of controllers.
 #[derive(Debug, Default)]
 pub(super) struct Past {
-    /// Pods that were deleted; their names are used up.
-    pub(super) deleted: BTreeSet<(String, String)>,
+    /// Pods that were deleted, with the labels that had been changed; names are used up where they are generated.
+    pub(super) deleted: BTreeMap<(String, String), BTreeMap<String, Option<String>>>,
     /// Pods that are not ready.
     pub(super) unready: BTreeSet<(String, String)>,
     /// Lines that were changed, by host.
@@ -213,7 +213,8 @@ impl Edited {
 
     fn delete(&mut self, object: &Reference) -> Checked<()> {
         // A pod that is made again under its name begins anew.
-        self.past.unready.remove(&(object.namespace.clone(), object.name.clone()));
+        let id = (object.namespace.clone(), object.name.clone());
+        self.past.unready.remove(&id);
         if object.kind == "Node" {
             let nodes = &mut self.cluster.spec.nodes;
             if nodes.value.len() == 1 && nodes.value[0].name.value == object.name {
@@ -227,17 +228,16 @@ impl Edited {
         self.objects.retain(|other| !object.names(other));
         if self.objects.len() == before {
             match object.kind.as_str() {
-                "Pod" => drop(self.past.deleted.insert((object.namespace.clone(), object.name.clone()))),
+                "Pod" => {
+                    let labels = self.past.labels.remove(&id).unwrap_or_default();
+                    self.past.deleted.insert(id, labels);
+                }
                 _ => return Err(not_found(object)),
             }
         }
         if object.kind == "Namespace" {
             self.objects.retain(|other| reference(other).is_none_or(|other| other.namespace != object.name));
         }
-        Ok(())
-    }
-
-    fn scale(&mut self, object: &Reference, replicas: u32) -> Checked<()> {
         if dns::is_api_server_s(object) {
             let own = dns::objects(&self.cluster.spec)?.into_iter();
             let own = own.filter(|new| reference(new).is_some_and(|new| dns::is_api_server_s(&new)));
@@ -245,6 +245,10 @@ impl Edited {
             let absent: Vec<Document> = absent.collect();
             self.objects.splice(0..0, absent);
         }
+        Ok(())
+    }
+
+    fn scale(&mut self, object: &Reference, replicas: u32) -> Checked<()> {
         let found = self.objects.iter_mut().find(|other| object.names(other));
         let written = match found {
             Some(Document::Deployment(it)) => &mut it.spec.replicas,

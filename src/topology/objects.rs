@@ -22,7 +22,7 @@ pub struct Workload {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// How many pods it has (nodes, for a DaemonSet).
+    /// How many pods it asks for (nodes, for a DaemonSet).
     pub replicas: u32,
     /// Its own labels, which have no part in the plan.
     #[serde(skip)]

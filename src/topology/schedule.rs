@@ -53,11 +53,12 @@ pub(super) fn place(
         }
         if let Some(kind) = order.kind {
             let own = schedule.pods[before..].iter().filter(|(pod, _)| pod.owner.is_some()).count();
+            let per_node = u32::try_from(own).unwrap_or(u32::MAX);
             workloads.push(Workload {
                 kind,
                 namespace: order.namespace.clone(),
                 name: order.name.clone(),
-                replicas: u32::try_from(own).unwrap_or(u32::MAX),
+                replicas: if kind == WorkloadKind::DaemonSet { per_node } else { order.replicas },
                 labels: order.labels.clone(),
             });
         }
@@ -103,15 +104,9 @@ impl Schedule<'_> {
             }
             Some(WorkloadKind::ReplicaSet) => self.fill_replica_set(order, &candidates, &order.name, &[]),
             Some(WorkloadKind::DaemonSet) => {
+                let labels = [("controller-revision-hash", hash.as_str()), ("pod-template-generation", "1")];
                 for node in &candidates {
-                    let index = fnv1a(&[self.nodes[*node].name.as_bytes()]);
-                    let name = self.generate(&order.namespace, &order.name, index);
-                    self.add(
-                        order,
-                        name,
-                        *node,
-                        &[("controller-revision-hash", &hash), ("pod-template-generation", "1")],
-                    );
+                    self.fill_node(order, *node, &labels);
                 }
             }
             Some(WorkloadKind::StatefulSet) => self.fill_stateful_set(order, &candidates, &hash)?,
@@ -139,19 +134,34 @@ impl Schedule<'_> {
         }
     }
 
+    /// A DaemonSet's pod on a node, and those that were so before somebody changed their labels.
+    fn fill_node(&mut self, order: &Order, node: usize, labels: &[(&str, &str)]) {
+        let mut index = fnv1a(&[self.nodes[node].name.as_bytes()]);
+        loop {
+            match self.numbered(order, &order.name, index, labels) {
+                Numbered::Gone => {}
+                Numbered::Orphan(name) => self.add(order, name, node, labels),
+                Numbered::Pod(name) => return self.add(order, name, node, labels),
+            }
+            index = index.wrapping_add(1);
+        }
+    }
+
+    /// Whether a pod is a controller's no more, by labels that were changed.
+    fn is_orphan(&self, order: &Order, changed: Option<&Changed>, labels: &[(&str, &str)]) -> bool {
+        let own = |chosen: &Chosen| chosen.has(&labels_of(order, changed, labels));
+        changed.is_some_and(|changed| !changed.is_empty()) && !order.selector.as_ref().is_none_or(own)
+    }
+
     /// Who has this number among a controller's pods.
     fn numbered(&mut self, order: &Order, owner: &str, index: u32, labels: &[(&str, &str)]) -> Numbered {
-        let is_orphan = |name: &str| {
-            let id = (order.namespace.clone(), name.to_owned());
-            let own = |chosen: &Chosen| chosen.has(&self.labels_of(order, &id, labels));
-            self.past.labels.contains_key(&id) && !order.selector.as_ref().is_none_or(own)
-        };
-        if self.past.labels.is_empty() {
+        if self.past.labels.is_empty() && self.past.deleted.values().all(Changed::is_empty) {
             return Numbered::Pod(self.generate(&order.namespace, owner, index));
         }
         for attempt in 0.. {
             let id = (order.namespace.clone(), generated(&order.namespace, owner, index, attempt));
-            match (self.is_used_up(&id), is_orphan(&id.1)) {
+            let changed = self.past.labels.get(&id).or(self.past.deleted.get(&id));
+            match (self.is_used_up(&id), self.is_orphan(order, changed, labels)) {
                 (true, true) => return Numbered::Gone,
                 (true, false) => {}
                 (false, _) if self.names.contains(&id) => {}
@@ -165,21 +175,13 @@ impl Schedule<'_> {
         Numbered::Pod(self.generate(&order.namespace, owner, index))
     }
 
+    /// A StatefulSet's pods in their order. One that is its own no more keeps its name, so that the controller fails to make
+    /// another, again and again, and does nothing else before (pkg/controller/statefulset, `updateStatefulSet`): who is
+    /// there stays, and nobody comes.
     fn fill_stateful_set(&mut self, order: &Order, candidates: &[usize], hash: &str) -> Checked<()> {
-        for index in 0..order.replicas {
+        let mut is_stuck = false;
+        for index in 0..order.replicas.max(self.ordinals(order)) {
             let name = format!("{}-{index}", order.name);
-            if !rules::is_dns_label(&name) {
-                return Err(Complaint::at(
-                    order.name_span,
-                    format!("{} is no name for a pod of a StatefulSet", quote(&name)),
-                )
-                .hint("its pods' names are host names: at most 63 characters with the number, no dots"));
-            }
-            if !self.names.insert((order.namespace.clone(), name.clone())) {
-                return Err(Complaint::at(order.name_span, format!("another pod is called `{name}` already"))
-                    .hint("give the StatefulSet or the other pod another name"));
-            }
-            let node = self.turn(order, candidates);
             let revision = format!("{}-{hash}", order.name);
             let labels = [
                 ("apps.kubernetes.io/pod-index", index.to_string()),
@@ -187,9 +189,40 @@ impl Schedule<'_> {
                 ("statefulset.kubernetes.io/pod-name", name.clone()),
             ];
             let labels: Vec<(&str, &str)> = labels.iter().map(|(key, value)| (*key, value.as_str())).collect();
+            let id = (order.namespace.clone(), name.clone());
+            let is_orphan = self.is_orphan(order, self.past.labels.get(&id), &labels);
+            let stays = self.memory.pods.contains_key(&format!("{}/{name}", order.namespace));
+            let is_asked = index < order.replicas && (stays || !is_stuck);
+            if !is_asked && !(stays && (is_stuck || is_orphan) && !self.names.contains(&id)) {
+                continue;
+            }
+            if !rules::is_dns_label(&name) {
+                return Err(Complaint::at(
+                    order.name_span,
+                    format!("{} is no name for a pod of a StatefulSet", quote(&name)),
+                )
+                .hint("its pods' names are host names: at most 63 characters with the number, no dots"));
+            }
+            if !self.names.insert(id) {
+                return Err(Complaint::at(order.name_span, format!("another pod is called `{name}` already"))
+                    .hint("give the StatefulSet or the other pod another name"));
+            }
+            is_stuck |= is_asked && is_orphan;
+            let node = self.turn(order, candidates);
             self.add(order, name, node, &labels);
         }
         Ok(())
+    }
+
+    /// How many ordinals a StatefulSet has to look through for pods that were there and may stay.
+    fn ordinals(&self, order: &Order) -> u32 {
+        if self.past.labels.is_empty() {
+            return 0;
+        }
+        let prefix = format!("{}/{}-", order.namespace, order.name);
+        let known = self.memory.pods.range(prefix.clone()..).map_while(|(key, _)| key.strip_prefix(&prefix));
+        let ordinals = known.filter_map(|rest| rest.parse::<u32>().ok());
+        ordinals.filter(|ordinal| (*ordinal as usize) < PODS_MAX).max().map_or(0, |last| last + 1)
     }
 
     /// The next node in turn among the candidates, which are in input order and at least one.
@@ -228,20 +261,7 @@ impl Schedule<'_> {
 
     /// Whether a pod of this name was there, and will not be again.
     fn is_used_up(&self, id: &(String, String)) -> bool {
-        self.past.deleted.contains(id) || self.died(&id.0, &id.1)
-    }
-
-    /// A pod's labels: its template's, these, and what was changed since.
-    fn labels_of(&self, order: &Order, id: &(String, String), more: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let mut all = order.template.labels.clone();
-        all.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        for (key, value) in self.past.labels.get(id).into_iter().flatten() {
-            match value {
-                Some(value) => drop(all.insert(key.clone(), value.clone())),
-                None => drop(all.remove(key)),
-            }
-        }
-        all
+        self.past.deleted.contains_key(id) || self.died(&id.0, &id.1)
     }
 
     /// Whether a pod of this name was there and went with its node.
@@ -253,9 +273,8 @@ impl Schedule<'_> {
     fn add(&mut self, order: &Order, name: String, node: usize, labels: &[(&str, &str)]) {
         let template = &order.template;
         let id = (order.namespace.clone(), name.clone());
-        let all = self.labels_of(order, &id, labels);
-        let counts_owned = matches!(order.kind, Some(WorkloadKind::Deployment | WorkloadKind::ReplicaSet));
-        let is_own = !counts_owned || order.selector.as_ref().is_none_or(|chosen| chosen.has(&all));
+        let all = labels_of(order, self.past.labels.get(&id), labels);
+        let is_own = order.selector.as_ref().is_none_or(|chosen| chosen.has(&all));
         let kept = self.memory.pods.get(&format!("{}/{name}", order.namespace));
         let kept = kept.and_then(|kept| self.nodes.iter().position(|node| node.name == kept.node));
         let node = kept.unwrap_or(node);
@@ -282,6 +301,22 @@ impl Schedule<'_> {
         }
         self.pods.push((pod, order.name_span));
     }
+}
+
+/// Labels that were changed; none was removed.
+type Changed = BTreeMap<String, Option<String>>;
+
+/// A pod's labels: its template's, these, and what was changed since.
+fn labels_of(order: &Order, changed: Option<&Changed>, more: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let mut all = order.template.labels.clone();
+    all.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    for (key, value) in changed.into_iter().flatten() {
+        match value {
+            Some(value) => drop(all.insert(key.clone(), value.clone())),
+            None => drop(all.remove(key)),
+        }
+    }
+    all
 }
 
 /// Indexes of the nodes that a pod may be on.

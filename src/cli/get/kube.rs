@@ -174,7 +174,8 @@ pub(in crate::cli) fn pods_of<'a>(session: &'a Session, workload: &Workload) -> 
     }
     // The ReplicaSet of a Deployment: the pods are the Deployment's, and bear its name.
     let prefix = format!("{}-", workload.name);
-    let named = |pod: &&Pod| pod.namespace == workload.namespace && pod.name.starts_with(&prefix);
+    let named =
+        |pod: &&Pod| pod.owner.is_some() && pod.namespace == workload.namespace && pod.name.starts_with(&prefix);
     session.cluster.pods.iter().filter(named).collect()
 }
 
