@@ -366,6 +366,34 @@ fn a_list_of_one_kind_is_its_items() {
 }
 
 #[test]
+fn a_slice_that_is_its_controller_s_is_written_over() {
+    let slice = |manager: &str| {
+        apply(&format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: web-1, labels: {{\
+             kubernetes.io/service-name: web, endpointslice.kubernetes.io/managed-by: {manager}}}}}, addressType: IPv4, \
+             endpoints: [{{addresses: [10.9.9.9]}}], ports: [{{port: 80}}]}}"
+        ))
+    };
+    let service = |selector: &str| {
+        let head = "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {";
+        apply(&format!("{head}{selector}ports: [{{port: 80}}]}}}}"))
+    };
+    for (manager, selector, counts) in [
+        ("endpointslice-controller.k8s.io", "selector: {app: web}, ", false),
+        ("endpointslice-controller.k8s.io", "", true),
+        ("endpointslicemirroring-controller.k8s.io", "", false),
+        ("staff", "selector: {app: web}, ", true),
+    ] {
+        let mut life = Life::of("calico-ipip");
+        life.change(slice(manager)).unwrap();
+        life.change(service(selector)).unwrap();
+        let written = life.now().0.slices;
+        assert_eq!(written.len(), usize::from(counts), "{manager}, {selector:?}");
+        assert!(written.iter().all(|slice| slice.managed_by.as_deref() == Some(manager)));
+    }
+}
+
+#[test]
 fn what_is_written_and_not_deleted_is_there() {
     let life = Life::of("calico-ipip");
     let (web, test) = (object("Service", "web"), object("Deployment", "test"));

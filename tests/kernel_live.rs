@@ -294,6 +294,13 @@ fn services_come_and_go() -> Outcome {
     if endpoints(&rules()?) != 3 {
         return Err(format!("not three endpoints:\n{}", rules()?));
     }
+    // What its controller has made is written over by it.
+    let slices = cluster.minik(&["get", "endpointslices", "-o", "yaml"])?;
+    contains(&fed(&cluster, &["apply", "-f", "-"], &slices)?, "endpointslice.discovery.k8s.io/web-")?;
+    let now = cluster.minik(&["get", "endpointslices", "-o", "yaml"])?;
+    if (endpoints(&rules()?), &now) != (3, &slices) {
+        return Err(format!("slices that were applied as they were count:\n{now}"));
+    }
     contains(&ask()?, "Welcome to nginx!")?;
     cluster.minik(&["delete", "svc/web"])?;
     if rules()?.contains("10.96.77.7") {

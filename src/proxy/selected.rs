@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use crate::plan::{Family, Plan};
 use crate::topology::{
-    Cluster, Endpoint, EndpointPort, EndpointSlice, Pod, Service, ServiceKind, ServicePort, TargetPort,
+    Cluster, Endpoint, EndpointPort, EndpointSlice, Pod, SLICES_OF_SELECTOR, Service, ServiceKind, ServicePort,
+    TargetPort,
 };
 
 use super::names;
@@ -89,6 +90,7 @@ fn slices(
             service: service.name.clone(),
             v6: family == Family::Inet6,
             headless: service.headless(),
+            managed_by: Some(SLICES_OF_SELECTOR.to_owned()),
             ports,
             endpoints,
         }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::complaint::{Checked, Complaint, quote};
 use super::fields::Spanned;
 use super::rules;
-use super::service::{Endpoint, EndpointPort, EndpointSlice};
+use super::service::{Endpoint, EndpointPort, EndpointSlice, MANAGED_BY, SLICES_OF_ENDPOINTS};
 use super::service_spec::{EndpointEntry, EndpointSliceObject, EndpointsObject, SlicePortEntry, SubsetAddress};
 use super::services::{any_address, choice, port_number, protocol};
 use super::source::Span;
@@ -46,6 +46,7 @@ pub(super) fn slice(
         service: service.value.clone(),
         v6,
         headless: object.metadata.labels.contains_key("service.kubernetes.io/headless"),
+        managed_by: object.metadata.labels.get(MANAGED_BY).map(|name| name.value.clone()),
         ports: ports(&object.ports, None)?,
         endpoints: object.endpoints.iter().map(|entry| endpoint(entry, v6)).collect::<Checked<_>>()?,
     }))
@@ -153,6 +154,7 @@ pub(super) fn mirrored(
                     service: name.value.clone(),
                     v6,
                     headless: false,
+                    managed_by: Some(SLICES_OF_ENDPOINTS.to_owned()),
                     ports: ports.clone(),
                     endpoints: of_family,
                 });

@@ -81,8 +81,8 @@ pub use routers::{Router, RouterPort};
 pub use schema::schema;
 pub use selector::{Selector, WrongSelector};
 pub use service::{
-    Endpoint, EndpointPort, EndpointSlice, Service, ServiceKind, ServicePort, ServiceProtocol, TargetPort,
-    TrafficPolicy,
+    Endpoint, EndpointPort, EndpointSlice, MANAGED_BY, SLICES_OF_ENDPOINTS, SLICES_OF_SELECTOR, Service, ServiceKind,
+    ServicePort, ServiceProtocol, TargetPort, TrafficPolicy,
 };
 pub use service_objects::ServiceObjects;
 pub use source::{Overrides, SOURCE_BYTES_MAX, Source};

@@ -155,6 +155,15 @@ pub enum TargetPort {
     Name(String),
 }
 
+/// The label by which an EndpointSlice names its controller (api/discovery/v1/well_known_labels.go).
+pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+
+/// The controller that makes the slices of Services with a selector.
+pub const SLICES_OF_SELECTOR: &str = "endpointslice-controller.k8s.io";
+
+/// The controller that makes slices of Endpoints.
+pub const SLICES_OF_ENDPOINTS: &str = "endpointslicemirroring-controller.k8s.io";
+
 /// Some of a Service's endpoints, of one family of addresses and one set of ports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EndpointSlice {
@@ -168,6 +177,9 @@ pub struct EndpointSlice {
     pub v6: bool,
     /// Label `service.kubernetes.io/headless`: proxies leave it alone.
     pub headless: bool,
+    /// Label [`MANAGED_BY`]: the controller that writes it, if one does.
+    #[serde(skip)]
+    pub managed_by: Option<String>,
     /// The ports of every endpoint.
     pub ports: Vec<EndpointPort>,
     /// The endpoints.

@@ -9,7 +9,7 @@ use super::endpoint_slices;
 use super::fields::Spanned;
 use super::manifests::Metadata;
 use super::memory::KeptService;
-use super::service::{EndpointSlice, Service};
+use super::service::{EndpointSlice, SLICES_OF_ENDPOINTS, SLICES_OF_SELECTOR, Service};
 use super::service_ports;
 use super::service_spec::ServiceObject;
 use super::services;
@@ -71,7 +71,8 @@ pub(super) fn resolve(
                 let place = object.address_type.span;
                 let (name, namespace) = named("EndpointSlice", &object.metadata, place, namespaces, &mut seen)?;
                 pods::check_labels(&object.metadata.labels)?;
-                slices.extend(endpoint_slices::slice(object, name, namespace)?);
+                let written = endpoint_slices::slice(object, name, namespace)?;
+                slices.extend(written.filter(|slice| !is_written_over(slice, &selected)));
             }
             _ => {}
         }
@@ -94,6 +95,17 @@ fn named<'d>(
             .hint("give it another name"));
     }
     Ok((name, namespace))
+}
+
+/// Whether a slice is another's, who writes what he finds over it, or deletes it: the controller of Services with a
+/// selector his own (endpointslice `syncService`), and the mirroring one all of his, which he makes of Endpoints alone
+/// (pkg/controller/endpointslicemirroring, `syncEndpoints`). What `get endpointslices -o yaml` has written is of that sort.
+fn is_written_over(slice: &EndpointSlice, selected: &HashSet<(&str, &str)>) -> bool {
+    match slice.managed_by.as_deref() {
+        Some(SLICES_OF_SELECTOR) => selected.contains(&(slice.namespace.as_str(), slice.service.as_str())),
+        Some(SLICES_OF_ENDPOINTS) => true,
+        _ => false,
+    }
 }
 
 /// Endpoints of a Service with a selector: its controller would write others over them at once.

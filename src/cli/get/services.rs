@@ -9,7 +9,9 @@ use crate::cli::print::{Listing, Row, age, column, wide};
 use crate::cli::session::Session;
 use crate::compose;
 use crate::plan::Family;
-use crate::topology::{Endpoint, EndpointPort, EndpointSlice, Service, ServiceKind, ServicePort, TrafficPolicy};
+use crate::topology::{
+    Endpoint, EndpointPort, EndpointSlice, MANAGED_BY, Service, ServiceKind, ServicePort, TrafficPolicy,
+};
 
 /// Endpoints that a cell shows before it says how many more there are.
 const SHOWN: usize = 3;
@@ -306,6 +308,7 @@ fn slice_object(slice: &EndpointSlice, family: &str) -> Value {
         object
     };
     let mut labels = json!({ "kubernetes.io/service-name": slice.service });
+    put(&mut labels, MANAGED_BY, json!(slice.managed_by));
     if slice.headless {
         labels["service.kubernetes.io/headless"] = json!("");
     }
