@@ -56,12 +56,14 @@ pub(super) fn slice(
 fn ports(entries: &[SlicePortEntry], all: Option<Span>) -> Checked<Vec<EndpointPort>> {
     let mut seen = BTreeSet::new();
     let mut ports = Vec::new();
+    let is_alone = entries.len() < 2;
     for entry in entries {
         let name = entry.name.as_ref().map(|name| name.value.clone()).unwrap_or_default();
         let protocol = protocol(entry.protocol.as_ref())?;
         if let Some(written) = entry.name.as_ref().filter(|name| !name.is_empty()) {
             rules::dns_label("a port", written, Some(written.span))?;
         }
+        rules::app_protocol(entry.app_protocol.as_ref())?;
         // A port without a number means "any", which a proxy cannot use.
         let number = match (&entry.port, all) {
             (Some(number), _) => number,
@@ -71,6 +73,10 @@ fn ports(entries: &[SlicePortEntry], all: Option<Span>) -> Checked<Vec<EndpointP
                 return Err(Complaint::at(place, "this port has no number").hint("add `port: 8080`"));
             }
         };
+        if name.is_empty() && !is_alone && all.is_some() {
+            return Err(Complaint::at(number.span, "this port has no name")
+                .hint("the ports of Endpoints with several have names: add `name: http`"));
+        }
         if !seen.insert((name.clone(), protocol)) {
             let message = match name.is_empty() {
                 true => format!("two ports of {} have no name", protocol.name()),
@@ -138,6 +144,10 @@ pub(super) fn mirrored(
 ) -> Checked<Vec<EndpointSlice>> {
     let mut slices = Vec::new();
     for (index, subset) in object.subsets.iter().enumerate() {
+        if subset.addresses.is_empty() && subset.not_ready_addresses.is_empty() {
+            return Err(Complaint::at(subset.span, "this part of the Endpoints has no addresses")
+                .hint("the API server says: must specify `addresses` or `notReadyAddresses`; without any, write `subsets: []`"));
+        }
         let mut endpoints = Vec::new();
         for (list, ready) in [(&subset.addresses, true), (&subset.not_ready_addresses, false)] {
             for written in list {

@@ -89,8 +89,8 @@ pub(super) struct PodSpec {
     pub(super) _resource_claims: Option<Unsupported>,
     #[serde(default, rename = "volumes")]
     pub(super) _volumes: Option<Ignored>,
-    #[serde(default, rename = "restartPolicy")]
-    pub(super) _restart_policy: Option<Ignored>,
+    /// `Always`, `OnFailure` or `Never`; minik starts no ended program again.
+    pub(super) restart_policy: Option<Spanned<String>>,
     #[serde(default, rename = "terminationGracePeriodSeconds")]
     pub(super) _termination_grace_period_seconds: Option<Ignored>,
     #[serde(default, rename = "activeDeadlineSeconds")]

@@ -8,6 +8,7 @@ use super::fields::Spanned;
 use super::manifests::{Labels, Metadata};
 use super::pod_spec::{ContainerEntry, EnvEntry, Expression, PodSpec, PortEntry, Selector};
 use super::rules;
+use super::services::choice;
 use super::source::Span;
 use super::{Container, ContainerPort, PodDns, PodNetwork, pod_dns, pod_network};
 
@@ -74,6 +75,7 @@ pub(super) fn template(metadata: &Metadata, spec: &PodSpec) -> Checked<PodTempla
         }
     }
     check_host_ports(spec)?;
+    choice("restart policy", spec.restart_policy.as_ref(), (), &[("Always", ()), ("OnFailure", ()), ("Never", ())])?;
     let account = spec.service_account_name.as_ref().or(spec.service_account.as_ref());
     let service_account = match account.filter(|account| !account.is_empty()) {
         Some(account) => rules::dns_subdomain("a service account", account)?,

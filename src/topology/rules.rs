@@ -76,6 +76,15 @@ fn is_label_key(key: &str) -> bool {
     }
 }
 
+/// A port's `appProtocol`: a qualified name as a label's key is one (apimachinery, `IsQualifiedName`).
+pub(super) fn app_protocol(written: Option<&Spanned<String>>) -> Checked<()> {
+    match written.filter(|name| !is_label_key(name)) {
+        Some(name) => Err(Complaint::at(name.span, format!("{} is no `appProtocol`", quote(name)))
+            .hint("up to 63 letters, digits, `-`, `_` and `.`, with an optional prefix: `http`, `kubernetes.io/h2c`")),
+        None => Ok(()),
+    }
+}
+
 /// Checks a label.
 pub(super) fn label(key: &str, value: &Spanned<String>) -> Checked<()> {
     if !is_label_key(key) {

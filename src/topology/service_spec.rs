@@ -78,8 +78,8 @@ pub(super) struct ServiceSpec {
     pub(super) _load_balancer_ip: Option<Ignored>,
     /// Whose load balancer it is, of which minik has none.
     pub(super) load_balancer_class: Option<Spanned<String>>,
-    #[serde(default, rename = "trafficDistribution")]
-    pub(super) _traffic_distribution: Option<Ignored>,
+    /// `PreferClose`, by which endpoints get hints where nodes have zones and Kubernetes 1.30 is told to look at it.
+    pub(super) traffic_distribution: Option<Spanned<String>>,
     #[serde(default, rename = "topologyKeys")]
     pub(super) _topology_keys: Option<Ignored>,
 }
@@ -98,8 +98,8 @@ pub(super) struct ServicePortEntry {
     pub(super) target_port: Option<Spanned<IntOrString>>,
     /// The nodes' port, 30000 to 32767; chosen if not given.
     pub(super) node_port: Option<Spanned<u32>>,
-    #[serde(default, rename = "appProtocol")]
-    pub(super) _app_protocol: Option<Ignored>,
+    /// What is spoken there, which no proxy looks at.
+    pub(super) app_protocol: Option<Spanned<String>>,
 }
 
 /// How long affinity lasts.
@@ -168,7 +168,7 @@ pub(super) struct EndpointsObject {
     pub(super) metadata: Metadata,
     /// Addresses and ports.
     #[serde(default)]
-    pub(super) subsets: Vec<SubsetEntry>,
+    pub(super) subsets: Vec<Spanned<SubsetEntry>>,
 }
 
 /// Addresses that have the same ports.
@@ -232,8 +232,8 @@ pub(super) struct SlicePortEntry {
     pub(super) protocol: Option<Spanned<String>>,
     /// Its number.
     pub(super) port: Option<Spanned<u32>>,
-    #[serde(default, rename = "appProtocol")]
-    pub(super) _app_protocol: Option<Ignored>,
+    /// What is spoken there, which no proxy looks at.
+    pub(super) app_protocol: Option<Spanned<String>>,
 }
 
 /// An endpoint.

@@ -18,6 +18,9 @@ use crate::plan::Family;
 /// Seconds of `sessionAffinity: ClientIP` if not given.
 const AFFINITY_SECONDS: u32 = 10_800;
 
+/// Where kubelets answer.
+const KUBELET_PORT: u16 = 10_250;
+
 /// A Service with the places of what may clash with another's.
 #[derive(Debug)]
 pub(super) struct Draft {
@@ -97,7 +100,9 @@ pub(super) fn service(object: &ServiceObject, name: &Spanned<String>, namespace:
     })
 }
 
+/// How traffic inside of the cluster goes. `trafficDistribution` is nothing to nodes: 1.30 leaves it alone unless told.
 fn internal_policy(spec: &ServiceSpec) -> Checked<TrafficPolicy> {
+    choice("traffic distribution", spec.traffic_distribution.as_ref(), (), &[("PreferClose", ())])?;
     choice("traffic policy", spec.internal_traffic_policy.as_ref(), TrafficPolicy::Cluster, POLICIES)
 }
 
@@ -260,7 +265,12 @@ fn port(entry: &Spanned<ServicePortEntry>, kind: ServiceKind, headless: bool, se
         }
         None => {}
     }
+    rules::app_protocol(entry.app_protocol.as_ref())?;
     let port = port_number(&entry.port)?;
+    if kind == ServiceKind::LoadBalancer && port == KUBELET_PORT {
+        return Err(Complaint::at(entry.port.span, format!("a LoadBalancer cannot have the port {port}"))
+            .hint("the API server says: may not expose port 10250 externally since it is used by kubelet"));
+    }
     if let Some(number) = entry.node_port.as_ref().filter(|number| number.value != 0)
         && !matches!(kind, ServiceKind::NodePort | ServiceKind::LoadBalancer)
     {

@@ -150,7 +150,8 @@ pub(super) fn identity<'m>(
         return Err(Complaint::at(place, format!("this {what} has no name")).hint("add `metadata: {name: …}`"));
     };
     if !rules::is_dns_subdomain(name) {
-        rules::dns_subdomain(&format!("a {what}"), name)?;
+        let article = if what.starts_with('E') { "an" } else { "a" };
+        rules::dns_subdomain(&format!("{article} {what}"), name)?;
     }
     let Some(namespace) = metadata.namespace.as_ref().filter(|namespace| !namespace.is_empty()) else {
         return Ok((name, "default"));
@@ -169,6 +170,14 @@ pub(super) fn identity<'m>(
 fn controlled(kind: &str, selector: &Spanned<Selector>, template: &Template) -> Checked<(PodTemplate, Option<Chosen>)> {
     let resolved = pods::template(&template.metadata, &template.spec)?;
     pods::check_selector(kind, selector, &resolved.labels)?;
+    let policy = template.spec.restart_policy.as_ref().filter(|policy| !matches!(policy.as_str(), "" | "Always"));
+    if let Some(policy) = policy {
+        return Err(Complaint::at(
+            policy.span,
+            format!("a {kind} has no pods with the restart policy {}", quote(policy)),
+        )
+        .hint("the only supported value is `Always`: write that, or remove the line"));
+    }
     Ok((resolved, Some(Chosen::of(selector))))
 }
 
