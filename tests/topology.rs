@@ -276,6 +276,18 @@ status: {phase: Running}
 }
 
 #[test]
+fn agnhost_s_arguments_alone_say_what_it_does() {
+    let pod = |words: &str| {
+        let container = format!("{{name: c, image: 'registry.k8s.io/e2e-test-images/agnhost:2.39', {words}}}");
+        let head = "---\n{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [";
+        cluster(&format!("{HEAD}{head}{container}]}}}}\n")).pods[0].containers[0].command.clone()
+    };
+    assert_eq!(pod("args: [netexec, --http-port=80]"), ["/agnhost", "netexec", "--http-port=80"]);
+    assert_eq!(pod("command: [/agnhost], args: [pause]"), ["/agnhost", "pause"]);
+    assert_eq!(pod("args: []"), [""; 0]);
+}
+
+#[test]
 fn a_thousand_pods_have_names_of_their_own() {
     let cluster = cluster(&format!("{HEAD}{}", controller("Deployment", "big", 10_000, "")));
     let names: BTreeSet<&str> = cluster.pods.iter().map(|pod| pod.name.as_str()).collect();

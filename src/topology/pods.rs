@@ -165,9 +165,11 @@ fn container(entry: &ContainerEntry) -> Checked<Container> {
     };
     let mut names = BTreeSet::new();
     let ports = entry.ports.iter().map(|written| port(written, &mut names)).collect::<Checked<_>>()?;
-    let words = entry.command.iter().chain(&entry.args).map(word).collect::<Checked<_>>()?;
+    let words: Vec<String> = entry.command.iter().chain(&entry.args).map(word).collect::<Checked<_>>()?;
     let command: Vec<String> = match entry.command.is_empty() {
-        // `args` alone are arguments of the image's own program, which is an app of minik's without any.
+        // `args` alone are arguments of the image's own program: agnhost's say which app it is.
+        true if is_agnhost(&image) && !words.is_empty() => [vec!["/agnhost".to_owned()], words].concat(),
+        // Other images' programs are apps of minik's without any.
         true => Vec::new(),
         false => words,
     };
@@ -178,6 +180,12 @@ fn container(entry: &ContainerEntry) -> Checked<Container> {
         ports,
         env: entry.env.iter().map(variable).collect::<Checked<_>>()?,
     })
+}
+
+/// Whether an image is Kubernetes' own for tests, of whatever registry and version.
+fn is_agnhost(image: &str) -> bool {
+    let name = image.split('@').next().and_then(|image| image.rsplit('/').next()).unwrap_or_default();
+    name.split(':').next() == Some("agnhost")
 }
 
 fn word(written: &Spanned<String>) -> Checked<String> {
