@@ -41,6 +41,15 @@ spec:
   ports: [{port: 2905, protocol: SCTP, targetPort: s1ap, nodePort: 30905}]
 ";
 
+/// A pod whose app speaks TCP and UDP, so that SCTP is all that minik answers for it.
+const BOTH: &str = "---
+apiVersion: v1
+kind: Pod
+metadata: {name: both}
+spec:
+  containers: [{name: c, image: agnhost, args: [netexec], ports: [{containerPort: 5000, protocol: SCTP}]}]
+";
+
 /// Services of a port that none of them has, and of nobody.
 const OTHERS: &str = "---
 apiVersion: v1
@@ -152,9 +161,21 @@ fn answered(cluster: &Cluster) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Where minik answers for a pod is said if it does, and nothing where the kernel has no sockets for it.
+fn told_where_it_answers(cluster: &Cluster) -> Result<(), Failed> {
+    let said = cluster.minik(&["describe", "pod", "both"])?;
+    let line = said.lines().find(|line| line.starts_with("Answers on"));
+    let expected = features::has_sctp()?.then_some("Answers on:      5000/SCTP");
+    if line != expected {
+        return Err(format!("{line:?}, not {expected:?}\n{said}").into());
+    }
+    Ok(())
+}
+
 /// Of what breaks on node-1, verify names the packet that is missing.
 fn caught() -> Result<(), Failed> {
-    let cluster = Cluster::up_text("sbad", &(kernel::builtin("flannel-vxlan")?.text + CALLS))?;
+    let cluster = Cluster::up_text("sbad", &(kernel::builtin("flannel-vxlan")?.text + CALLS + BOTH))?;
+    told_where_it_answers(&cluster)?;
     cluster.exec("node-1", "iptables -t nat -I KUBE-SERVICES -p sctp -j RETURN")?;
     let (code, checks) = verify(&cluster)?;
     let failed = |check: &&Value| of(check, "result") == "fail";

@@ -9,15 +9,13 @@ use ipnet::IpNet;
 use super::args::{DescribeArgs, Globals, Output};
 use super::get::Thing;
 use super::images;
-use super::orders::orders;
 use super::print;
 use super::session::{self, Session, pod_status};
-use crate::agent::orders::{App, Port, Transport, Work};
+use crate::agent::orders::{App, Port, Work};
 use crate::agent::{State, Status};
 use crate::cni;
 use crate::error::{Error, Kind, Result};
 use crate::ipam::Ipam;
-use crate::kernel::features;
 use crate::plan::{Family, LinkKind, Namespace, facts};
 use crate::topology::{Addressing, Container, IpPool, Node, Pod, Service, Workload, nearest};
 
@@ -123,17 +121,9 @@ fn describe_pod(session: &Session, pod: &Pod, status: Option<&Status>) -> Result
     for container in &pod.containers {
         describe_container(&mut text, pod, container, status);
     }
-    let orders = orders(&session.cluster, &session.plan);
-    let answers = orders
-        .pods
-        .iter()
-        .find(|own| own.namespace == pod.namespace && own.name == pod.name)
-        .map(|own| own.answers.clone());
-    if let Some(mut ports) = answers.filter(|ports| !ports.is_empty()) {
-        if ports.iter().any(|port| port.protocol == Transport::Sctp) && !features::has_sctp()? {
-            ports.retain(|port| port.protocol != Transport::Sctp);
-        }
-        line(&mut text, "Answers on", port_list(&ports));
+    // Without an agent nobody answers; and it knows what its kernel has sockets for.
+    if let Some(ports) = pod_status(status, pod).map(|own| &own.answers).filter(|ports| !ports.is_empty()) {
+        line(&mut text, "Answers on", port_list(ports));
         text.push_str("  minik's agent answers there with the pod's name, so that curl and nc can be tried;\n");
         text.push_str("  on a real node nothing listens there and connections are refused\n");
     }
