@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::listen::{Identity, plain};
 use super::orders::App;
 use super::{apps, log};
-use crate::kernel::sctp;
+use crate::kernel::{self, sctp};
 use crate::plan::Family;
 
 /// Longest message that is answered, in bytes.
@@ -93,10 +93,7 @@ fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
 /// Answers message by message. That the other side ends it at once, as verify does, is nothing to tell of.
 async fn converse(socket: OwnedFd, who: &Answering) -> io::Result<()> {
     let peer = match socket::getpeername::<SockaddrStorage>(socket.as_raw_fd()) {
-        Ok(peer) => peer
-            .as_sockaddr_in()
-            .map(|v4| SocketAddr::V4((*v4).into()))
-            .or_else(|| peer.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into()))),
+        Ok(peer) => kernel::socket::address(&peer),
         // It is gone already.
         Err(_) => return Ok(()),
     };

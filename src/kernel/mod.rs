@@ -32,6 +32,7 @@ pub mod read;
 pub mod remove;
 pub mod restore;
 pub mod sctp;
+pub mod socket;
 pub mod state;
 pub mod survey;
 pub mod sysctl;

@@ -10,8 +10,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage};
 
 use super::ServicePath;
-use super::connect::{Answer, TTL, plain};
-use crate::kernel::sctp;
+use super::connect::{Answer, TTL};
+use crate::kernel::{self, sctp};
 use crate::packet::build::{self, Message, Probe};
 use crate::packet::{Chunk, Init, Ip, Mark, Packet, Sctp, Transport};
 use crate::plan::Family;
@@ -62,7 +62,7 @@ pub(super) fn begin(path: &ServicePath, speaks: bool) -> io::Result<Begun> {
     if socket::connect(kept.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(path.address, path.port))).is_err() {
         return Ok(Begun { socket: kept, own: SocketAddr::new(any, 0), init, answer: Some(Answer::Refused) });
     }
-    let own = plain(&socket::getsockname(kept.as_raw_fd())?).ok_or(io::ErrorKind::InvalidData)?;
+    let own = kernel::socket::address(&socket::getsockname(kept.as_raw_fd())?).ok_or(io::ErrorKind::InvalidData)?;
     match speaks {
         true => by_socket(path, own, init),
         false => by_hand(path, family, kept, own, init),
@@ -79,7 +79,7 @@ fn by_socket(path: &ServicePath, own: SocketAddr, init: Init) -> io::Result<Begu
     let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
     set_option(&socket, libc::SOL_SOCKET, libc::SO_LINGER, &at_once)?;
     socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(own.ip(), 0)))?;
-    let own = plain(&socket::getsockname(socket.as_raw_fd())?).ok_or(io::ErrorKind::InvalidData)?;
+    let own = kernel::socket::address(&socket::getsockname(socket.as_raw_fd())?).ok_or(io::ErrorKind::InvalidData)?;
     let to = SockaddrStorage::from(SocketAddr::new(path.address, path.port));
     let answer = match socket::connect(socket.as_raw_fd(), &to) {
         Ok(()) => Some(Answer::Yes),

@@ -14,6 +14,7 @@ use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, Sockad
 use super::association::{self, Begun};
 use super::{Protocol, ServicePath};
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::packet::{
     INIT_CHUNK, Init, Ip, Mark, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, SCTP_HEADER, TcpFlags, Transport,
 };
@@ -257,7 +258,8 @@ impl Pending {
         let Pending { socket, sort, begun, .. } = self;
         let own = || {
             let own = socket::getsockname::<SockaddrStorage>(socket.as_raw_fd()).map_err(io::Error::from);
-            own.and_then(|own| plain(&own).ok_or(io::ErrorKind::InvalidData.into())).map_err(|e| cannot(path, e))
+            own.and_then(|own| kernel::socket::address(&own).ok_or(io::ErrorKind::InvalidData.into()))
+                .map_err(|e| cannot(path, e))
         };
         let (own, token) = match sort {
             Sort::Association(own, init, _) => (own, Token::Init(init)),
@@ -267,11 +269,6 @@ impl Pending {
         let _open = matches!(token, Token::Mark(_)).then_some(socket);
         Ok(Try { own, token, answer, begun, _open })
     }
-}
-
-pub(super) fn plain(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|own| SocketAddr::V4((*own).into()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|own| SocketAddr::V6((*own).into())))
 }
 
 /// The sequence number with which a connection began on which nothing was sent yet; none if it never began. Whoever may
