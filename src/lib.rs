@@ -38,7 +38,8 @@
 //! | [`agent`] | the one background process of a cluster: pods' programs, tunnels, daemons and what they put back |
 //! | [`cli`] | the commands, and what they print |
 //!
-//! Below all of them: [`error`], the one error type, whose kind is the exit code; [`names`], every derived name.
+//! Below all of them: [`error`], the one error type, whose kind is the exit code; [`names`], every derived name;
+//! `parallel`, which shares long work among threads.
 //! Who may use whom is a table in `tests/layers.rs`, and a test holds the code to it.
 //!
 //! # What always holds
@@ -83,6 +84,7 @@ pub mod ipam;
 pub mod kernel;
 pub mod names;
 pub mod packet;
+mod parallel;
 pub mod plan;
 pub mod predict;
 pub mod probe;

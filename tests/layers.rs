@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("names", &["plan::Mac"]),
+    ("parallel", &[]),
     ("plan", &["names", "error"]),
     ("packet", &["plan::Mac", "names", "error"]),
-    ("topology", &["plan::Mac", "plan::Family", "plan::nth", "names", "error"]),
+    ("topology", &["plan::Mac", "plan::Family", "plan::nth", "parallel", "names", "error"]),
     ("ipam", &["topology", "plan::bits", "plan::nth", "names", "error"]),
     ("cni", &["topology", "ipam", "plan", "names", "error"]),
-    ("proxy", &["topology", "plan", "names", "error"]),
+    ("proxy", &["topology", "plan", "parallel", "names", "error"]),
     ("dns", &["topology", "plan", "names", "error"]),
     ("compose", &["dns", "proxy", "cni", "topology", "plan", "names", "error"]),
     ("predict", &["packet", "plan", "names", "error"]),
@@ -26,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 /// Modules that compute and do nothing else, and what would be doing something.
 const PURE: &[&str] =
-    &["error", "names", "plan", "packet", "topology", "ipam", "cni", "proxy", "dns", "compose", "predict"];
+    &["error", "names", "parallel", "plan", "packet", "topology", "ipam", "cni", "proxy", "dns", "compose", "predict"];
 const EFFECTS: &[&str] = &[
     "tokio::",
     "nix::",

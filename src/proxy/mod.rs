@@ -19,7 +19,6 @@ pub mod kubelet;
 mod names;
 pub mod nftables;
 mod overlay;
-mod parts;
 mod rules;
 mod selected;
 mod view;

@@ -2,7 +2,6 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::by_two::by_two;
 use super::cluster_file::ClusterDocument;
 use super::complaint::{Checked, Complaint, nearest, quote};
 use super::decode::decode;
@@ -14,6 +13,7 @@ use super::service_spec::{EndpointSliceObject, EndpointsObject, ServiceObject};
 use super::source::{Source, Span};
 use super::tree::{Node, Value};
 use super::yaml;
+use crate::parallel::in_parts_checked;
 
 /// A document of the input, typed.
 #[derive(Debug)]
@@ -182,7 +182,7 @@ fn untype_list(node: &mut Node) {
 pub(super) fn decode_all<'t>(trees: impl Iterator<Item = &'t (u32, Node)>) -> Checked<Vec<Document>> {
     let mut objects = Vec::new();
     let opened = trees.into_iter().try_for_each(|(source, node)| open(node, *source, &mut objects));
-    let documents = by_two(&objects, |part| part.iter().map(Object::decode).collect())?;
+    let documents = in_parts_checked(&objects, |part| part.iter().map(Object::decode).collect())?;
     opened.map(|()| documents)
 }
 

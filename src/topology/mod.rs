@@ -4,7 +4,6 @@
 //! turned into pods with a node each. Nothing here knows how a network is programmed.
 
 pub mod builtin;
-mod by_two;
 mod cluster_file;
 mod complaint;
 mod composer;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::by_two::by_two;
 use super::complaint::{Checked, Complaint};
 use super::documents::Document;
 use super::endpoint_slices;
@@ -16,6 +15,7 @@ use super::services;
 use super::source::Span;
 use super::workloads::identity;
 use super::{KubeNamespace, pods};
+use crate::parallel::in_parts_checked;
 
 /// Services and the endpoints that are written by hand, in input order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) fn resolve(
     let draft = |(object, name, namespace): &(&ServiceObject, &Spanned<String>, &str)| {
         services::service(object, name, namespace)
     };
-    let mut drafts = by_two(&objects, |part| part.iter().map(draft).collect())?;
+    let mut drafts = in_parts_checked(&objects, |part| part.iter().map(draft).collect())?;
     if let Some((ranges, before)) = given {
         service_ports::allocate(&mut drafts, ranges, before)?;
     }

@@ -1,10 +1,10 @@
 //! A text of YAML as trees of nodes, a long one by two threads.
 
-use super::by_two::both;
 use super::complaint::{Checked, Complaint, boundary_before};
 use super::composer::Composer;
 use super::source::{SOURCE_BYTES_MAX, Source};
 use super::tree::Node;
+use crate::parallel::both;
 
 /// The documents of one source, empty ones left out.
 pub(super) fn read(source: &Source, index: u32) -> Checked<Vec<Node>> {

@@ -27,10 +27,10 @@ mod modern;
 
 use super::names;
 use super::overlay::{Jump, Overlay, Place};
-use super::parts::in_parts;
 use super::rules::{Chains, jump, local, rule, share, source, state, to};
 use super::view::{PortView, View};
 use super::{Target, rules};
+use crate::parallel::in_parts;
 use crate::plan::keeper::{self, Rules};
 use crate::plan::netfilter::{Chain, CtState, Match, Recent, Rule, Side, TableName, Target as Action};
 use crate::plan::{Family, Keeper, Keeps};

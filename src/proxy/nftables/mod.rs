@@ -16,9 +16,9 @@ use ipnet::IpNet;
 use ruleset::{Ruleset, rule, to};
 
 use super::names;
-use super::parts::in_parts;
 use super::view::{PortView, View};
 use super::{Reachable, Target};
+use crate::parallel::in_parts;
 use crate::plan::netfilter::Side;
 use crate::plan::nft::{NftKey, NftSet, NftTable, Statement, Verdict};
 use crate::plan::{Keeper, Keeps};
