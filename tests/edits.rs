@@ -247,6 +247,36 @@ fn relabel(pod: &str, value: &str) -> Edit {
 }
 
 #[test]
+fn who_left_a_controller_stays_when_it_is_scaled() {
+    let mut life = Life::of("calico-ipip");
+    life.change(apply(WEB)).unwrap();
+    let last = of_web(&life).pop().unwrap();
+    life.change(relabel(&last.0, "gone")).unwrap();
+    for replicas in [1, 0, 2] {
+        life.change(Edit::Scale { object: object("Deployment", "web"), replicas }).unwrap();
+        let now = of_web(&life);
+        assert_eq!(now.len(), replicas as usize + 1, "{now:?}");
+        assert!(now.contains(&(last.0.clone(), last.1.clone(), false)), "{now:?}");
+    }
+    life.change(Edit::Delete { object: object("Pod", &last.0) }).unwrap();
+    assert!(of_web(&life).iter().all(|pod| pod.2 && pod.0 != last.0));
+}
+
+#[test]
+fn labels_of_namespaces_change_with_and_without_a_document() {
+    let mut life = Life::of("calico-ipip");
+    life.change(apply("{apiVersion: v1, kind: Namespace, metadata: {name: team}}")).unwrap();
+    for name in ["default", "team"] {
+        let labels = BTreeMap::from([("tier".to_owned(), Some("web".to_owned()))]);
+        let object = Reference { kind: "Namespace".into(), namespace: String::new(), name: name.into() };
+        life.change(Edit::Label { object, labels }).unwrap();
+        let namespaces = life.now().0.namespaces;
+        let own = namespaces.iter().find(|own| own.name == name).unwrap();
+        assert_eq!((own.labels["tier"].as_str(), own.labels.len()), ("web", 2));
+    }
+}
+
+#[test]
 fn a_node_whose_pod_leaves_its_daemon_set_gets_another_one() {
     let mut life = Life::of("calico-ipip");
     life.change(apply(&WEB.replace("Deployment", "DaemonSet").replace("  replicas: 3\n", ""))).unwrap();

@@ -3,7 +3,7 @@
 //! A cluster's record holds its files as they were read and these edits in the order in which they were made; the
 //! objects that count are what comes out when all of them are read again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,7 @@ use super::documents::{self, Document};
 use super::fields::Spanned;
 use super::line::LineChange;
 use super::manifests::Metadata;
+use super::past::Past;
 use super::pod_spec::Selector;
 use super::pods::Chosen;
 use super::routers;
@@ -97,19 +98,6 @@ pub(super) struct Edited {
     pub(super) cluster: ClusterDocument,
     pub(super) objects: Vec<Document>,
     pub(super) past: Past,
-}
-
-/// What the edits say of pods that no document names, by namespace and name: those of controllers.
-#[derive(Debug, Default)]
-pub(super) struct Past {
-    /// Pods that were deleted, with the labels that had been changed; names are used up where they are generated.
-    pub(super) deleted: BTreeMap<(String, String), BTreeMap<String, Option<String>>>,
-    /// Pods that are not ready.
-    pub(super) unready: BTreeSet<(String, String)>,
-    /// Lines that were changed, by host.
-    pub(super) lines: BTreeMap<String, LineChange>,
-    /// Labels that were changed.
-    pub(super) labels: BTreeMap<(String, String), BTreeMap<String, Option<String>>>,
 }
 
 /// Reads the documents of the files, and makes the edits one after the other. `trees` are those of the files, then

@@ -77,7 +77,7 @@ pub(super) fn resolve(
         pod_cidr::check_segments(&file.spec, &underlay)?;
     }
     let (network, services) = network::resolve(&file.spec, &pool_objects, &underlay, flannel, cluster_cidrs, chosen)?;
-    let namespaces = workloads::namespaces(&objects)?;
+    let namespaces = workloads::namespaces(&objects, &past)?;
     let orders = workloads::orders(&objects, &namespaces)?;
     let (workloads, placed) = schedule::place(&orders, &underlay.nodes, &past, &overrides.memory)?;
     pod_network::check(&placed, chosen.mode)?;

@@ -1,28 +1,17 @@
-//! From controllers to pods: names as Kubernetes makes them, and a node for each.
-//!
-//! Real names have random suffixes and the real scheduler weighs nodes; here both depend on the input alone,
-//! so that the same file gives the same cluster every time. Suffixes are of Kubernetes' alphabet and the
-//! template's hash has its shape (apimachinery/pkg/util/rand, pkg/controller `ComputeHash`).
+//! From controllers to pods, and a node for each. The real scheduler weighs nodes; here a pod's place depends on the input
+//! alone, so that the same file gives the same cluster every time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::complaint::{Checked, Complaint, quote};
-use super::edits::Past;
+use super::past::{Changed, Past, relabel};
+use super::pod_names::{fnv1a, generated, template_hash};
 use super::pod_network::{HostPort, published};
 use super::pods::{Chosen, PodTemplate};
 use super::rules;
 use super::source::Span;
 use super::workloads::{Order, PODS_MAX};
 use super::{Memory, Node, Pod, Workload, WorkloadKind};
-
-/// The letters and digits of generated names: no vowels and nothing that looks like another.
-const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-
-/// Letters behind a generated name's last `-`.
-const SUFFIX: usize = 5;
-
-/// Longest name before the suffix (apiserver/pkg/storage/names: 63 less the suffix).
-const GENERATED_MAX: usize = 63 - SUFFIX;
 
 /// A pod with the place of the object that it comes from.
 pub(super) type Placed = (Pod, Span);
@@ -131,6 +120,26 @@ impl Schedule<'_> {
                 self.add(order, name, node, labels);
             }
             index += 1;
+        }
+        self.keep_orphans(order, owner, labels);
+    }
+
+    /// Pods that are a ReplicaSet's no more, and whose number it does not reach: nobody deletes them when it is scaled.
+    fn keep_orphans(&mut self, order: &Order, owner: &str, labels: &[(&str, &str)]) {
+        let (past, memory) = (self.past, self.memory);
+        let first = (order.namespace.clone(), format!("{owner}-"));
+        let own = past
+            .labels
+            .range(first.clone()..)
+            .take_while(|((ns, name), _)| *ns == first.0 && name.starts_with(&first.1));
+        for (id, changed) in own {
+            // Names of this owner have nothing but their suffix behind it.
+            let is_named = !id.1[first.1.len()..].contains('-');
+            let stays = is_named && !self.is_used_up(id) && memory.pods.contains_key(&format!("{}/{}", id.0, id.1));
+            if stays && self.is_orphan(order, Some(changed), labels) && self.names.insert(id.clone()) {
+                // It stays on its node, which is remembered.
+                self.add(order, id.1.clone(), 0, labels);
+            }
         }
     }
 
@@ -303,19 +312,11 @@ impl Schedule<'_> {
     }
 }
 
-/// Labels that were changed; none was removed.
-type Changed = BTreeMap<String, Option<String>>;
-
 /// A pod's labels: its template's, these, and what was changed since.
 fn labels_of(order: &Order, changed: Option<&Changed>, more: &[(&str, &str)]) -> BTreeMap<String, String> {
     let mut all = order.template.labels.clone();
     all.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-    for (key, value) in changed.into_iter().flatten() {
-        match value {
-            Some(value) => drop(all.insert(key.clone(), value.clone())),
-            None => drop(all.remove(key)),
-        }
-    }
+    changed.into_iter().for_each(|changed| relabel(&mut all, changed));
     all
 }
 
@@ -347,51 +348,4 @@ fn label_cure(key: &str, wanted: &str, nodes: &[Node]) -> String {
     }
     let values: Vec<&str> = values.into_iter().take(20).collect();
     rules::one_of(wanted, &values)
-}
-
-/// FNV-1a, 32 bits: what Kubernetes hashes templates with.
-fn fnv1a(parts: &[&[u8]]) -> u32 {
-    parts
-        .iter()
-        .flat_map(|part| part.iter().chain(&[0]))
-        .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-}
-
-/// The `pod-template-hash` of a template: a number's decimal digits, each as a letter of the alphabet.
-/// (Kubernetes hashes a Go dump of the object, so the value differs from a real cluster's.)
-fn template_hash(template: &PodTemplate) -> String {
-    let labels: Vec<String> = template.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let containers = format!("{:?}", template.containers);
-    let node = template.node_name.as_ref().map(|(name, _)| name.as_str()).unwrap_or_default();
-    let wishes: BTreeMap<&str, &str> =
-        template.node_selector.iter().map(|(k, v, _)| (k.as_str(), v.as_str())).collect();
-    let wishes = format!("{wishes:?}");
-    let text = [labels.join(","), containers, node.to_owned(), wishes, template.service_account.clone()];
-    let parts: Vec<&[u8]> = text.iter().map(String::as_bytes).collect();
-    fnv1a(&parts).to_string().bytes().map(letter).collect()
-}
-
-/// An owner's name with five letters that depend on it, the pod's number, and how many tries before were taken.
-fn generated(namespace: &str, owner: &str, index: u32, attempt: u32) -> String {
-    let base = format!("{owner}-");
-    format!("{}{}", &base[..base.len().min(GENERATED_MAX)], suffix(&[namespace, owner], index, attempt))
-}
-
-/// Five letters that depend on the owner, the pod's number, and how many tries before were taken.
-fn suffix(owner: &[&str], index: u32, attempt: u32) -> String {
-    let (index, attempt) = (index.to_be_bytes(), attempt.to_be_bytes());
-    let mut parts: Vec<&[u8]> = owner.iter().map(|part| part.as_bytes()).collect();
-    parts.extend([&index[..], &attempt[..]]);
-    // FNV's low bits of neighbouring inputs are alike; a multiplication by an odd constant spreads them.
-    let mut number = u64::from(fnv1a(&parts)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-    let mut text = String::with_capacity(SUFFIX);
-    for _ in 0..SUFFIX {
-        text.push(char::from(ALPHABET[(number % 27) as usize]));
-        number /= 27;
-    }
-    text
-}
-
-fn letter(byte: u8) -> char {
-    char::from(ALPHABET[usize::from(byte) % ALPHABET.len()])
 }

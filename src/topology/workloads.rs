@@ -6,6 +6,7 @@ use super::complaint::{Checked, Complaint, quote};
 use super::documents::Document;
 use super::fields::Spanned;
 use super::manifests::{Metadata, NamespaceObject};
+use super::past::{Past, relabel};
 use super::pod_dns;
 use super::pod_spec::{Selector, Template};
 use super::pods::{self, Chosen, PodTemplate};
@@ -34,8 +35,8 @@ pub(super) struct Order {
 }
 
 /// The namespaces: `default` and `kube-system`, then those of the input. Each has the label that the API
-/// server gives it since Kubernetes 1.21.
-pub(super) fn namespaces(documents: &[Document]) -> Checked<Vec<KubeNamespace>> {
+/// server gives it since Kubernetes 1.21. Labels of those that no document has were changed by commands alone.
+pub(super) fn namespaces(documents: &[Document], past: &Past) -> Checked<Vec<KubeNamespace>> {
     let mut namespaces = vec![namespace("default", BTreeMap::new()), namespace("kube-system", BTreeMap::new())];
     let mut places: BTreeMap<String, Span> = BTreeMap::new();
     for document in documents {
@@ -51,6 +52,10 @@ pub(super) fn namespaces(documents: &[Document]) -> Checked<Vec<KubeNamespace>> 
             Some(existing) => *existing = new,
             None => namespaces.push(new),
         }
+    }
+    for namespace in &mut namespaces {
+        let changed = past.labels.get(&(String::new(), namespace.name.clone()));
+        changed.into_iter().for_each(|changed| relabel(&mut namespace.labels, changed));
     }
     Ok(namespaces)
 }
