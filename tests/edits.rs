@@ -277,6 +277,24 @@ fn labels_of_namespaces_change_with_and_without_a_document() {
 }
 
 #[test]
+fn endpoints_go_with_their_service() {
+    let mut life = Life::of("calico-ipip");
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: outside}, spec: {ports: [{port: 80}]}}";
+    let endpoints = "{apiVersion: v1, kind: Endpoints, metadata: {name: outside}, subsets: [{addresses: [{ip: \
+                     10.1.10.8}], ports: [{port: 80}]}]}";
+    life.change(apply(&format!("{service}\n---\n{endpoints}"))).unwrap();
+    assert_eq!(life.now().0.slices.len(), 1);
+    life.change(Edit::Delete { object: object("Service", "outside") }).unwrap();
+    assert_eq!(life.now().0.slices.len(), 0);
+    let asked = [object("Endpoints", "outside")];
+    let (files, edits) = (std::slice::from_ref(&life.source), &life.overrides.edits);
+    assert!(topology::written(&mut topology::Reading::default(), files, edits, &asked).unwrap().is_empty());
+    life.change(Edit::Delete { object: object("Endpoints", "outside") }).unwrap();
+    life.change(apply(service)).unwrap();
+    assert_eq!(life.now().0.slices.len(), 0, "they do not come back");
+}
+
+#[test]
 fn a_node_whose_pod_leaves_its_daemon_set_gets_another_one() {
     let mut life = Life::of("calico-ipip");
     life.change(apply(&WEB.replace("Deployment", "DaemonSet").replace("  replicas: 3\n", ""))).unwrap();

@@ -220,8 +220,13 @@ impl Edited {
                     let labels = self.past.labels.remove(&id).unwrap_or_default();
                     self.past.deleted.insert(id, labels);
                 }
+                // They went with their Service, a moment before.
+                "Endpoints" => {}
                 _ => return Err(not_found(object)),
             }
+        }
+        if let Some(endpoints) = endpoints_of(object) {
+            self.objects.retain(|other| !endpoints.names(other));
         }
         if object.kind == "Namespace" {
             self.objects.retain(|other| reference(other).is_none_or(|other| other.namespace != object.name));
@@ -304,6 +309,13 @@ fn place(document: &mut Document, namespace: &str) -> Checked<()> {
         metadata.namespace = Some(Spanned { value: namespace.to_owned(), span });
     }
     Ok(())
+}
+
+/// The Endpoints of a Service, whoever wrote them: their controller deletes them with it (pkg/controller/endpoint,
+/// `syncService`).
+pub(super) fn endpoints_of(object: &Reference) -> Option<Reference> {
+    let is_service = object.kind == "Service";
+    is_service.then(|| Reference { kind: "Endpoints".to_owned(), ..object.clone() })
 }
 
 /// A controller's selector is what it was made with (kubernetes pkg/apis/apps/validation, `ValidateImmutableField`).

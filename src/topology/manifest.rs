@@ -105,6 +105,7 @@ fn known<'t>(
             }
             Edit::Delete { object } => {
                 known.remove(object);
+                edits::endpoints_of(object).map(|endpoints| known.remove(&endpoints));
                 if object.kind == "Namespace" {
                     known.retain(|other, _| other.namespace != object.name);
                 }
