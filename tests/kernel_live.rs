@@ -17,6 +17,7 @@ const TESTS: &[Test] = &[
     ("a_killed_change_is_taken_back_by_the_next", &[], a_killed_change_is_taken_back_by_the_next),
     ("lines_change", &["ping"], lines_change),
     ("services_come_and_go", &["curl"], services_come_and_go),
+    ("ordinals_come_back", &[], ordinals_come_back),
     ("what_kubectl_s_users_type", &[], what_users_type),
 ];
 
@@ -164,6 +165,42 @@ fn controllers_scale() -> Outcome {
     if pods(&cluster)?.keys().any(|pod| pod.contains("/test-")) {
         return Err("pods of a controller without replicas".to_owned());
     }
+    is_whole(&cluster)
+}
+
+const ORDINALS: &str = r#"
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: c, image: nginx}]}
+"#;
+
+/// A pod of a StatefulSet that is deleted comes back under its name, as another one: its address is new.
+fn ordinals_come_back() -> Outcome {
+    ["calico-ipip", "flannel-vxlan"].into_iter().try_for_each(comes_back)
+}
+
+fn comes_back(mode: &str) -> Outcome {
+    let cluster = up("again", mode)?;
+    fed(&cluster, &["apply", "-f", "-"], ORDINALS)?;
+    let before = pods(&cluster)?;
+    told(&cluster.minik(&["delete", "pod", "web-0"])?, "pod \"web-0\" deleted\n")?;
+    let after = pods(&cluster)?;
+    let others = |all: &BTreeMap<String, String>| -> Vec<(String, String)> {
+        all.clone().into_iter().filter(|(name, _)| !name.contains("web-0")).collect()
+    };
+    let own =
+        |all: &BTreeMap<String, String>| all.iter().find(|(name, _)| name.contains("web-0")).map(|(_, ip)| ip.clone());
+    let (old, new) = (own(&before).ok_or("no web-0")?, own(&after).ok_or("web-0 is gone")?);
+    if old == new || others(&before) != others(&after) {
+        return Err(format!("{before:?}\nbecame\n{after:?}"));
+    }
+    contains(&cluster.exec("default/web-1", &format!("curl -s --max-time 10 http://{new}/"))?, "Welcome to nginx!")?;
     is_whole(&cluster)
 }
 

@@ -110,6 +110,14 @@ impl Live {
     /// If the record is wrong.
     pub(super) fn next(&mut self, mut record: Record) -> Result<Session> {
         record.memory = cni::memory(&self.session.cluster, &self.session.plan)?;
+        // A pod that is made again under its name, a StatefulSet's, is another one.
+        for edit in record.edits.get(self.session.record.edits.len()..).unwrap_or_default() {
+            if let Edit::Delete { object } = edit
+                && object.kind == "Pod"
+            {
+                record.memory.forget(&format!("{}/{}", object.namespace, object.name));
+            }
+        }
         session::compute_again(record, std::mem::take(&mut self.session.reading))
     }
 

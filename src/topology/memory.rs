@@ -114,6 +114,14 @@ impl Memory {
         self
     }
 
+    /// Forgets a pod, by `namespace/name`: its addresses came back last.
+    pub fn forget(&mut self, pod: &str) {
+        let Some(kept) = self.pods.remove(pod) else { return };
+        let returned: Vec<IpAddr> = Family::BOTH.into_iter().filter_map(|family| kept.address_in(family)).collect();
+        self.released.retain(|earlier| !returned.contains(earlier));
+        self.released.extend(returned);
+    }
+
     /// Every address that a pod or a tunnel has.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let of = |kept: &Kept| Family::BOTH.map(|family| kept.address_in(family));
@@ -138,7 +146,11 @@ mod tests {
         assert_eq!(second.released, [IpAddr::from([10, 0, 0, 2])]);
         let third = memory(&[("c", 3), ("d", 2)]).after(&second);
         assert_eq!(third.released, [IpAddr::from([10, 0, 0, 1])]);
-        let fourth = memory(&[]).after(&third);
+        let mut fourth = memory(&[]).after(&third);
         assert_eq!(fourth.released, [1, 3, 2].map(|last| IpAddr::from([10, 0, 0, last])));
+        fourth.pods = memory(&[("a", 9)]).pods;
+        fourth.forget("a");
+        fourth.forget("nobody");
+        assert_eq!((fourth.pods.len(), fourth.released.last()), (0, Some(&IpAddr::from([10, 0, 0, 9]))));
     }
 }
