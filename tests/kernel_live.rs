@@ -95,6 +95,10 @@ fn typed(cluster: &Cluster, path: &str) -> Outcome {
     let three = "deployment.apps/web unchanged\nservice/web unchanged\npod/extra created\n";
     told(&cluster.minik(&["apply", "-R", "-f", path])?, three)?;
     contains(&cluster.refused(&["apply", "-f", "-"], 2)?, "no objects passed to apply")?;
+    for (input, complaint) in NO_OBJECTS {
+        let refused = cluster.fed(&["apply", "-f", "-"], input)?;
+        contains(&String::from_utf8_lossy(&refused.stderr), complaint)?;
+    }
     told(&cluster.minik(&["label", "svc", "web", "tier=front"])?, "service/web labeled\n")?;
     told(&cluster.minik(&["label", "svc", "web", "tier=front"])?, "service/web not labeled\n")?;
     told(&cluster.minik(&["get", "svc,deploy", "-l", "tier=front", "-o", "name"])?, "service/web\n")?;
@@ -120,6 +124,13 @@ fn typed(cluster: &Cluster, path: &str) -> Outcome {
     told(&cluster.minik(&["delete", "deploy,svc", "web", "--ignore-not-found"])?, "deployment.apps \"web\" deleted\n")?;
     cluster.minik(&["status"]).map(drop)
 }
+
+/// What is no object, and what is said of it.
+const NO_OBJECTS: [(&str, &str); 3] = [
+    ("a word", "this document is not a mapping\n --> <stdin>:1:1"),
+    ("apiVersion: v1\nmetadata: {name: x}\n", "the field `kind` is missing\n --> <stdin>:1:1"),
+    ("apiVersion: v1\nkind: Service\nmetadata: {}\nspec: {ports: [{port: 80}]}\n", "this Service has no name"),
+];
 
 const NAMED: &str = "service/web\ndeployment.apps/test\ndeployment.apps/web\n";
 

@@ -39,6 +39,14 @@ spec: {clusterIP: 10.96.7.3, selector: {app: nothing}, ports: [{port: 80}]}
 ---
 apiVersion: v1
 kind: Service
+metadata: {name: half}
+spec:
+  clusterIP: 10.96.7.5
+  selector: {app: web}
+  ports: [{name: there, port: 80, targetPort: 9376}, {name: nowhere, port: 81, targetPort: unnamed}]
+---
+apiVersion: v1
+kind: Service
 metadata: {name: brief}
 spec:
   clusterIP: 10.96.7.4
@@ -259,16 +267,17 @@ fn sound(mode: &'static str, proxy: &'static str) -> Result<(), Failed> {
     for check in &checks {
         *counts.entry(of(check, "name")).or_default() += 1;
     }
-    // Ports by TCP: `web`, `kept`, `nobody` and `brief`, from a pod of each of two nodes and from these; node ports of two.
+    // Ports by TCP: `web`, `kept`, `nobody`, `brief` and two of `half`, from a pod of each of two nodes and from these;
+    // node ports of two. To itself a pod of `web` and `half` comes, not by the port that none has.
     let expected = [
         ("host-port/tcp", 1),
-        ("service-cluster-ip/tcp", 8),
+        ("service-cluster-ip/tcp", 12),
         ("service-cluster-ip/udp", 2),
         ("service-external-ip/tcp", 2),
         ("service-external-ip/udp", 2),
-        ("service-from-node/tcp", 8),
+        ("service-from-node/tcp", 12),
         ("service-from-node/udp", 2),
-        ("service-hairpin/tcp", 1),
+        ("service-hairpin/tcp", 2),
         ("service-hairpin/udp", 1),
         ("service-load-balancer/tcp", 2),
         ("service-node-port-by-loopback/tcp", 2),
@@ -321,10 +330,11 @@ fn lists() -> Result<(), Failed> {
     let cluster = up("calico-bgp", "lists")?;
     let services = cluster.minik(&["get", "svc", "-o", "wide"])?;
     let words: Vec<Vec<&str>> = services.lines().map(|line| line.split_whitespace().collect()).collect();
-    let expected: [&[&str]; 7] = [
+    let expected: [&[&str]; 8] = [
         &["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE", "SELECTOR"],
         &["brief", "ClusterIP", "10.96.7.4", "<none>", "80/TCP", "", "app=web"],
         &["elsewhere", "ExternalName", "<none>", "example.net", "<none>", "", "<none>"],
+        &["half", "ClusterIP", "10.96.7.5", "<none>", "80/TCP,81/TCP", "", "app=web"],
         &["headless", "ClusterIP", "None", "<none>", "9376/TCP", "", "app=web"],
         &["kept", "LoadBalancer", "10.96.7.2", "10.1.10.200", "80:30081/TCP", "", "app=web"],
         &["nobody", "ClusterIP", "10.96.7.3", "<none>", "80/TCP", "", "app=nothing"],

@@ -37,6 +37,9 @@ pub(super) fn apply(args: &ApplyArgs, globals: &Globals) -> Result<ExitCode> {
         edits.push(Edit::Apply { name: manifest.name, text: manifest.text, namespace });
     }
     if text.is_empty() {
+        // What has no kind or no name is no object yet: whoever reads it says so.
+        let record = live.edited(edits.split_off(before));
+        live.next(record)?;
         return Err(Error::new(Kind::Usage, "no objects passed to apply").hint("there is no object in what was read"));
     }
     change(&mut live, edits.split_off(before), args.dry_run, text)

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::compose;
 use crate::plan::netfilter::Family;
 use crate::plan::{Namespace, Plan, Role};
-use crate::topology::{Cluster, Service, ServicePort, ServiceProtocol};
+use crate::topology::{Cluster, EndpointPort, Service, ServicePort, ServiceProtocol};
 use crate::verify::{Protocol, ServicePath};
 
 /// Ports of Services that are tried; a cluster's later ones have rules of the same shape.
@@ -30,8 +30,11 @@ pub(super) fn of(cluster: &Cluster, plan: &Plan) -> Vec<ServicePath> {
         let known = ports.filter(|(service, _)| service.proxy_name.is_none() && !service.cluster_ips.is_empty());
         let slices = compose::endpoints(cluster, plan);
         for (service, port) in known.take(PORTS_MAX) {
-            let own =
-                slices.iter().filter(|slice| slice.namespace == service.namespace && slice.service == service.name);
+            // A port whose `targetPort` no pod has a name for is in no slice.
+            let serves = |own: &EndpointPort| own.name == port.name && own.protocol == port.protocol;
+            let own = slices.iter().filter(|slice| {
+                slice.namespace == service.namespace && slice.service == service.name && slice.ports.iter().any(serves)
+            });
             let endpoints =
                 own.flat_map(|slice| &slice.endpoints).filter(|one| one.ready).map(|one| one.address).collect();
             paths.extend(of_port(cluster, plan, (service, port), &endpoints));

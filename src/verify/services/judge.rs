@@ -9,7 +9,7 @@ use super::sight::{Target, is_at, target};
 use super::{Protocol, ServicePath, chance};
 use crate::packet::{Chunk, Sctp, TcpFlags, Transport};
 use crate::predict::{End, Journey, Leg, Purpose};
-use crate::verify::compare::{Seen, compare};
+use crate::verify::compare::{Divergence, Seen, compare};
 use crate::verify::report::{CheckReport, Verdict};
 
 /// Why a connection is not as the plan has it.
@@ -54,6 +54,14 @@ pub(super) fn must_be_refused(trace: &Trace) -> bool {
     let rejects = |leg: &Leg| matches!(&leg.end, End::Dropped { reason, .. } if reason.is_refusal());
     let heard = |leg: &Leg| leg.purpose == Purpose::Error && matches!(leg.end, End::Delivered { .. });
     way.legs.iter().any(rejects) && way.legs.iter().any(heard)
+}
+
+/// Whether a connection got another source port than it was sent with, and nothing else differs up to there: the kernel
+/// gives it one if an earlier connection, through another Service to the same endpoint, has that already
+/// (`nf_nat_used_tuple`). It says nothing about the rules; a connection from another port does.
+pub(super) fn is_port_taken(trace: &Trace) -> bool {
+    let difference = best(trace).and_then(|way| compare(way, &trace.seen));
+    matches!(difference, Some(Divergence::Field { field, .. }) if field == "source port")
 }
 
 /// Whether the frames of an answer were foretold, up to where it was asked.

@@ -1,11 +1,11 @@
 //! One path after the other is put to the test; what must be waited for is waited for together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::connect::{Answer, Try};
-use super::judge::{fault, must_be_refused, name, report, shares};
+use super::judge::{fault, is_port_taken, must_be_refused, name, report, shares};
 use super::lab::{BATCH, Lab, Trace};
 use super::sight::{Target, reached_by, target};
 use super::{ServicePath, chance};
@@ -24,8 +24,9 @@ const EXPIRY_MAX: u32 = 5;
 const EXPIRY_MARGIN: Duration = Duration::from_millis(50);
 /// How often one client's connections are made anew when they came too late to tell whether it keeps its endpoint.
 const TOO_LATE_MAX: usize = 8;
-/// How often, and how long before each time, a refusal that did not come is asked for again.
-const HELD_BACK_MAX: usize = 2;
+/// How often one is asked again whose answer says nothing about the rules, and how long before that if a refusal did not
+/// come.
+const ASKED_AGAIN_MAX: usize = 2;
 const ICMP_RATE: Duration = Duration::from_secs(1);
 
 /// The end of an affinity that is still to be waited for.
@@ -123,14 +124,18 @@ fn finish<'a>(
     }
     let mut reached: BTreeMap<usize, usize> =
         reached_by(&trace.seen, &targets).map(|hit| (hit, 1)).into_iter().collect();
+    let mut looked_at: BTreeSet<usize> = reached.keys().copied().collect();
     let mut pool = Vec::new();
     for more in lab.ask_more(path, count - 1, one.answer, &mut pool)? {
         let Some(hit) = lab.arrived(path, &more, &targets, &mut pool)? else { continue };
-        let times = reached.entry(hit).or_insert(0usize);
-        *times += 1;
-        if *times == 1 {
+        *reached.entry(hit).or_default() += 1;
+        if !looked_at.contains(&hit) {
             let deadline = lab.deadline();
-            wrong = lab.settled(path, &more, deadline, &mut pool).map(|trace| fault(path, &more, &trace))?;
+            let trace = lab.settled(path, &more, deadline, &mut pool)?;
+            if !is_port_taken(&trace) {
+                looked_at.insert(hit);
+                wrong = fault(path, &more, &trace);
+            }
         }
         if wrong.is_some() {
             break;
@@ -158,14 +163,17 @@ fn finish<'a>(
 }
 
 /// A connection that must be refused and is not may have met the limit of ICMP errors to one receiver: one a second, after
-/// six at once (`net.ipv4.icmp_ratelimit`). So it is tried again when there is room for one.
+/// six at once (`net.ipv4.icmp_ratelimit`), and none within a second of a packet of it that left the node where it came
+/// in (`ip_rt_send_redirect` keeps the same account). So it is tried again when there is room for one. One whose port was
+/// taken is tried again at once.
 fn asked_again(lab: &mut Lab, path: &ServicePath, one: Try, trace: Trace) -> Result<(Try, Trace)> {
     let (mut one, mut trace) = (one, trace);
-    for _ in 0..HELD_BACK_MAX {
-        if !(one.answer == Answer::Silent && must_be_refused(&trace)) {
+    for _ in 0..ASKED_AGAIN_MAX {
+        if one.answer == Answer::Silent && must_be_refused(&trace) {
+            std::thread::sleep(ICMP_RATE);
+        } else if !is_port_taken(&trace) {
             break;
         }
-        std::thread::sleep(ICMP_RATE);
         let mut pool = Vec::new();
         lab.forget(&mut pool);
         one = lab.ask_each(&[path], &mut pool)?.swap_remove(0);
@@ -186,7 +194,8 @@ fn returns(lab: &mut Lab, path: &ServicePath) -> Result<CheckReport> {
     lab.forget(&mut pool);
     let one = lab.ask_each(&[path], &mut pool)?.swap_remove(0);
     let deadline = lab.deadline();
-    let mut last = lab.settled(path, &one, deadline, &mut pool)?;
+    let first = lab.settled(path, &one, deadline, &mut pool)?;
+    let (one, mut last) = asked_again(lab, path, one, first)?;
     let targets: Vec<Target> = last.ways.iter().filter_map(target).collect();
     let others: Vec<Target> = targets.into_iter().filter(|(_, address, _)| Some(*address) != own).collect();
     let enough = chance::tries_until_certain(others.len() + 1);
@@ -197,7 +206,7 @@ fn returns(lab: &mut Lab, path: &ServicePath) -> Result<CheckReport> {
             left = left.saturating_sub(1);
             let deadline = lab.deadline();
             last = lab.settled(path, &one, deadline, &mut pool)?;
-            if reached_by(&last.seen, &others).is_some() {
+            if reached_by(&last.seen, &others).is_some() || is_port_taken(&last) {
                 continue;
             }
             let wrong = fault(path, &one, &last);
