@@ -93,8 +93,8 @@ pub(super) struct PodSpec {
     pub(super) restart_policy: Option<Spanned<String>>,
     #[serde(default, rename = "terminationGracePeriodSeconds")]
     pub(super) _termination_grace_period_seconds: Option<Ignored>,
-    #[serde(default, rename = "activeDeadlineSeconds")]
-    pub(super) _active_deadline_seconds: Option<Ignored>,
+    /// After how many seconds it is ended, which minik does not do; no controller's pods have it.
+    pub(super) active_deadline_seconds: Option<Spanned<i64>>,
     /// `ClusterFirst`, `ClusterFirstWithHostNet`, `Default` (as the node) or `None`; `ClusterFirst` if not given.
     pub(super) dns_policy: Option<Spanned<String>>,
     #[serde(default, rename = "automountServiceAccountToken")]

@@ -183,6 +183,10 @@ fn controlled(kind: &str, selector: &Spanned<Selector>, template: &Template) -> 
         )
         .hint("the only supported value is `Always`: write that, or remove the line"));
     }
+    if let Some(deadline) = &template.spec.active_deadline_seconds {
+        return Err(Complaint::at(deadline.span, format!("a {kind} has no pods that end at a deadline"))
+            .hint("the API server says: activeDeadlineSeconds is not supported there; remove the line"));
+    }
     Ok((resolved, Some(Chosen::of(selector))))
 }
 
