@@ -416,6 +416,18 @@ fn services_get_addresses_and_ports_that_stay_the_same() {
 }
 
 /// A cluster of two nodes, `network` as given, with flannel's ConfigMap.
+#[test]
+fn an_affinity_s_configuration_counts_only_with_client_ip() {
+    let affinity = |line: &str| {
+        let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  ports: [{port: 80}]\n  \
+                       sessionAffinityConfig: {clientIP: {timeoutSeconds: 90}}\n";
+        cluster(&format!("{HEAD}{service}{line}")).services[0].affinity
+    };
+    assert_eq!(affinity("  sessionAffinity: ClientIP\n"), Some(90));
+    assert_eq!(affinity("  sessionAffinity: None\n"), None);
+    assert_eq!(affinity(""), None);
+}
+
 fn with_net_conf(network: &str, net_conf: &str) -> Cluster {
     let head = HEAD.replace("  network: {cni: calico-ipip}\n", network);
     let json: String = net_conf.lines().map(|line| format!("    {line}\n")).collect();

@@ -312,22 +312,17 @@ fn target(written: Option<&Spanned<IntOrString>>, port: u16) -> Checked<TargetPo
     }
 }
 
+/// Seconds for which a client keeps its endpoint. Without `sessionAffinity: ClientIP` the API server takes the configuration
+/// away before it looks at it (pkg/apis/core/v1/defaults.go, `SetDefaults_Service`).
 fn affinity(spec: &ServiceSpec) -> Checked<Option<u32>> {
+    let kinds = [("None", false), ("ClientIP", true)];
+    if !choice("session affinity", spec.session_affinity.as_ref(), false, &kinds)? {
+        return Ok(None);
+    }
     let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
-    match (
-        choice("session affinity", spec.session_affinity.as_ref(), false, &[("None", false), ("ClientIP", true)])?,
-        config,
-    ) {
-        (false, Some(config)) => match &config.timeout_seconds {
-            Some(seconds) => Err(Complaint::at(seconds.span, "a timeout without `sessionAffinity: ClientIP`")
-                .hint("add that line, or remove `sessionAffinityConfig`")),
-            None => Ok(None),
-        },
-        (false, None) => Ok(None),
-        (true, config) => match config.and_then(|config| config.timeout_seconds.as_ref()) {
-            Some(seconds) => rules::in_range("the seconds of affinity", seconds, 1..=86_400).map(Some),
-            None => Ok(Some(AFFINITY_SECONDS)),
-        },
+    match config.and_then(|config| config.timeout_seconds.as_ref()) {
+        Some(seconds) => rules::in_range("the seconds of affinity", seconds, 1..=86_400).map(Some),
+        None => Ok(Some(AFFINITY_SECONDS)),
     }
 }
 
