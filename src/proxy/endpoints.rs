@@ -34,6 +34,25 @@ pub struct Reachable<'a> {
     pub any: bool,
 }
 
+/// An endpoint that a node uses, and what a mode calls it: that is a hash, and made once for all rules that lead there.
+pub(super) struct Named<'a> {
+    pub(super) target: &'a Target,
+    pub(super) name: String,
+}
+
+impl<'a> Named<'a> {
+    /// These endpoints with their names.
+    pub(super) fn all(targets: &[&'a Target], name: impl Fn(&Target) -> String) -> Vec<Named<'a>> {
+        targets.iter().map(|target| Named { target, name: name(target) }).collect()
+    }
+
+    /// Some of them, in the order in which they stand among all.
+    pub(super) fn among<'n>(all: &'n [Named<'a>], some: &[&Target]) -> Vec<&'n Named<'a>> {
+        let mut rest = all.iter();
+        some.iter().filter_map(|target| rest.find(|named| std::ptr::eq(named.target, *target))).collect()
+    }
+}
+
 impl PortView<'_> {
     /// Whether the policy `Cluster` is in use: also pods and the node itself, on their way to an outside address, are
     /// served by it.

@@ -1,6 +1,6 @@
 //! Chains of one program, and the jumps to them from chains that others use too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::plan::netfilter::{Chain, Policy, Rule, Table, TableName, Target};
 use crate::plan::{Family, Namespace};
@@ -51,9 +51,9 @@ impl Overlay {
         // There may be tens of thousands of chains: those that are there already are looked up, not searched for.
         let place = |table: &Table| {
             let named = table.chains.iter().enumerate().map(|(index, chain)| (chain.name.clone(), index));
-            (table.name, named.collect::<BTreeMap<String, usize>>())
+            (table.name, named.collect::<HashMap<String, usize>>())
         };
-        let present: BTreeMap<TableName, BTreeMap<String, usize>> = tables.iter().map(place).collect();
+        let present: BTreeMap<TableName, HashMap<String, usize>> = tables.iter().map(place).collect();
         for (name, chain) in self.chains {
             let table = table(tables, name);
             let index = present.get(&name).and_then(|chains| chains.get(&chain.name));

@@ -46,6 +46,13 @@ impl Chains {
         Chains { all, common: self.common, open: self.common }
     }
 
+    /// Puts the chains that are not of all Services into the order of [`into_chains`](Self::into_chains), which then has
+    /// less to do.
+    pub(super) fn sort(&mut self) {
+        self.all[self.common..].sort_by(|one, other| one.name.cmp(&other.name));
+        self.next();
+    }
+
     /// Adds what was added to such a part.
     pub(super) fn join(&mut self, part: Chains) {
         let mut chains = part.all.into_iter();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use crate::parallel::in_parts;
 use crate::plan::{Family, Plan};
 use crate::topology::{
     Cluster, Endpoint, EndpointPort, EndpointSlice, Pod, SLICES_OF_SELECTOR, Service, ServiceKind, ServicePort,
@@ -28,41 +29,46 @@ impl PodState {
 /// The slices of all Services that have a selector: a pod whose labels fit is an endpoint, by whatever name its containers
 /// give the port.
 pub fn selected(cluster: &Cluster, plan: &Plan, state: impl Fn(&Pod) -> PodState) -> Vec<EndpointSlice> {
-    let addresses = Family::BOTH.map(|family| addresses(plan, family));
-    let with_selector =
-        cluster.services.iter().filter(|s| !s.selector.is_empty() && s.kind != ServiceKind::ExternalName);
-    let of_family = |service: &Service, family: Family| {
-        let addresses = &addresses[usize::from(family == Family::Inet6)];
-        slices(cluster, service, family, addresses, &state)
+    let addressed = Family::BOTH.map(|family| addressed(cluster, plan, family, &state));
+    let with_selector = |s: &&Service| !s.selector.is_empty() && s.kind != ServiceKind::ExternalName;
+    let services: Vec<&Service> = cluster.services.iter().filter(with_selector).collect();
+    let of_service = |service: &&Service| -> Vec<EndpointSlice> {
+        let of_family = |family: &Family| slices(service, *family, &addressed[usize::from(*family == Family::Inet6)]);
+        service.families.iter().flat_map(of_family).collect()
     };
-    let families = |service: &'_ Service| service.families.clone();
-    with_selector
-        .flat_map(|s| families(s).into_iter().flat_map(|family| of_family(s, family)).collect::<Vec<_>>())
-        .collect()
+    let parts = in_parts(&services, |services| services.iter().flat_map(of_service).collect::<Vec<_>>());
+    parts.into_iter().flatten().collect()
 }
 
-/// The address of every pod of one family, by `namespace/name`; a pod without a namespace of its own has its host's.
-fn addresses(plan: &Plan, family: Family) -> BTreeMap<&str, IpAddr> {
-    let mut addresses = BTreeMap::new();
+/// A pod with its address of one family.
+struct Addressed<'c> {
+    pod: &'c Pod,
+    address: IpAddr,
+    state: PodState,
+}
+
+/// The pods that have an address of this family; one without a namespace of its own has its host's.
+fn addressed<'c>(
+    cluster: &'c Cluster,
+    plan: &Plan,
+    family: Family,
+    state: &impl Fn(&Pod) -> PodState,
+) -> Vec<Addressed<'c>> {
+    let mut addresses: BTreeMap<&str, IpAddr> = BTreeMap::new();
     for namespace in &plan.namespaces {
         let Some(address) = namespace.address_in(family) else { continue };
         addresses.insert(namespace.name.as_str(), address);
         addresses.extend(namespace.guests.iter().map(|guest| (guest.as_str(), address)));
     }
-    addresses
+    let address = |pod: &Pod| addresses.get(pod.key().as_str()).copied();
+    let pods = cluster.pods.iter();
+    pods.filter_map(|pod| Some(Addressed { pod, address: address(pod)?, state: state(pod) })).collect()
 }
 
-fn slices(
-    cluster: &Cluster,
-    service: &Service,
-    family: Family,
-    addresses: &BTreeMap<&str, IpAddr>,
-    state: &impl Fn(&Pod) -> PodState,
-) -> Vec<EndpointSlice> {
+fn slices(service: &Service, family: Family, pods: &[Addressed]) -> Vec<EndpointSlice> {
     let mut by_ports: BTreeMap<Vec<EndpointPort>, Vec<Endpoint>> = BTreeMap::new();
-    for pod in cluster.pods.iter().filter(|pod| service.selects(pod)) {
-        let Some(address) = addresses.get(pod.key().as_str()) else { continue };
-        let PodState { ready, terminating } = state(pod);
+    for Addressed { pod, address, state } in pods.iter().filter(|one| service.selects(one.pod)) {
+        let PodState { ready, terminating } = *state;
         let ports: Vec<EndpointPort> = service.ports.iter().filter_map(|port| port_of(pod, port)).collect();
         // Without any port that fits, a pod is behind a headless Service that has none to begin with.
         if ports.is_empty() && !service.ports.is_empty() {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 
 use super::endpoints::Target;
+use crate::parallel::in_parts;
 use crate::plan::Family;
 use crate::topology::{
     Endpoint, EndpointSlice, ProxyConfig, Service, ServiceKind, ServicePort, ServiceProtocol, TrafficPolicy,
@@ -74,39 +75,12 @@ impl<'a> View<'a> {
         services: &'a [Service],
         slices: &[EndpointSlice],
     ) -> View<'a> {
-        let mut endpoints = collect(host, family, config.minor, slices);
+        let written = by_port(family, slices);
         let mut known: Vec<&Service> = services.iter().filter(|service| is_proxied(service)).collect();
         known.sort_by_key(|service| (&service.namespace, &service.name));
-        let mut ports = Vec::new();
-        for service in known {
-            let Some(cluster_ip) = service.cluster_ips.iter().copied().find(|ip| family.has(ip)) else { continue };
-            let of_family = |ips: &[IpAddr]| ips.iter().copied().filter(|ip| family.has(ip)).collect::<Vec<_>>();
-            for port in &service.ports {
-                let key = (service.namespace.as_str(), service.name.as_str(), port.name.as_str(), port.protocol);
-                let mut targets: Vec<Target> = endpoints.remove(&key).unwrap_or_default();
-                let counted = targets.len();
-                match config.minor {
-                    // These came by address alone, which sorts otherwise.
-                    ..=20 => targets.sort_by_cached_key(|target| target.to.to_string()),
-                    // Endpoints about to end count only since ProxyTerminatingEndpoints is on.
-                    21..=25 => targets.retain(|target| target.ready),
-                    _ => {}
-                }
-                ports.push(PortView {
-                    service,
-                    port,
-                    name: port_name(service, port),
-                    cluster_ip,
-                    external_ips: of_family(&service.external_ips),
-                    ingress: ingress(service, family, config.minor),
-                    local_outside: local_outside(service, config.minor),
-                    source_ranges: service.source_ranges.iter().copied().filter(|net| family.has_net(net)).collect(),
-                    endpoints: targets,
-                    counted,
-                });
-            }
-        }
-        View { config, host, family, ports }
+        let of_service = |service: &&'a Service| ports_of(config, host, family, service, &written);
+        let parts = in_parts(&known, |services| services.iter().flat_map(of_service).collect::<Vec<_>>());
+        View { config, host, family, ports: parts.into_iter().flatten().collect() }
     }
 
     /// The address that kube-proxy takes for its node's: the one to bind to, else the Node object's, else that of the
@@ -195,44 +169,83 @@ fn port_name(service: &Service, port: &ServicePort) -> String {
 /// A Service's port: namespace and name of the Service, the port's name, its protocol.
 type PortKey<'a> = (&'a str, &'a str, &'a str, ServiceProtocol);
 
-/// The endpoints of every Service's port, in the order of `address:port` as text; 1.20 knows the ready ones only, and tells
+/// What slices say of Services' ports: every slice with the port's number in it.
+type Written<'a> = HashMap<PortKey<'a>, Vec<(&'a EndpointSlice, u16)>>;
+
+fn by_port(family: Family, slices: &[EndpointSlice]) -> Written<'_> {
+    let mut all = Written::with_capacity(slices.len());
+    for slice in slices.iter().filter(|slice| slice.v6 == (family == Family::Inet6) && !slice.headless) {
+        for port in &slice.ports {
+            let key = (slice.namespace.as_str(), slice.service.as_str(), port.name.as_str(), port.protocol);
+            all.entry(key).or_default().push((slice, port.port));
+        }
+    }
+    all
+}
+
+/// A Service's ports as `host`'s kube-proxy sees them; none if it has no address of the family.
+fn ports_of<'a>(
+    config: &ProxyConfig,
+    host: &Host,
+    family: Family,
+    service: &'a Service,
+    written: &Written,
+) -> Vec<PortView<'a>> {
+    let Some(cluster_ip) = service.cluster_ips.iter().copied().find(|ip| family.has(ip)) else { return Vec::new() };
+    let view = |port: &'a ServicePort| {
+        let key = (service.namespace.as_str(), service.name.as_str(), port.name.as_str(), port.protocol);
+        let mut endpoints = written.get(&key).map(|found| targets(host, config.minor, found)).unwrap_or_default();
+        let counted = endpoints.len();
+        match config.minor {
+            // These came by address alone, which sorts otherwise.
+            ..=20 => endpoints.sort_by_cached_key(|target| target.to.to_string()),
+            // Endpoints about to end count only since ProxyTerminatingEndpoints is on.
+            21..=25 => endpoints.retain(|target| target.ready),
+            _ => {}
+        }
+        PortView {
+            service,
+            port,
+            name: port_name(service, port),
+            cluster_ip,
+            external_ips: service.external_ips.iter().copied().filter(|ip| family.has(ip)).collect(),
+            ingress: ingress(service, family, config.minor),
+            local_outside: local_outside(service, config.minor),
+            source_ranges: service.source_ranges.iter().copied().filter(|net| family.has_net(net)).collect(),
+            endpoints,
+            counted,
+        }
+    };
+    service.ports.iter().map(view).collect()
+}
+
+/// The endpoints of a Service's port, in the order of `address:port` as text; 1.20 knows the ready ones only, and tells
 /// them apart by address alone, whose order it is then. One that is in several slices is one: as the first says, or as the
 /// last of those that say that it is on this node (pkg/proxy/endpointslicecache.go, `addEndpoints`; up to 1.20
 /// `addEndpointsByIP`, which asks the slices in random order).
-fn collect<'a>(
-    host: &Host,
-    family: Family,
-    minor: u8,
-    slices: &'a [EndpointSlice],
-) -> HashMap<PortKey<'a>, Vec<Target>> {
-    let mut all: HashMap<PortKey<'a>, Vec<Target>> = HashMap::with_capacity(slices.len());
-    for slice in slices.iter().filter(|slice| slice.v6 == (family == Family::Inet6) && !slice.headless) {
-        for port in &slice.ports {
-            let target = |endpoint: &Endpoint| Target {
-                to: SocketAddr::new(endpoint.address, port.port),
-                local: endpoint.node.as_deref() == Some(host.name.as_str()),
-                ready: endpoint.ready,
-                serving: endpoint.serving,
-                terminating: endpoint.terminating,
-                zones: endpoint.zones.clone(),
-            };
-            let known = slice.endpoints.iter().filter(|endpoint| endpoint.ready || minor >= 21);
-            let key = (slice.namespace.as_str(), slice.service.as_str(), port.name.as_str(), port.protocol);
-            all.entry(key).or_default().extend(known.map(target));
-        }
+fn targets(host: &Host, minor: u8, found: &[(&EndpointSlice, u16)]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for (slice, port) in found {
+        let target = |endpoint: &Endpoint| Target {
+            to: SocketAddr::new(endpoint.address, *port),
+            local: endpoint.node.as_deref() == Some(host.name.as_str()),
+            ready: endpoint.ready,
+            serving: endpoint.serving,
+            terminating: endpoint.terminating,
+            zones: endpoint.zones.clone(),
+        };
+        targets.extend(slice.endpoints.iter().filter(|endpoint| endpoint.ready || minor >= 21).map(target));
     }
-    for targets in all.values_mut() {
-        match minor {
-            ..=20 => targets.sort_by_cached_key(|target| target.to.ip().to_string()),
-            _ => targets.sort_by_cached_key(|target| target.to.to_string()),
-        }
-        targets.dedup_by(|later, first| {
-            let same = later.to.ip() == first.to.ip() && (minor < 21 || later.to == first.to);
-            if same && later.local {
-                std::mem::swap(later, first);
-            }
-            same
-        });
+    match minor {
+        ..=20 => targets.sort_by_cached_key(|target| target.to.ip().to_string()),
+        _ => targets.sort_by_cached_key(|target| target.to.to_string()),
     }
-    all
+    targets.dedup_by(|later, first| {
+        let same = later.to.ip() == first.to.ip() && (minor < 21 || later.to == first.to);
+        if same && later.local {
+            std::mem::swap(later, first);
+        }
+        same
+    });
+    targets
 }

@@ -6,10 +6,11 @@
 
 use super::{
     EXTERNAL_SERVICES, MARK_DROP, MARK_MASQ, NODE_PORTS, SERVICES, Tables, affinity_rules, balance, destination,
-    endpoint_rules, from_pods, mark_cluster_ip, node_port,
+    endpoint_chain, endpoint_rules, from_pods, mark_cluster_ip, node_port,
 };
 use crate::plan::Family;
 use crate::plan::netfilter::{Match, Side, Target as Action};
+use crate::proxy::endpoints::Named;
 use crate::proxy::names;
 use crate::proxy::rules::{self, jump, local, rule, source};
 use crate::proxy::view::{PortView, View};
@@ -167,18 +168,20 @@ fn node_ports(view: &View, ways: &Ways, tables: &mut Tables, nowhere: bool) {
 fn endpoints(view: &View, ways: &Ways, tables: &mut Tables) {
     let port = ways.port;
     let comment = tables.comment(port.name.clone());
-    affinity_rules(port, &ways.targets, tables, &ways.svc, |_| comment.clone());
-    balance(port, &ways.targets, tables, &ways.svc, |_, _| comment.clone());
-    for target in &ways.targets {
+    let all = Named::all(&ways.targets, |target| endpoint_chain(port, target));
+    let targets: Vec<&Named> = all.iter().collect();
+    affinity_rules(port, &targets, tables, &ways.svc, |_| comment.clone());
+    balance(&targets, tables, &ways.svc, |_, _| comment.clone());
+    for target in &all {
         endpoint_rules(port, target, tables);
     }
     if ways.local {
-        stay_here(view, ways, tables);
+        stay_here(view, ways, &targets, tables);
     }
 }
 
 /// KUBE-XLB-: pods and the node itself are served by every endpoint, all others by the node's own.
-fn stay_here(view: &View, ways: &Ways, tables: &mut Tables) {
+fn stay_here(view: &View, ways: &Ways, targets: &[&Named], tables: &mut Tables) {
     let (port, chain) = (ways.port, &ways.xlb);
     if let Some(pods) = from_pods(view, false) {
         let comment = "Redirect pods trying to reach external loadbalancer VIP to clusterIP";
@@ -189,12 +192,12 @@ fn stay_here(view: &View, ways: &Ways, tables: &mut Tables) {
     tables.nat.add(chain, rule(&comment, own(), jump(MARK_MASQ)));
     let comment = format!("route LOCAL traffic for {} LB IP to service chain", port.name);
     tables.nat.add(chain, rule(&comment, own(), jump(&ways.svc)));
-    let here: Vec<&Target> = ways.targets.iter().copied().filter(|target| target.local).collect();
+    let here: Vec<&Named> = targets.iter().copied().filter(|named| named.target.local).collect();
     if here.is_empty() {
         let comment = format!("{} has no local endpoints", port.name);
         tables.nat.add(chain, rule(&comment, Vec::new(), jump(MARK_DROP)));
         return;
     }
     affinity_rules(port, &here, tables, chain, |_| port.name.clone());
-    balance(port, &here, tables, chain, |index, _| format!("Balancing rule {index} for {}", port.name));
+    balance(&here, tables, chain, |index, _| format!("Balancing rule {index} for {}", port.name));
 }

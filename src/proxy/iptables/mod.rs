@@ -25,6 +25,7 @@
 mod classic;
 mod modern;
 
+use super::endpoints::Named;
 use super::names;
 use super::overlay::{Jump, Overlay, Place};
 use super::rules::{Chains, jump, local, rule, share, source, state, to};
@@ -97,6 +98,8 @@ fn services(view: &View, ports: &[PortView], mut tables: Tables) -> Tables {
             _ => modern::service(view, port, &mut tables),
         }
     }
+    tables.nat.sort();
+    tables.filter.sort();
     tables
 }
 
@@ -313,17 +316,16 @@ fn endpoint_chain(port: &PortView, target: &Target) -> String {
 /// The rules that keep clients at the endpoints that they have.
 fn affinity_rules(
     port: &PortView,
-    targets: &[&Target],
+    targets: &[&Named],
     tables: &mut Tables,
     chain: &str,
     comment: impl Fn(&Target) -> String,
 ) {
     let Some(seconds) = port.service.affinity else { return };
-    for target in targets {
-        let list = endpoint_chain(port, target);
+    for Named { target, name } in targets {
         let comment = comment(target);
-        let seen = recent(Recent::Check { seconds }, &list, target);
-        tables.nat.add(chain, rule(&comment, vec![seen], jump(&list)));
+        let seen = recent(Recent::Check { seconds }, name, target);
+        tables.nat.add(chain, rule(&comment, vec![seen], jump(name)));
     }
 }
 
@@ -336,30 +338,23 @@ fn recent(action: Recent, list: &str, target: &Target) -> Match {
 }
 
 /// An endpoint's chain: a packet of the endpoint itself is marked, then all go to it.
-fn endpoint_rules(port: &PortView, target: &Target, tables: &mut Tables) {
-    let chain = endpoint_chain(port, target);
+fn endpoint_rules(port: &PortView, Named { target, name: chain }: &Named, tables: &mut Tables) {
     let comment = tables.comment(port.name.clone());
     let own = source(target.to.ip().into(), false).into_iter().collect();
-    tables.nat.add(&chain, rule(&comment, own, jump(MARK_MASQ)));
+    tables.nat.add(chain, rule(&comment, own, jump(MARK_MASQ)));
     let protocol = port.protocol().number();
     let mut matches = vec![Match::Protocol { number: protocol }];
-    matches.extend(port.service.affinity.map(|_| recent(Recent::Set, &chain, target)));
+    matches.extend(port.service.affinity.map(|_| recent(Recent::Set, chain, target)));
     matches.push(Match::Transport { protocol, port: None });
-    tables.nat.add(&chain, rule(&comment, matches, Action::Dnat { to: target.to }));
+    tables.nat.add(chain, rule(&comment, matches, Action::Dnat { to: target.to }));
 }
 
 /// The rules that share a chain's packets among endpoints; `comment` is told each rule's number and endpoint.
-fn balance(
-    port: &PortView,
-    targets: &[&Target],
-    tables: &mut Tables,
-    chain: &str,
-    comment: impl Fn(usize, &Target) -> String,
-) {
-    for (index, target) in targets.iter().enumerate() {
+fn balance(targets: &[&Named], tables: &mut Tables, chain: &str, comment: impl Fn(usize, &Target) -> String) {
+    for (index, Named { target, name }) in targets.iter().enumerate() {
         let comment = comment(index, target);
         let chance = share(index, targets.len()).into_iter().collect();
-        tables.nat.add(chain, rule(&comment, chance, jump(&endpoint_chain(port, target))));
+        tables.nat.add(chain, rule(&comment, chance, jump(name)));
     }
 }
 

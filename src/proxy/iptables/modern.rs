@@ -6,10 +6,11 @@
 
 use super::{
     EXTERNAL_SERVICES, MARK_DROP, MARK_MASQ, NODE_PORTS, PROXY_FIREWALL, SERVICES, Tables, affinity_rules, balance,
-    destination, endpoint_rules, from_pods, mark_cluster_ip, node_port,
+    destination, endpoint_chain, endpoint_rules, from_pods, mark_cluster_ip, node_port,
 };
 use crate::plan::Family;
 use crate::plan::netfilter::{Match, Rule, Side, Target as Action};
+use crate::proxy::endpoints::Named;
 use crate::proxy::names;
 use crate::proxy::rules::{self, jump, local, rule, source};
 use crate::proxy::view::{PortView, View};
@@ -211,19 +212,22 @@ fn endpoints(view: &View, ways: &Ways, tables: &mut Tables) {
         false => format!("{} -> {}", port.name, target.to),
     };
     let seen = |target: &Target| comment(0, target);
+    let all = Named::all(&ways.reach.all, |target| endpoint_chain(port, target));
     if !ways.reach.cluster.is_empty() {
-        affinity_rules(port, &ways.reach.cluster, tables, &ways.svc, seen);
-        balance(port, &ways.reach.cluster, tables, &ways.svc, comment);
+        let targets = Named::among(&all, &ways.reach.cluster);
+        affinity_rules(port, &targets, tables, &ways.svc, seen);
+        balance(&targets, tables, &ways.svc, comment);
     }
     let local_in_use = port.internal_local() || (port.external_local() && port.externally_accessible());
     if local_in_use && !ways.reach.local.is_empty() {
-        affinity_rules(port, &ways.reach.local, tables, &ways.svl, seen);
-        balance(port, &ways.reach.local, tables, &ways.svl, comment);
+        let targets = Named::among(&all, &ways.reach.local);
+        affinity_rules(port, &targets, tables, &ways.svl, seen);
+        balance(&targets, tables, &ways.svl, comment);
     } else if local_in_use && ways.reach.any && view.config.minor == 24 {
         let comment = format!("{} has no local endpoints", port.name);
         tables.nat.add(&ways.svl, rule(&comment, Vec::new(), jump(MARK_DROP)));
     }
-    for target in &ways.reach.all {
+    for target in &all {
         endpoint_rules(port, target, tables);
     }
 }

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use ruleset::{Ruleset, rule, to};
 
+use super::endpoints::Named;
 use super::names;
 use super::view::{PortView, View};
 use super::{Reachable, Target};
@@ -272,15 +273,15 @@ fn firewall(view: &View, ways: &Ways, rules: &mut Ruleset) {
 
 fn endpoints(view: &View, ways: &Ways, rules: &mut Ruleset) {
     let (port, family) = (ways.port, view.family);
+    let all = Named::all(&ways.reach.all, |target| endpoint_base(port, target));
     if !ways.reach.cluster.is_empty() {
-        balance(view, port, &ways.reach.cluster, &ways.policy_chain(false), rules);
+        balance(view, port, &Named::among(&all, &ways.reach.cluster), &ways.policy_chain(false), rules);
     }
     let local_in_use = port.internal_local() || (port.external_local() && port.externally_accessible());
     if local_in_use && !ways.reach.local.is_empty() {
-        balance(view, port, &ways.reach.local, &ways.policy_chain(true), rules);
+        balance(view, port, &Named::among(&all, &ways.reach.local), &ways.policy_chain(true), rules);
     }
-    for target in &ways.reach.all {
-        let base = endpoint_base(port, target);
+    for Named { target, name: base } in &all {
         let timeout = port.service.affinity;
         let set = format!("affinity-{base}");
         if timeout.is_some() {
@@ -299,17 +300,17 @@ fn endpoints(view: &View, ways: &Ways, rules: &mut Ruleset) {
 }
 
 /// Clients with an endpoint keep it; all others get one by chance.
-fn balance(view: &View, port: &PortView, targets: &[&Target], chain: &str, rules: &mut Ruleset) {
+fn balance(view: &View, port: &PortView, targets: &[&Named], chain: &str, rules: &mut Ruleset) {
     let chain = &mut rules.chain(chain).rules;
-    let bases: Vec<String> = targets.iter().map(|target| endpoint_base(port, target)).collect();
+    let bases = || targets.iter().map(|target| target.name.as_str());
     if port.service.affinity.is_some() {
-        let known = |base: &String| {
+        let known = |base: &str| {
             let set = format!("affinity-{base}");
             let seen = Statement::Member { side: Side::Src, family: view.family, set };
             rule(vec![seen, goto(&format!("endpoint-{base}"))], None)
         };
-        chain.extend(bases.iter().map(known));
+        chain.extend(bases().map(known));
     }
-    let chains = bases.iter().map(|base| format!("endpoint-{base}")).collect();
+    let chains = bases().map(|base| format!("endpoint-{base}")).collect();
     chain.push(rule(vec![Statement::Spread { chains }], None));
 }
