@@ -10,7 +10,7 @@ use super::stages::{self, Stages};
 use super::{ages, orders, print, session};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::state::{self, Lock, Phase, Record};
-use crate::kernel::{change, features, process, restore};
+use crate::kernel::{change, features, heap, process, restore};
 use crate::topology::Edit;
 use crate::{agent, cni};
 
@@ -30,6 +30,7 @@ pub(super) struct Live {
 pub(super) fn open(cluster: &str) -> Result<Live> {
     features::require_root()?;
     process::raise_file_limit()?;
+    heap::use_large_pages();
     let stamp = state::stamp(cluster)?;
     let Some(record) = state::load(cluster)? else { return Err(session::missing(cluster)?) };
     if record.phase != Phase::Ready {

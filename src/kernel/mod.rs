@@ -13,6 +13,7 @@ pub mod flavour;
 pub mod glance;
 pub mod gone;
 pub mod heal;
+pub mod heap;
 pub mod host;
 mod ipvs;
 pub mod keep;
