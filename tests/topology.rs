@@ -415,7 +415,6 @@ fn services_get_addresses_and_ports_that_stay_the_same() {
     assert!(cluster(HEAD).proxy.is_none());
 }
 
-/// A cluster of two nodes, `network` as given, with flannel's ConfigMap.
 #[test]
 fn an_affinity_s_configuration_counts_only_with_client_ip() {
     let affinity = |line: &str| {
@@ -428,6 +427,7 @@ fn an_affinity_s_configuration_counts_only_with_client_ip() {
     assert_eq!(affinity(""), None);
 }
 
+/// A cluster of two nodes, `network` as given, with flannel's ConfigMap.
 fn with_net_conf(network: &str, net_conf: &str) -> Cluster {
     let head = HEAD.replace("  network: {cni: calico-ipip}\n", network);
     let json: String = net_conf.lines().map(|line| format!("    {line}\n")).collect();
