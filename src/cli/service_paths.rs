@@ -62,6 +62,13 @@ fn knows_way(ns: &Namespace, address: IpAddr) -> bool {
     ns.routes.iter().any(|route| route.via.is_some() && route.dst.prefix_len() > 0 && route.dst.contains(&address))
 }
 
+/// Whether a pod looks for an address on its own link, as one on the nodes' Ethernet does, and nobody there has it: what it
+/// sends does not even leave it.
+fn is_unclaimed(plan: &Plan, pod: &Namespace, address: IpAddr) -> bool {
+    let on_link = pod.addresses().any(|(_, own)| own.net.contains(&address));
+    on_link && !plan.namespaces.iter().any(|ns| ns.addresses().any(|(_, own)| own.net.addr() == address))
+}
+
 fn client(plan: &Plan) -> Option<&Namespace> {
     plan.namespaces.iter().find(|ns| ns.role == Role::Client)
 }
@@ -132,7 +139,9 @@ impl OfPort<'_> {
             let others = plan.pods().filter(on_node).find(is_none);
             let Some(pod) = others.or_else(|| plan.pods().find(on_node)) else { continue };
             for (name, address) in self.by_address() {
-                self.add(name, pod, address, self.port.port, spread && name == "service-cluster-ip");
+                if !is_unclaimed(plan, pod, address) {
+                    self.add(name, pod, address, self.port.port, spread && name == "service-cluster-ip");
+                }
             }
             spread = false;
         }
@@ -216,4 +225,36 @@ fn host_ports(cluster: &Cluster, plan: &Plan) -> Vec<ServicePath> {
         }
     }
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Datapath;
+    use crate::topology::{Overrides, builtin, parse};
+
+    /// A Service at an address of the nodes' Ethernet that no machine has.
+    const OUTSIDE: &str = "
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {externalIPs: [10.1.10.77], selector: {app: test}, ports: [{port: 80}]}
+";
+
+    /// Who asks at that address, in the built-in cluster of a mode.
+    fn asking_outside(mode: &str) -> Vec<String> {
+        let mut source = builtin::find(mode).unwrap().source();
+        source.text += OUTSIDE;
+        let cluster = parse(&[source], &Overrides::default()).unwrap();
+        let plan = compose::plan(&cluster, Datapath::Kernel).unwrap();
+        let paths = of(&cluster, &plan).into_iter().filter(|path| path.name == "service-external-ip");
+        paths.map(|path| path.from).collect()
+    }
+
+    #[test]
+    fn pods_on_the_nodes_ethernet_ask_for_nothing_there_that_nobody_has() {
+        assert_eq!(asking_outside("calico-vxlan").len(), 2, "a pod of each node");
+        assert_eq!(asking_outside("macvlan"), Vec::<String>::new());
+    }
 }
