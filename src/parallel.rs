@@ -9,8 +9,9 @@ const ITEMS_MIN: usize = 256;
 
 /// What `work` makes of the items, in parts that are done at the same time; the parts' outcomes are in the items' order.
 pub(crate) fn in_parts<T: Sync, R: Send>(items: &[T], work: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    let parts = processors.min(items.len() / ITEMS_MIN);
+    let worth = items.len() / ITEMS_MIN;
+    // How many processors there are is read from files, which takes longer than work on few items.
+    let parts = if worth < 2 { 1 } else { thread::available_parallelism().map_or(1, NonZero::get).min(worth) };
     if parts < 2 {
         return vec![work(items)];
     }
