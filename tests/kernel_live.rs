@@ -179,18 +179,6 @@ fn controllers_scale() -> Outcome {
     is_whole(&cluster)
 }
 
-const ORDINALS: &str = r#"
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: web}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec: {containers: [{name: c, image: nginx}]}
-"#;
-
 /// A pod of a StatefulSet that is deleted comes back under its name, as another one: its address is new.
 fn ordinals_come_back() -> Outcome {
     ["calico-ipip", "flannel-vxlan"].into_iter().try_for_each(comes_back)
@@ -198,7 +186,7 @@ fn ordinals_come_back() -> Outcome {
 
 fn comes_back(mode: &str) -> Outcome {
     let cluster = up("again", mode)?;
-    fed(&cluster, &["apply", "-f", "-"], ORDINALS)?;
+    fed(&cluster, &["apply", "-f", "-"], &WEB.replace("Deployment", "StatefulSet"))?;
     let before = pods(&cluster)?;
     told(&cluster.minik(&["delete", "pod", "web-0"])?, "pod \"web-0\" deleted\n")?;
     let after = pods(&cluster)?;

@@ -74,6 +74,11 @@ impl Live {
         record
     }
 
+    /// The edits that a changed record has beyond this one.
+    fn added<'r>(&self, record: &'r Record) -> &'r [Edit] {
+        record.edits.get(self.session.record.edits.len()..).unwrap_or_default()
+    }
+
     /// Makes the cluster what `record` says, and nothing where it fails. Gives back how it was.
     ///
     /// # Errors
@@ -81,9 +86,8 @@ impl Live {
     /// before, unless the error says otherwise.
     pub(super) fn become_(&mut self, record: Record) -> Result<ManuallyDrop<Session>> {
         let mut next = self.next(record)?;
-        let (known, before) = (&self.session.record, &self.session.cluster);
-        let edits = next.record.edits.get(known.edits.len()..).unwrap_or_default();
-        next.record.born = ages::after(&known.born, before, &next.cluster, edits, ages::now());
+        let (born, before) = (&self.session.record.born, &self.session.cluster);
+        next.record.born = ages::after(born, before, &next.cluster, self.added(&next.record), ages::now());
         restore::require_tools(&next.plan)?;
         features::require_parts(&next.plan)?;
         let before = &self.session;
@@ -110,15 +114,16 @@ impl Live {
     /// # Errors
     /// If the record is wrong.
     pub(super) fn next(&mut self, mut record: Record) -> Result<Session> {
-        record.memory = cni::memory(&self.session.cluster, &self.session.plan)?;
+        let mut memory = cni::memory(&self.session.cluster, &self.session.plan)?;
         // A pod that is made again under its name, a StatefulSet's, is another one.
-        for edit in record.edits.get(self.session.record.edits.len()..).unwrap_or_default() {
+        for edit in self.added(&record) {
             if let Edit::Delete { object } = edit
                 && object.kind == "Pod"
             {
-                record.memory.forget(&format!("{}/{}", object.namespace, object.name));
+                memory.forget(&format!("{}/{}", object.namespace, object.name));
             }
         }
+        record.memory = memory;
         session::compute_again(record, std::mem::take(&mut self.session.reading))
     }
 

@@ -64,9 +64,8 @@ pub fn reload(table: &Table, names: &BTreeSet<&str>) -> String {
 }
 
 fn chains(table: &str, before: &[Chain], after: &[Chain], way: Way, text: &mut String) {
-    let Pairs { mut now, gone } = Pairs::by_name(before, after, |chain| &chain.name);
-    now.retain(|(known, chain)| known.is_none_or(|known| known != *chain));
-    let changed = now;
+    let Pairs { now: mut changed, gone } = Pairs::by_name(before, after, |chain| &chain.name);
+    changed.retain(|(known, chain)| known.is_none_or(|known| known != *chain));
     if changed.is_empty() && gone.is_empty() {
         return;
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::plan::netfilter::{Chain, Policy, Rule, Table, TableName, Target};
+use crate::plan::netfilter::{Chain, Rule, Table, TableName, Target};
 use crate::plan::{Family, Namespace};
 
 /// The chains that a program makes in a node, and how packets get there.
@@ -89,26 +89,13 @@ fn is_felixs(rule: &Rule) -> bool {
     matches!(&rule.target, Some(Target::Jump { chain } | Target::Goto { chain }) if chain.starts_with("cali-"))
 }
 
-/// The built-in chains of a table, in the order in which iptables-save prints them.
-fn built_in(name: TableName) -> &'static [&'static str] {
-    match name {
-        TableName::Raw => &["PREROUTING", "OUTPUT"],
-        TableName::Mangle => &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
-        TableName::Nat => &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
-        TableName::Filter => &["INPUT", "FORWARD", "OUTPUT"],
-    }
-}
-
 /// The table of this name, made with its built-in chains if it is not there.
 fn table(tables: &mut Vec<Table>, name: TableName) -> &mut Table {
     let index = match tables.iter().position(|table| table.name == name) {
         Some(index) => index,
         None => {
-            let chain =
-                |name: &&str| Chain { name: (*name).to_owned(), policy: Some(Policy::Accept), rules: Vec::new() };
-            let new = Table { name, chains: built_in(name).iter().map(chain).collect() };
             let index = tables.iter().position(|table| table.name > name).unwrap_or(tables.len());
-            tables.insert(index, new);
+            tables.insert(index, Table::new(name));
             index
         }
     };

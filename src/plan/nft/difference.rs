@@ -99,9 +99,7 @@ impl<'t> Objects<'t> {
 
     /// Whether all that is in both has the same type, hook and comment, which stay as they were made.
     fn stay(&self) -> bool {
-        let sets = &self.sets.now;
-        let maps = &self.maps.now;
-        let chains = &self.chains.now;
+        let (sets, maps, chains) = (&self.sets.now, &self.maps.now, &self.chains.now);
         sets.iter().all(|(one, set)| one.is_none_or(|one| (one.timeout, &one.comment) == (set.timeout, &set.comment)))
             && maps.iter().all(|(one, map)| {
                 one.is_none_or(|one| (one.by_address, &one.comment) == (map.by_address, &map.comment))
